@@ -1,0 +1,3 @@
+//! The `msg` command.
+
+fn main() {}

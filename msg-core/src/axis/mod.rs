@@ -1,0 +1,105 @@
+//! Axes as types: a tensor's shape says what each of its axes *is*, and so how it grows.
+//!
+//! Every axis of a model is a newtype around its run-time size and implements dfdx's [`Dim`]; the
+//! compiler then refuses to contract [`Hidden`] with [`Ffn`] or to add along the wrong axis.
+//! [`Const`] sizes work in the same functions. Two roles of one size are two types ([`Query`] and
+//! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor bears an axis twice.
+
+mod last;
+mod named;
+mod rename;
+
+pub use last::EndsWith;
+pub use named::{AxisInfo, NamedShape};
+pub use rename::{hidden_in, hidden_out, merge_heads, merge_rows, query_as_key, split_heads, split_rows};
+
+use dfdx::shapes::{Const, Dim};
+
+/// One axis of a tensor: a size with a name that knows how it grows. Declare one with [`axis!`](crate::axis!).
+pub trait Axis: Dim + crate::growth::AxisGrowsTo<Self> {
+    /// The axis' name in errors, plans and files.
+    const NAME: &'static str;
+    /// The name of the axis whose growth this one follows; its own name for most.
+    const GROWS_AS: &'static str = Self::NAME;
+}
+
+impl<const N: usize> Axis for Const<N> {
+    const NAME: &'static str = "Const";
+}
+
+/// Declares axis types: `axis! { /// docs \n pub Width; }`, or `pub WidthOut grows as Width;` for a
+/// second role of the same units.
+///
+/// ```
+/// use dfdx::prelude::*;
+/// msg_core::axis! {
+///     /// Features of my module.
+///     pub Width;
+///     /// The same features as the outputs of a square map.
+///     pub WidthOut grows as Width;
+/// }
+/// let dev = Cpu::default();
+/// let w: Tensor<(WidthOut, Width), f32, _> = dev.zeros_like(&(WidthOut(3), Width(3)));
+/// assert_eq!(w.shape().1.size(), 3);
+/// ```
+#[macro_export]
+macro_rules! axis {
+    ($($(#[$doc:meta])* $vis:vis $name:ident $(grows as $class:ident)?;)*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        $vis struct $name(pub usize);
+
+        impl ::dfdx::shapes::Dim for $name {
+            #[inline(always)]
+            fn size(&self) -> usize { self.0 }
+            #[inline(always)]
+            fn from_size(size: usize) -> Option<Self> { Some($name(size)) }
+        }
+
+        impl $crate::axis::Axis for $name {
+            const NAME: &'static str = stringify!($name);
+            $(const GROWS_AS: &'static str = <$class as $crate::axis::Axis>::NAME;)?
+        }
+
+        impl $crate::growth::AxisGrowsTo<$name> for $name {
+            fn axis_map(&self, growth: &$crate::growth::Growth) -> $crate::Result<$crate::growth::AxisMap> {
+                growth.map_of(self)
+            }
+        }
+    )* };
+}
+
+axis! {
+    /// Sequences of one batch.
+    pub Batch;
+    /// Positions of a sequence, in the role that asks.
+    pub Query;
+    /// Positions of a sequence, in the role that is asked.
+    pub Key;
+    /// Batch and Query merged: all positions of a batch.
+    pub Rows;
+    /// Positions that carry a label.
+    pub Labelled;
+    /// Entries of the token table.
+    pub Vocab;
+    /// Entries of the position table.
+    pub Position;
+    /// Entries of the segment (token type) table.
+    pub Segment;
+    /// Classes of a sentence-level head.
+    pub Class;
+    /// The residual stream.
+    pub Hidden;
+    /// The residual stream as the output of a square map (pooler, MLM transform).
+    pub HiddenOut grows as Hidden;
+    /// Units of the feed-forward layer.
+    pub Ffn;
+    /// Attention heads.
+    pub Heads;
+    /// Size of one head.
+    pub HeadDim;
+    /// The three projections of attention: query, key, value.
+    pub Qkv;
+    /// Heads x HeadDim, decoupled from [`Hidden`].
+    pub Inner;
+}

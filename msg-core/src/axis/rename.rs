@@ -1,0 +1,81 @@
+//! The one place where a tensor's axes get other names: each renaming is checked and has a name of its own.
+//!
+//! dfdx's `reshape_like` and `realize` accept any axes of the right count; nothing outside this file
+//! may call them (a test reads the sources for that).
+
+use super::{Batch, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
+use crate::error::{Context, Error, Result};
+use dfdx::{
+    shapes::{Axes4, Dtype, HasShape},
+    tensor::{Tape, Tensor},
+    tensor_ops::{Device, PermuteTo, RealizeTo, ReshapeTo},
+};
+
+/// The positions of a sequence in the role of keys. Moves nothing.
+pub fn query_as_key<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(Batch, Query, Inner), E, D, T>,
+) -> Result<Tensor<(Batch, Key, Inner), E, D, T>> {
+    x.try_realize().map_err(|_| Error::Device { op: "query_as_key", message: "realize refused".into() })
+}
+
+/// Hidden units (a mask, say) as the outputs of a square map. Moves nothing.
+pub fn hidden_out<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(Hidden,), E, D, T>,
+) -> Result<Tensor<(HiddenOut,), E, D, T>> {
+    x.try_realize().map_err(|_| Error::Device { op: "hidden_out", message: "realize refused".into() })
+}
+
+/// Outputs of a square map as hidden units again. Moves nothing.
+pub fn hidden_in<E: Dtype, D: Device<E>, T: Tape<E, D>, L: dfdx::shapes::Dim>(
+    x: Tensor<(L, HiddenOut), E, D, T>,
+) -> Result<Tensor<(L, Hidden), E, D, T>> {
+    x.try_realize().map_err(|_| Error::Device { op: "hidden_in", message: "realize refused".into() })
+}
+
+/// All positions of a batch in one axis. Moves nothing for contiguous tensors.
+pub fn merge_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
+    x: Tensor<(Batch, Query, A), E, D, T>,
+) -> Result<Tensor<(Rows, A), E, D, T>> {
+    let (batch, query, last) = *x.shape();
+    x.try_reshape_like(&(Rows(batch.0 * query.0), last)).during("merge_rows")
+}
+
+/// The inverse of [`merge_rows`].
+pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
+    x: Tensor<(Rows, A), E, D, T>,
+    batch: Batch,
+    query: Query,
+) -> Result<Tensor<(Batch, Query, A), E, D, T>> {
+    let (rows, last) = *x.shape();
+    crate::error::same_size("split_rows", "Rows", batch.0 * query.0, rows.0)?;
+    x.try_reshape_like(&(batch, query, last)).during("split_rows")
+}
+
+/// Splits Inner into its heads and moves them before the positions `P` (Query or Key).
+pub fn split_heads<P: dfdx::shapes::Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(Batch, P, Inner), E, D, T>,
+    head_dim: HeadDim,
+) -> Result<Tensor<(Batch, Heads, P, HeadDim), E, D, T>> {
+    let (batch, positions, inner) = *x.shape();
+    if head_dim.0 == 0 {
+        return Err(Error::Zero { what: "head size" });
+    }
+    if !inner.0.is_multiple_of(head_dim.0) {
+        return Err(Error::Heads { inner: inner.0, head_dim: head_dim.0 });
+    }
+    let heads = Heads(inner.0 / head_dim.0);
+    x.try_reshape_like(&(batch, positions, heads, head_dim))
+        .and_then(|x| x.try_permute::<(Batch, Heads, P, HeadDim), Axes4<0, 2, 1, 3>>())
+        .and_then(|x| x.try_contiguous())
+        .during("split_heads")
+}
+
+/// The inverse of [`split_heads`].
+pub fn merge_heads<P: dfdx::shapes::Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(Batch, Heads, P, HeadDim), E, D, T>,
+) -> Result<Tensor<(Batch, P, Inner), E, D, T>> {
+    let (batch, heads, positions, head_dim) = *x.shape();
+    x.try_permute::<(Batch, P, Heads, HeadDim), Axes4<0, 2, 1, 3>>()
+        .and_then(|x| x.try_reshape_like(&(batch, positions, Inner(heads.0 * head_dim.0))))
+        .during("merge_heads")
+}

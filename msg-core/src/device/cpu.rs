@@ -1,0 +1,78 @@
+//! The Cpu side of [`Backend`]: dfdx tensors in, the slice kernels of growth and optimizer, tensors out.
+
+use super::Backend;
+use crate::{
+    error::{Context, Result},
+    growth::{
+        AxisMap, NewEntries,
+        grow_cpu::{self, AxisSource},
+    },
+    optim::{AdamStep, adamw_cpu},
+    params::Param,
+};
+use dfdx::{
+    shapes::{HasShape, Shape, Unit},
+    tensor::{Cpu, Gradients, Tensor, TensorFromVec},
+};
+
+/// A contiguous tensor's values.
+pub(crate) fn host<S: Shape, E: Unit, T>(tensor: &Tensor<S, E, Cpu, T>) -> Vec<E> {
+    let mut values = vec![E::default(); tensor.shape().num_elements()];
+    tensor.copy_into(&mut values);
+    values
+}
+
+/// Pads maps to four axes with leading axes of one unit.
+fn padded<'a>(maps: &'a [AxisSource<'a>]) -> [AxisSource<'a>; 4] {
+    std::array::from_fn(|at| match (at + maps.len()).checked_sub(4) {
+        Some(axis) => maps[axis],
+        None => AxisSource { old: 1, source: &[0] },
+    })
+}
+
+impl Backend for Cpu {
+    fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
+        let sources: Vec<Vec<u32>> =
+            shape.concrete().into_iter().map(|size| vec![grow_cpu::FRESH; size]).collect();
+        let axes: Vec<_> = sources.iter().map(|source| AxisSource { old: 0, source }).collect();
+        let values = grow_cpu::grow(&padded(&axes), &[], new.fill, new.key);
+        self.try_tensor_from_vec(values, *shape).during("init")
+    }
+
+    fn grow<S: Shape, To: Shape>(
+        &self,
+        old: &Param<S, Self>,
+        shape: To,
+        maps: &[AxisMap],
+        new: NewEntries,
+    ) -> Result<Param<To, Self>> {
+        let axes: Vec<_> =
+            maps.iter().map(|map| AxisSource { old: map.old_size(), source: map.sources() }).collect();
+        let values = grow_cpu::grow(&padded(&axes), &host(old), new.fill, new.key);
+        self.try_tensor_from_vec(values, shape).during("growth")
+    }
+
+    fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32> {
+        Ok(grow_cpu::std_of(&host(tensor)))
+    }
+
+    fn grad_square<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<f64> {
+        Ok(adamw_cpu::sum_of_squares(grads.get_or_alloc_mut(tensor).during("grad norm")?))
+    }
+
+    fn adamw<S: Shape>(
+        tensor: &mut Param<S, Self>,
+        grads: &mut Gradients<f32, Self>,
+        first: &mut Param<S, Self>,
+        second: &mut Param<S, Self>,
+        step: &AdamStep<'_>,
+    ) -> Result<()> {
+        let grad: &Vec<f32> = grads.get_or_alloc_mut(tensor).during("adamw")?;
+        let (mut values, mut m, mut v) = (host(tensor), host(first), host(second));
+        adamw_cpu::adamw(&mut values, grad, &mut m, &mut v, step);
+        tensor.copy_from(&values);
+        first.copy_from(&m);
+        second.copy_from(&v);
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! dfdx on Cuda (under construction).

@@ -1,0 +1,89 @@
+//! What a device must offer: dfdx's own operations, and ours below them.
+
+mod cpu;
+pub(crate) use cpu::host;
+#[cfg(feature = "cuda")]
+pub mod bridge;
+#[cfg(feature = "cuda")]
+mod cuda;
+
+use crate::{
+    error::Result,
+    growth::{AxisMap, NewEntries},
+    ops::matmul::Matmul,
+    optim::AdamStep,
+    params::Param,
+};
+use dfdx::{
+    shapes::{Dtype, Shape},
+    tensor::Gradients,
+    tensor_ops::Device,
+};
+
+/// Floating point numbers that the operations are written for: f32, and f64 for finite differences.
+pub trait Float: Dtype + num_traits::Float {
+    /// Rounds a constant to this type.
+    fn of(value: f64) -> Self;
+}
+
+impl Float for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Float for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+}
+
+/// What the masked operations need: dfdx's operations and our matrix product.
+pub trait Kernels<E: Float>: Device<E> + Matmul<E> {}
+impl<E: Float, D: Device<E> + Matmul<E>> Kernels<E> for D {}
+
+/// What modules, growth and the optimizer need besides.
+pub trait Backend: Kernels<f32> {
+    /// A tensor of new entries only.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>>;
+
+    /// A grown tensor: entries all of whose units have a source come from `old`, the others from the
+    /// rule. `maps` has one map per axis, and `shape` their new sizes. The result is a new tensor.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn grow<S: Shape, To: Shape>(
+        &self,
+        old: &Param<S, Self>,
+        shape: To,
+        maps: &[AxisMap],
+        new: NewEntries,
+    ) -> Result<Param<To, Self>>;
+
+    /// Standard deviation of a tensor's values.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32>;
+
+    /// Sum of the squares of a parameter's gradient.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn grad_square<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<f64>;
+
+    /// One AdamW update of one parameter and its moments, in place.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn adamw<S: Shape>(
+        tensor: &mut Param<S, Self>,
+        grads: &mut Gradients<f32, Self>,
+        first: &mut Param<S, Self>,
+        second: &mut Param<S, Self>,
+        step: &AdamStep<'_>,
+    ) -> Result<()>;
+}

@@ -1,0 +1,139 @@
+//! What can go wrong, as kinds with facts: the operation, the axis or name, what was expected and what came.
+
+/// The result of everything in this workspace that can be refused.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every refusal of the growth core. One variant a rule; the text carries both numbers.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Two tensors of one operation disagree in the size of an axis.
+    #[error("{op}: axis {axis}: expected size {expected}, got {got}")]
+    Size {
+        /// The operation that refused.
+        op: &'static str,
+        /// The axis' name.
+        axis: &'static str,
+        /// The size that the operation needs.
+        expected: usize,
+        /// The size that it was given.
+        got: usize,
+    },
+    /// An axis was asked to become smaller.
+    #[error("growth: axis {axis} cannot shrink: it has {old} units, target {new}")]
+    Shrink {
+        /// The axis' name.
+        axis: &'static str,
+        /// The size before.
+        old: usize,
+        /// The size asked for.
+        new: usize,
+    },
+    /// A size that must be at least one is zero.
+    #[error("{what} must be at least 1, got 0")]
+    Zero {
+        /// What was zero.
+        what: &'static str,
+    },
+    /// An Inner size that is not a whole number of heads.
+    #[error("attention: inner size {inner} is not a whole number of heads of size {head_dim}")]
+    Heads {
+        /// Size of the Inner axis.
+        inner: usize,
+        /// Size of one head.
+        head_dim: usize,
+    },
+    /// A new unit names a source that the old axis does not have.
+    #[error("growth: axis {axis}: new unit {unit} copies unit {source_unit}, but the axis has {old} units")]
+    Source {
+        /// The axis' name.
+        axis: &'static str,
+        /// The new unit.
+        unit: usize,
+        /// The old unit that it names.
+        source_unit: usize,
+        /// How many old units there are.
+        old: usize,
+    },
+    /// A depth map that is not one: an old layer is missing, doubled or out of order, or out of range.
+    #[error("growth: layers: expected old layer {expected} next, got {got} (of {old} old layers)")]
+    Depth {
+        /// The old layer that should come next.
+        expected: usize,
+        /// What came.
+        got: usize,
+        /// How many old layers there are.
+        old: usize,
+    },
+    /// A depth map for a module that has no layers.
+    #[error("growth: this module has no layers to grow (target {got})")]
+    NoLayers {
+        /// The number of layers asked for.
+        got: usize,
+    },
+    /// An index beyond its table: a token, a position, a label.
+    #[error("{what} {index} at {place} is out of range: the table has {limit} entries")]
+    Index {
+        /// What kind of index.
+        what: &'static str,
+        /// Its value.
+        index: i64,
+        /// Where it stands in the input (row-major position).
+        place: usize,
+        /// The table's size.
+        limit: usize,
+    },
+    /// A list of host values that does not fill its tensor.
+    #[error("{what}: expected {expected} values, got {got}")]
+    Count {
+        /// What the values are.
+        what: &'static str,
+        /// The number that the shape needs.
+        expected: usize,
+        /// The number given.
+        got: usize,
+    },
+    /// A number outside the range in which it means something.
+    #[error("{what}: expected {expected}, got {got}")]
+    Value {
+        /// What the number is.
+        what: &'static str,
+        /// The admissible range, in words.
+        expected: &'static str,
+        /// The number given.
+        got: f64,
+    },
+    /// A tensor that the walk names is not there, or is there under another shape type.
+    #[error("{op}: no tensor {name:?} of this shape")]
+    Missing {
+        /// The operation that looked.
+        op: &'static str,
+        /// The parameter's name.
+        name: String,
+    },
+    /// The device failed (out of memory, driver, kernel).
+    #[error("{op}: device error: {message}")]
+    Device {
+        /// The operation under way.
+        op: &'static str,
+        /// The device's own words.
+        message: String,
+    },
+}
+
+/// Turns a device's error into ours, with the operation's name.
+pub trait Context<T> {
+    /// Names the operation that the device was working on.
+    fn during(self, op: &'static str) -> Result<T>;
+}
+
+impl<T, E: std::fmt::Debug> Context<T> for std::result::Result<T, E> {
+    fn during(self, op: &'static str) -> Result<T> {
+        self.map_err(|e| Error::Device { op, message: format!("{e:?}") })
+    }
+}
+
+/// Refuses unless both sizes are equal.
+pub fn same_size(op: &'static str, axis: &'static str, expected: usize, got: usize) -> Result<()> {
+    if expected == got { Ok(()) } else { Err(Error::Size { op, axis, expected, got }) }
+}

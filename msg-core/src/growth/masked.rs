@@ -1,0 +1,84 @@
+//! Masked growth, the paper's operator: new entries may hold anything, because masks at 0 hide their units.
+
+use super::{Fill, GrowthContext, LayerSource, NewEntries, Operator, operator::any_grows};
+use crate::{
+    axis::NamedShape,
+    device::Backend,
+    error::Result,
+    params::{Kind, Param, ParamName, Role},
+};
+use dfdx::shapes::HasShape;
+
+/// Standard deviation of normal entries, as in GPT-2, BERT and the published code.
+pub const NORMAL_STD: f32 = 0.02;
+
+/// What new entries hold, for units that copy no other (those are copied whatever the rule).
+///
+/// It governs weights and tables; new gains are 1, new biases and shifts 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FillRule {
+    /// Normal with this standard deviation (times the role's scale).
+    Normal {
+        /// The standard deviation.
+        std: f32,
+    },
+    /// Normal with the standard deviation of the old tensor.
+    MatchedStd,
+    /// Zeros.
+    Zero,
+}
+
+impl Default for FillRule {
+    fn default() -> Self {
+        FillRule::Normal { std: NORMAL_STD }
+    }
+}
+
+impl FillRule {
+    /// The rule for a tensor of that role; `matched` is the standard deviation of its old values.
+    pub fn fill(self, role: Role, matched: f32) -> Fill {
+        match (role.kind, self) {
+            (Kind::Gain, _) => Fill::Constant(1.0),
+            (Kind::Bias | Kind::Shift, _) | (_, FillRule::Zero) => Fill::Constant(0.0),
+            (_, FillRule::Normal { std }) => Fill::Normal { std: std * role.scale },
+            (_, FillRule::MatchedStd) => Fill::Normal { std: matched },
+        }
+    }
+}
+
+/// Masked growth with a fill rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Masked {
+    /// What new entries hold.
+    pub rule: FillRule,
+}
+
+impl<D: Backend> Operator<D> for Masked {
+    fn masked(&self) -> bool {
+        true
+    }
+
+    fn tensor<S: NamedShape>(
+        &self,
+        context: &GrowthContext<'_, D>,
+        name: &ParamName,
+        role: Role,
+    ) -> Result<Param<S, D>> {
+        let (source, old_name) = context.source(name);
+        let old = context.old.get::<S>("growth", &old_name)?;
+        let maps = old.shape().axis_maps(context.growth)?;
+        if source == LayerSource::Same(old_name.layer().unwrap_or(0)) && !any_grows(&maps) {
+            return Ok(old.clone());
+        }
+        let matched = match self.rule {
+            FillRule::MatchedStd if role.decays() => D::std_of(old)?,
+            _ => 0.0,
+        };
+        let new = NewEntries { key: context.growth.key(name), fill: self.rule.fill(role, matched) };
+        let shape = old.shape().grown(context.growth)?;
+        match source {
+            LayerSource::Fresh => D::fresh(old.device(), &shape, new),
+            LayerSource::Same(_) | LayerSource::Copy(_) => old.device().grow(old, shape, &maps, new),
+        }
+    }
+}

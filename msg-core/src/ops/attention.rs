@@ -1,0 +1,114 @@
+//! Multi-head attention on projected queries, keys and values, with causal and padding masks.
+//!
+//! The growth masks of Inner act on the projections before they come here: a head whose query, key and
+//! value are 0 adds an exact 0 to every output.
+
+use super::{Dropout, DropoutSite, matmul::Matmul};
+use crate::{
+    axis::{Batch, HeadDim, Heads, Inner, Key, Query, merge_heads, split_heads},
+    device::{Float, Kernels},
+    error::{Context, Result, same_size},
+};
+use dfdx::{
+    shapes::{Axes2, HasShape},
+    tensor::{Tape, Tensor},
+    tensor_ops::{BroadcastTo, TryAdd, TryMul},
+};
+
+/// Added to the score of a key that may not be seen: its probability underflows to exactly 0, and a row
+/// that may see nothing becomes uniform instead of NaN.
+const UNSEEN: f64 = -1e30;
+
+/// Which keys each query may see.
+#[derive(Clone, Debug)]
+pub struct AttentionMask<E: Float, D: Kernels<E>> {
+    causal: Option<Tensor<(Query, Key), E, D>>,
+    padding: Option<Tensor<(Batch, Key), E, D>>,
+}
+
+impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
+    /// Every query sees every key.
+    pub fn full() -> Self {
+        AttentionMask { causal: None, padding: None }
+    }
+
+    /// Each query sees itself and what came before.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn causal(device: &D, length: Query) -> Result<Self> {
+        let bias = |at: usize| if at % length.0 > at / length.0 { UNSEEN } else { 0.0 };
+        let bias = (0..length.0 * length.0).map(|at| E::of(bias(at))).collect();
+        let causal = device.try_tensor_from_vec(bias, (length, Key(length.0))).during("attention mask")?;
+        Ok(AttentionMask { causal: Some(causal), padding: None })
+    }
+
+    /// Keys whose entry of `seen` (batch x length) is false are padding and seen by no query.
+    ///
+    /// # Errors
+    /// Where the number of entries does not fit, or the device fails.
+    pub fn with_padding(mut self, device: &D, seen: &[bool], batch: Batch, length: Query) -> Result<Self> {
+        same_size("attention mask", "Batch x Query", batch.0 * length.0, seen.len())?;
+        if seen.iter().all(|seen| *seen) {
+            return Ok(self);
+        }
+        let bias = seen.iter().map(|&seen| E::of(if seen { 0.0 } else { UNSEEN })).collect();
+        let shape = (batch, Key(length.0));
+        self.padding = Some(device.try_tensor_from_vec(bias, shape).during("attention mask")?);
+        Ok(self)
+    }
+}
+
+/// `softmax(q k^T / sqrt(head_dim) + mask) v`, heads side by side in the result.
+///
+/// # Errors
+/// Where sizes differ or Inner is not a whole number of heads, or the device fails.
+pub fn attention<E: Float, D: Kernels<E>, T: Tape<E, D>>(
+    query: Tensor<(Batch, Query, Inner), E, D, T>,
+    key: Tensor<(Batch, Key, Inner), E, D, T>,
+    value: Tensor<(Batch, Key, Inner), E, D, T>,
+    head_dim: HeadDim,
+    mask: &AttentionMask<E, D>,
+    dropout: (Dropout, DropoutSite),
+) -> Result<Tensor<(Batch, Query, Inner), E, D, T>> {
+    const OP: &str = "attention";
+    for other in [key.shape(), value.shape()] {
+        same_size(OP, "Batch", query.shape().0.0, other.0.0)?;
+        same_size(OP, "Inner", query.shape().2.0, other.2.0)?;
+    }
+    same_size(OP, "Key", key.shape().1.0, value.shape().1.0)?;
+    let query = split_heads(query, head_dim)?;
+    let key = split_heads(key, head_dim)?;
+    let value = split_heads(value, head_dim)?;
+    let scores = <D as Matmul<E>>::scores(query, key)?;
+    let scores = scores.try_mul(E::of(1.0 / (head_dim.0 as f64).sqrt())).during(OP)?;
+    let scores = hide(scores, mask)?;
+    let probabilities = scores.try_softmax::<dfdx::shapes::Axis<3>>().during(OP)?;
+    let probabilities = dropout.0.apply(probabilities, dropout.1)?;
+    merge_heads(<D as Matmul<E>>::mix(probabilities, value)?)
+}
+
+type Scores<E, D, T> = Tensor<(Batch, Heads, Query, Key), E, D, T>;
+
+/// Adds the masks to the scores.
+fn hide<E: Float, D: Kernels<E>, T: Tape<E, D>>(
+    mut scores: Scores<E, D, T>,
+    mask: &AttentionMask<E, D>,
+) -> Result<Scores<E, D, T>> {
+    const OP: &str = "attention mask";
+    let shape = *scores.shape();
+    let (batch, _, queries, keys) = shape;
+    if let Some(causal) = &mask.causal {
+        same_size(OP, "Query", causal.shape().0.0, queries.0)?;
+        same_size(OP, "Key", causal.shape().1.0, keys.0)?;
+        let bias = causal.clone().try_broadcast_like::<_, Axes2<0, 1>>(&shape).during(OP)?;
+        scores = scores.try_add(bias).during(OP)?;
+    }
+    if let Some(padding) = &mask.padding {
+        same_size(OP, "Batch", padding.shape().0.0, batch.0)?;
+        same_size(OP, "Key", padding.shape().1.0, keys.0)?;
+        let bias = padding.clone().try_broadcast_like::<_, Axes2<1, 2>>(&shape).during(OP)?;
+        scores = scores.try_add(bias).during(OP)?;
+    }
+    Ok(scores)
+}

@@ -1,0 +1,95 @@
+//! Cross-entropy with ignored labels.
+
+use crate::{
+    axis::{Axis, EndsWith},
+    device::{Float, Kernels},
+    error::{Context, Error, Result, same_size},
+};
+use dfdx::{
+    shapes::{HasShape, ReduceShapeTo, RemoveDimTo, Shape},
+    tensor::{Tape, Tensor},
+    tensor_ops::{SelectTo, SumTo, TryMul, TrySub},
+};
+
+/// The label that asks for no prediction.
+pub const IGNORED: i64 = -100;
+
+/// Labels of class axis `A`, one per place of shape `S`; some may be ignored.
+#[derive(Clone, Debug)]
+pub struct Labels<A: Axis, S: Shape, E: Float, D: Kernels<E>> {
+    classes: A,
+    /// The label, 0 where ignored.
+    ids: Tensor<S, usize, D>,
+    /// 1 where the place counts, 0 where ignored.
+    counts: Tensor<S, E, D>,
+    counted: usize,
+}
+
+impl<A: Axis, S: Shape, E: Float, D: Kernels<E>> Labels<A, S, E, D> {
+    /// Checks host labels against the number of classes and hands them to the device.
+    ///
+    /// # Errors
+    /// [`Error::Count`], [`Error::Zero`], or [`Error::Index`] for the first label that is neither a
+    /// class nor [`IGNORED`].
+    pub fn new(device: &D, labels: &[i64], shape: S, classes: A) -> Result<Self> {
+        const WHAT: &str = "label";
+        let expected = shape.num_elements();
+        if expected == 0 {
+            return Err(Error::Zero { what: WHAT });
+        }
+        if labels.len() != expected {
+            return Err(Error::Count { what: WHAT, expected, got: labels.len() });
+        }
+        let limit = classes.size();
+        let bad = |label: i64| label != IGNORED && usize::try_from(label).map_or(true, |id| id >= limit);
+        if let Some((place, &index)) = labels.iter().enumerate().find(|(_, label)| bad(**label)) {
+            return Err(Error::Index { what: WHAT, index, place, limit });
+        }
+        let counted = labels.iter().filter(|label| **label != IGNORED).count();
+        let ids = labels.iter().map(|&label| label.max(0) as usize).collect();
+        let counts = labels.iter().map(|&label| E::of(f64::from(u8::from(label != IGNORED)))).collect();
+        Ok(Labels {
+            classes,
+            ids: device.try_tensor_from_vec(ids, shape).during(WHAT)?,
+            counts: device.try_tensor_from_vec(counts, shape).during(WHAT)?,
+            counted,
+        })
+    }
+
+    /// How many places are not ignored.
+    pub fn counted(&self) -> usize {
+        self.counted
+    }
+}
+
+/// The sum over counted places of `-log softmax(logits)[label]`, divided by `divisor`.
+///
+/// The divisor is the caller's: the number of counted places of this batch, or of all the
+/// micro-batches of a step. A divisor of 0 (no labelled place anywhere) counts as 1: the loss is 0.
+///
+/// # Errors
+/// Where the labels were made for another number of classes, or the device fails.
+pub fn cross_entropy<A, S, E, D, T>(
+    logits: Tensor<S, E, D, T>,
+    labels: &Labels<A, S::Rest, E, D>,
+    divisor: usize,
+) -> Result<Tensor<(), E, D, T>>
+where
+    A: Axis,
+    S: EndsWith<A> + RemoveDimTo<<S as EndsWith<A>>::Rest, <S as EndsWith<A>>::Rest>,
+    S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
+    E: Float,
+    D: Kernels<E>,
+    T: Tape<E, D>,
+{
+    const OP: &str = "cross_entropy";
+    let shape = *logits.shape();
+    same_size(OP, A::NAME, labels.classes.size(), shape.last().size())?;
+    // The tape stays with the log-sum; the chosen logits branch off and merge again.
+    let chosen = logits.retaped::<T>().try_select::<S::Rest, S::Rest>(labels.ids.clone()).during(OP)?;
+    let log_sum = S::log_sum_exp(logits).during(OP)?;
+    let losses = log_sum.try_sub(chosen).during(OP)?;
+    let counted = losses.try_mul(labels.counts.clone()).during(OP)?;
+    let sum = counted.try_sum::<(), <S::Rest as Shape>::AllAxes>().during(OP)?;
+    sum.try_mul(E::of(1.0 / divisor.max(1) as f64)).during(OP)
+}

@@ -1,0 +1,134 @@
+//! Dropout whose masks are a function of where and when: no state, no order of draws.
+//!
+//! An entry's fate depends on (seed, step, micro-batch, layer, site, coordinates) alone, so a resumed
+//! run, a recomputed activation and any number of threads draw the same, and old units draw after a
+//! growth what they would have drawn without it.
+
+use crate::{
+    device::{Float, Kernels},
+    error::{Context, Error, Result},
+    random::{Key, bits_at, uniform},
+};
+use dfdx::{
+    shapes::{HasShape, Shape},
+    tensor::{Tape, Tensor},
+    tensor_ops::TryMul,
+};
+
+/// The place in a model at which something is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DropoutSite {
+    /// The layer's identity: it stays with the layer when others are inserted below it.
+    pub layer: Option<u64>,
+    /// The place within the layer or model.
+    pub place: &'static str,
+}
+
+/// The dropout of one micro-batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    rate: f32,
+    seed: u64,
+    step: u64,
+    micro_batch: u64,
+}
+
+impl Dropout {
+    /// No dropout.
+    pub const OFF: Dropout = Dropout { rate: 0.0, seed: 0, step: 0, micro_batch: 0 };
+
+    /// Dropout at `rate` for one micro-batch of one step.
+    ///
+    /// # Errors
+    /// [`Error::Value`] unless `0 <= rate < 1`.
+    pub fn new(rate: f32, seed: u64, step: u64, micro_batch: u64) -> Result<Self> {
+        if !(0.0..1.0).contains(&rate) {
+            return Err(Error::Value { what: "dropout", expected: "0 <= rate < 1", got: rate.into() });
+        }
+        Ok(Dropout { rate, seed, step, micro_batch })
+    }
+
+    /// The same stream at another rate (attention probabilities, say).
+    ///
+    /// # Errors
+    /// As [`Dropout::new`].
+    pub fn at_rate(self, rate: f32) -> Result<Self> {
+        Self::new(rate, self.seed, self.step, self.micro_batch)
+    }
+
+    /// Drops entries of `x` and scales the others by `1/(1-rate)`. Up to four axes.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn apply<S: Shape, E: Float, D: Kernels<E>, T: Tape<E, D>>(
+        &self,
+        x: Tensor<S, E, D, T>,
+        site: DropoutSite,
+    ) -> Result<Tensor<S, E, D, T>> {
+        if self.rate == 0.0 {
+            return Ok(x);
+        }
+        let factors = self.factors(&x.shape().concrete().into(), site).into_iter().map(E::of).collect();
+        let factors = x.device().try_tensor_from_vec(factors, *x.shape()).during("dropout")?;
+        x.try_mul(factors).during("dropout")
+    }
+
+    /// The factor of every entry of a tensor with these sizes, row-major: 0 or `1/(1-rate)`.
+    fn factors(&self, sizes: &Vec<usize>, site: DropoutSite) -> Vec<f64> {
+        let layer = site.layer.map_or(String::new(), |layer| layer.to_string());
+        let name = format!("dropout/{}/{layer}/{}", self.micro_batch, site.place);
+        let key = Key::new(self.seed, &name, self.step);
+        let kept = 1.0 / (1.0 - f64::from(self.rate));
+        let mut padded = [1; 4];
+        padded[4 - sizes.len()..].copy_from_slice(sizes);
+        let [a, b, c, d] = padded;
+        let mut factors = Vec::with_capacity(a * b * c * d);
+        for row in 0..a * b * c {
+            let lead = [(row / (b * c)) as u32, (row / c % b) as u32, (row % c) as u32];
+            factors.extend((0..d as u32).map(|last| {
+                let drawn = uniform(bits_at(key, [lead[0], lead[1], lead[2], last]));
+                if drawn < self.rate { 0.0 } else { kept }
+            }));
+        }
+        factors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: DropoutSite = DropoutSite { layer: Some(3), place: "mlp" };
+
+    #[test]
+    fn old_units_draw_the_same_in_a_larger_tensor() {
+        let dropout = Dropout::new(0.4, 1, 2, 3).unwrap();
+        let (small, large) = (dropout.factors(&vec![4, 6, 5], SITE), dropout.factors(&vec![4, 6, 9], SITE));
+        for row in 0..24 {
+            assert_eq!(small[row * 5..row * 5 + 5], large[row * 9..row * 9 + 5]);
+        }
+    }
+
+    #[test]
+    fn the_share_of_dropped_entries_is_the_rate_and_the_mean_is_kept() {
+        let factors = Dropout::new(0.1, 1, 2, 3).unwrap().factors(&vec![300, 300], SITE);
+        let dropped = factors.iter().filter(|f| **f == 0.0).count() as f64 / factors.len() as f64;
+        let mean = factors.iter().sum::<f64>() / factors.len() as f64;
+        assert!((dropped - 0.1).abs() <= 0.004 && (mean - 1.0).abs() <= 0.005, "{dropped} {mean}");
+    }
+
+    #[test]
+    fn every_part_of_the_place_and_time_matters() {
+        let base = Dropout::new(0.5, 1, 2, 3).unwrap();
+        let draw = |d: Dropout, site| d.factors(&vec![64], site);
+        let of = draw(base, SITE);
+        for other in
+            [Dropout { seed: 9, ..base }, Dropout { step: 9, ..base }, Dropout { micro_batch: 9, ..base }]
+        {
+            assert_ne!(draw(other, SITE), of);
+        }
+        assert_ne!(draw(base, DropoutSite { layer: Some(4), ..SITE }), of);
+        assert_ne!(draw(base, DropoutSite { place: "attention", ..SITE }), of);
+        assert!(Dropout::new(1.0, 0, 0, 0).is_err() && Dropout::new(f32::NAN, 0, 0, 0).is_err());
+    }
+}

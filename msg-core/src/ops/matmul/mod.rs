@@ -1,0 +1,53 @@
+//! Matrix products as autograd nodes of our own, because growth rests on their order of summation.
+//!
+//! Contract on the Cpu (see [`gemm`]): every output element is the same function of its row and column,
+//! accumulated in k order in blocks of a fixed length that start at k = 0, whatever the other sizes, a
+//! tail of zeros, the strides and the number of threads. dfdx's own product breaks this (it re-blocks
+//! and changes kernels with the sizes). On Cuda the products are cuBLAS', equal up to rounding.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+pub mod gemm;
+
+use crate::{
+    axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query},
+    device::Float,
+    error::Result,
+};
+use dfdx::tensor::{Storage, Tape, Tensor};
+
+/// The products that models are made of. Sizes are checked by the callers in [`crate::ops`].
+pub trait Matmul<E: Float>: Storage<E> {
+    /// `x W^T` for every row of `x`.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn linear<S, I, O, T>(
+        x: Tensor<S, E, Self, T>,
+        weight: Tensor<(O, I), E, Self, T>,
+    ) -> Result<Tensor<S::With<O>, E, Self, T>>
+    where
+        I: Axis,
+        O: Axis,
+        S: EndsWith<I>,
+        T: Tape<E, Self>;
+
+    /// `q k^T` for every head.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn scores<T: Tape<E, Self>>(
+        query: Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>,
+        key: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
+    ) -> Result<Tensor<(Batch, Heads, Query, Key), E, Self, T>>;
+
+    /// `p v` for every head.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn mix<T: Tape<E, Self>>(
+        probabilities: Tensor<(Batch, Heads, Query, Key), E, Self, T>,
+        value: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
+    ) -> Result<Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>>;
+}

@@ -1,0 +1,259 @@
+//! Decoupled AdamW over a module's walk, with moments and ages that grow.
+
+use super::{AdamStep, Births, Cohort};
+use crate::{
+    axis::NamedShape,
+    device::Backend,
+    error::{Context, Error, Result},
+    growth::{Fill, Growth, GrowthContext, LayerSource, NewEntries},
+    params::{Module, Param, ParamName, Role, TensorMap, Visitor},
+};
+use dfdx::{shapes::HasShape, tensor::Gradients};
+use serde::{Deserialize, Serialize};
+
+/// What becomes of the optimizer's state at a growth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatePolicy {
+    /// Bias correction uses each entry's own age; new moments are 0.
+    #[default]
+    Age,
+    /// As published: all entries of old tensors keep the run's step, new layers start at 0.
+    Inherit,
+    /// All moments and ages become 0.
+    Reset,
+}
+
+/// Hyper-parameters that stay the same during a run.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdamWConfig {
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decoupled weight decay on weights and tables.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    fn default() -> Self {
+        AdamWConfig { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 }
+    }
+}
+
+/// What differs from step to step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Update {
+    /// Learning rate in force.
+    pub lr: f64,
+    /// Largest global norm of the gradient; larger ones are scaled down to it.
+    pub clip: Option<f64>,
+    /// Factor on the learning rate of entries born at `new_since` or later (`rewarm-new`).
+    pub new_factor: f64,
+    /// See `new_factor`; births are counted in applied updates.
+    pub new_since: u64,
+}
+
+impl Update {
+    /// A plain update.
+    pub fn at(lr: f64) -> Self {
+        Update { lr, clip: None, new_factor: 1.0, new_since: u64::MAX }
+    }
+}
+
+/// AdamW with its state: two moments per parameter, and births.
+#[derive(Debug)]
+pub struct AdamW<D> {
+    config: AdamWConfig,
+    first: TensorMap<D>,
+    second: TensorMap<D>,
+    births: Births,
+    applied: u64,
+}
+
+/// The global norm of a module's gradient.
+///
+/// # Errors
+/// Where the device fails.
+pub fn grad_norm<D: Backend, M: Module<D>>(module: &M, grads: &mut Gradients<f32, D>) -> Result<f64> {
+    struct Norm<'a, D: Backend>(&'a mut Gradients<f32, D>, f64);
+    impl<D: Backend> Visitor<D> for Norm<'_, D> {
+        fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
+            self.1 += D::grad_square(tensor, self.0)?;
+            Ok(())
+        }
+    }
+    let mut norm = Norm(grads, 0.0);
+    module.inspect(&mut norm)?;
+    Ok(norm.1.sqrt())
+}
+
+impl<D: Backend> AdamW<D> {
+    /// A fresh state for a module: zero moments, all ages 0.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn new<M: Module<D>>(module: &M, config: AdamWConfig) -> Result<Self> {
+        let zeros = || {
+            let mut visitor = Zeros(TensorMap::default());
+            module.inspect(&mut visitor).map(|()| visitor.0)
+        };
+        Ok(AdamW { config, first: zeros()?, second: zeros()?, births: Births::default(), applied: 0 })
+    }
+
+    /// The number of updates applied so far.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The births of units and layers.
+    pub fn births(&self) -> &Births {
+        &self.births
+    }
+
+    /// The first and second moment of a parameter.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for a name or shape that the state does not have.
+    pub fn moments<S: NamedShape>(&self, name: &ParamName) -> Result<(&Param<S, D>, &Param<S, D>)> {
+        Ok((self.first.get("moments", name)?, self.second.get("moments", name)?))
+    }
+
+    /// Applies one update and returns the gradient's global norm before clipping.
+    ///
+    /// A norm that is not finite leaves parameters, moments and ages untouched; the caller sees it in
+    /// the returned value.
+    ///
+    /// # Errors
+    /// Where the module has parameters that the state does not know, or the device fails.
+    pub fn step<M: Module<D>>(
+        &mut self,
+        module: &mut M,
+        grads: &mut Gradients<f32, D>,
+        update: Update,
+    ) -> Result<f64> {
+        let norm = grad_norm(module, grads)?;
+        if !norm.is_finite() {
+            return Ok(norm);
+        }
+        let grad_scale = match update.clip {
+            // The published form of PyTorch's clipping: a factor of at most 1, with 1e-6 against 0/0.
+            Some(limit) => (limit / (norm + 1e-6)).min(1.0) as f32,
+            None => 1.0,
+        };
+        self.applied += 1;
+        let mut visitor = Apply { optimizer: self, grads, update, grad_scale };
+        module.walk(&ParamName::root(), &mut visitor)?;
+        Ok(norm)
+    }
+
+    /// The numbers of the cohort born at `birth`.
+    fn cohort(&self, birth: u64, update: &Update) -> Cohort {
+        let age = (self.applied - birth) as f64;
+        let factor = if birth >= update.new_since { update.new_factor } else { 1.0 };
+        let lr = update.lr * factor;
+        Cohort {
+            lr: lr as f32,
+            step_size: (lr / (1.0 - self.config.beta1.powf(age))) as f32,
+            root_correction: (1.0 - self.config.beta2.powf(age)).sqrt() as f32,
+        }
+    }
+
+    /// The state for the grown module: moments by the same maps with zeros in new entries, births by
+    /// the policy. `grown` is the module after `growth`.
+    ///
+    /// # Errors
+    /// Where the maps do not fit the state, or the device fails.
+    pub fn grown<M: Module<D>>(&self, grown: &M, growth: &Growth, policy: StatePolicy) -> Result<Self> {
+        if policy == StatePolicy::Reset {
+            let fresh = Self::new(grown, self.config)?;
+            return Ok(AdamW { births: Births::all_at(self.applied), applied: self.applied, ..fresh });
+        }
+        let mut births = self.births.clone();
+        match policy {
+            StatePolicy::Inherit => births.grow_layers(growth, self.applied),
+            _ => births.grow(growth, self.applied),
+        }
+        let moments = |old: &TensorMap<D>| {
+            let context = GrowthContext { growth, old };
+            let mut visitor = GrowMoments { context, grown: TensorMap::default() };
+            grown.inspect(&mut visitor).map(|()| visitor.grown)
+        };
+        let (first, second) = (moments(&self.first)?, moments(&self.second)?);
+        Ok(AdamW { config: self.config, first, second, births, applied: self.applied })
+    }
+}
+
+/// Makes a zero tensor for every parameter.
+struct Zeros<D>(TensorMap<D>);
+
+impl<D: Backend> Visitor<D> for Zeros<D> {
+    fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
+        self.0.insert(name, tensor.device().try_zeros_like(tensor.shape()).during("adamw")?);
+        Ok(())
+    }
+}
+
+/// Grows one moment of every parameter.
+struct GrowMoments<'a, D> {
+    context: GrowthContext<'a, D>,
+    grown: TensorMap<D>,
+}
+
+impl<D: Backend> Visitor<D> for GrowMoments<'_, D> {
+    fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
+        let (source, old_name) = self.context.source(name);
+        let device = tensor.device();
+        let moment = match source {
+            LayerSource::Same(_) => {
+                let old = self.context.old.get::<S>("adamw", &old_name)?;
+                let maps = old.shape().axis_maps(self.context.growth)?;
+                let zeros = NewEntries { key: self.context.growth.key(name), fill: Fill::Constant(0.0) };
+                device.grow(old, *tensor.shape(), &maps, zeros)?
+            }
+            LayerSource::Copy(_) | LayerSource::Fresh => {
+                device.try_zeros_like(tensor.shape()).during("adamw")?
+            }
+        };
+        self.grown.insert(name, moment);
+        Ok(())
+    }
+}
+
+/// Updates every parameter.
+struct Apply<'a, D: Backend> {
+    optimizer: &'a mut AdamW<D>,
+    grads: &'a mut Gradients<f32, D>,
+    update: Update,
+    grad_scale: f32,
+}
+
+impl<D: Backend> Visitor<D> for Apply<'_, D> {
+    fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
+        let optimizer = &mut *self.optimizer;
+        let cohorts = optimizer.births.cohorts(&tensor.shape().axes(), name.layer());
+        let table: Vec<Cohort> =
+            cohorts.births.iter().map(|&birth| optimizer.cohort(birth, &self.update)).collect();
+        let sizes: Vec<usize> = tensor.shape().axes().iter().map(|axis| axis.size).collect();
+        let config = optimizer.config;
+        let step = AdamStep {
+            sizes: &sizes,
+            units: &cohorts.units,
+            cohorts: &table,
+            grad_scale: self.grad_scale,
+            first_share: (1.0 - config.beta1) as f32,
+            beta2: config.beta2 as f32,
+            second_share: (1.0 - config.beta2) as f32,
+            eps: config.eps as f32,
+            weight_decay: if role.decays() { config.weight_decay as f32 } else { 0.0 },
+        };
+        let first = optimizer.first.get_mut::<S>("adamw", name)?;
+        let second = optimizer.second.get_mut::<S>("adamw", name)?;
+        if first.shape() != tensor.shape() {
+            return Err(Error::Missing { op: "adamw: moments of this size", name: name.to_string() });
+        }
+        D::adamw(tensor, self.grads, first, second, &step)
+    }
+}

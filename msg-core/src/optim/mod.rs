@@ -1,0 +1,9 @@
+//! AdamW whose state grows with the parameters.
+
+mod adamw;
+pub(crate) mod adamw_cpu;
+mod births;
+
+pub use adamw::{AdamW, AdamWConfig, StatePolicy, Update, grad_norm};
+pub use adamw_cpu::{AdamStep, Cohort};
+pub use births::Births;

@@ -1,0 +1,47 @@
+//! First values of a module's parameters: growth number 0, from nothing.
+
+use super::{Module, Param, ParamName, Role, Visitor};
+use crate::{
+    axis::NamedShape,
+    device::Backend,
+    error::Result,
+    growth::{FillRule, Growth, NewEntries},
+};
+use dfdx::shapes::HasShape;
+
+/// How a model starts: every entry is a function of the seed, its name and its coordinates.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Init {
+    /// The run's seed.
+    pub seed: u64,
+    /// Standard deviation of weights and embeddings.
+    pub std: f32,
+}
+
+impl Default for Init {
+    fn default() -> Self {
+        Init { seed: 0, std: crate::growth::NORMAL_STD }
+    }
+}
+
+/// Gives every parameter its first value: weights and tables normal, biases and shifts 0, gains 1.
+///
+/// # Errors
+/// Where the device fails.
+pub fn init<D: Backend, M: Module<D>>(module: &mut M, init: Init) -> Result<()> {
+    struct Fill(Growth, FillRule);
+    impl<D: Backend> Visitor<D> for Fill {
+        fn visit<S: NamedShape>(
+            &mut self,
+            name: &ParamName,
+            role: Role,
+            tensor: &mut Param<S, D>,
+        ) -> Result<()> {
+            let fresh = NewEntries { key: self.0.key(name), fill: self.1.fill(role, 0.0) };
+            *tensor = D::fresh(tensor.device(), tensor.shape(), fresh)?;
+            Ok(())
+        }
+    }
+    let fill = Fill(Growth::new(init.seed, 0), FillRule::Normal { std: init.std });
+    module.walk(&ParamName::root(), &mut { fill })
+}

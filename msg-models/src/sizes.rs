@@ -1,0 +1,55 @@
+//! The sizes that a run may grow.
+
+use msg_core::{
+    Error, Result,
+    axis::{Ffn, HeadDim, Hidden, Inner},
+};
+use serde::{Deserialize, Serialize};
+
+/// Layers, hidden size, feed-forward size and heads of a model at one stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// Blocks.
+    pub layers: usize,
+    /// Units of the residual stream.
+    pub hidden: usize,
+    /// Units of the feed-forward layer.
+    pub ffn: usize,
+    /// Attention heads; independent of `hidden`.
+    pub heads: usize,
+}
+
+impl Sizes {
+    /// The residual stream's axis.
+    pub fn hidden(&self) -> Hidden {
+        Hidden(self.hidden)
+    }
+
+    /// The feed-forward layer's axis.
+    pub fn ffn(&self) -> Ffn {
+        Ffn(self.ffn)
+    }
+
+    /// The axis of all heads side by side.
+    pub fn inner(&self, head_dim: HeadDim) -> Inner {
+        Inner(self.heads * head_dim.0)
+    }
+
+    /// Refuses sizes of zero.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] with the name of the first size that is 0.
+    pub fn check(&self) -> Result<()> {
+        let named = [
+            ("layers", self.layers),
+            ("hidden", self.hidden),
+            ("ffn", self.ffn),
+            ("heads", self.heads),
+        ];
+        match named.into_iter().find(|(_, size)| *size == 0) {
+            Some((what, _)) => Err(Error::Zero { what }),
+            None => Ok(()),
+        }
+    }
+}
