@@ -510,6 +510,24 @@ mod tests {
         assert!(worst.0 < 6e-7);
     }
 
+    /// Bits that every other implementation has to reproduce.
+    #[test]
+    fn fixed_values_stay() {
+        for (word, expected) in [
+            (0x0000_0000, 0x2fa0_6c98),
+            (0x0000_0001, 0x3070_a2e4),
+            (0x1234_5678, 0x3e37_812c),
+            (0x4000_0000, 0x3f2c_ab5a),
+            (0x7f00_0000, 0x402a_3e8b),
+            (0x7fff_ffff, 0x40ca_d08e),
+            (0x8000_0000, 0xc0ca_d08e),
+        ] {
+            assert_eq!(normal(word).to_bits(), expected, "normal({word:#x})");
+        }
+        assert_eq!(uniform(0x1234_5678).to_bits(), 0x3d91_a2b8);
+        assert_eq!(bits_at(Key::new(1, "layer.weight", 2), [1, 2, 3, 5]), 0xe0de_ed6b);
+    }
+
     #[test]
     fn largest_normal() {
         let largest = normal(i32::MAX as u32);

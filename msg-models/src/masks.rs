@@ -78,7 +78,7 @@ impl<D: Backend> Masks<D> {
             hidden_out: hidden.renamed(hidden_out)?,
             hidden,
             ffn: ramps.mask(device, growing.sizes.ffn(), step)?,
-            inner: ramps.mask(device, growing.sizes.inner(growing.head_dim), step)?,
+            inner: ramps.mask(device, growing.sizes.inner(growing.head_dim()), step)?,
             gates: (0..layers).map(|layer| ramps.gate(layer, step)).collect(),
             omitted: None,
         })
@@ -93,11 +93,8 @@ impl<D: Backend> Masks<D> {
 
     /// How many axes and layers are masked; 0 after the last ramp.
     pub fn active(&self) -> usize {
-        let axes = [
-            self.hidden.values().is_some(),
-            self.ffn.values().is_some(),
-            self.inner.values().is_some(),
-        ];
+        let axes =
+            [self.hidden.values().is_some(), self.ffn.values().is_some(), self.inner.values().is_some()];
         let axes = axes.into_iter().filter(|active| *active).count();
         axes + self.gates.iter().filter(|gate| !gate.is_open()).count()
     }
@@ -123,11 +120,7 @@ impl<D: Backend> Masks<D> {
         if omitted { Gate::OPEN } else { self.gates.get(layer).copied().unwrap_or(Gate::OPEN) }
     }
 
-    fn unless_omitted<A: msg_core::axis::Axis>(
-        &self,
-        site: Site,
-        mask: &Mask<A, f32, D>,
-    ) -> Mask<A, f32, D> {
+    fn unless_omitted<A: msg_core::axis::Axis>(&self, site: Site, mask: &Mask<A, f32, D>) -> Mask<A, f32, D> {
         if self.omitted == Some(site) { Mask::none() } else { mask.clone() }
     }
 }

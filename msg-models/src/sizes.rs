@@ -3,6 +3,7 @@
 use msg_core::{
     Error, Result,
     axis::{Ffn, HeadDim, Hidden, Inner},
+    ops::Dropout,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,15 +42,27 @@ impl Sizes {
     /// # Errors
     /// [`Error::Zero`] with the name of the first size that is 0.
     pub fn check(&self) -> Result<()> {
-        let named = [
+        not_zero(&[
             ("layers", self.layers),
             ("hidden", self.hidden),
             ("ffn", self.ffn),
             ("heads", self.heads),
-        ];
-        match named.into_iter().find(|(_, size)| *size == 0) {
-            Some((what, _)) => Err(Error::Zero { what }),
-            None => Ok(()),
-        }
+        ])
     }
+}
+
+/// Refuses the first size that is 0, by its name.
+pub(crate) fn not_zero(sizes: &[(&'static str, usize)]) -> Result<()> {
+    match sizes.iter().find(|(_, size)| *size == 0) {
+        Some(&(what, _)) => Err(Error::Zero { what }),
+        None => Ok(()),
+    }
+}
+
+/// Refuses an epsilon or a dropout rate that means nothing.
+pub(crate) fn numbers_in_range(eps: f64, dropout: f32) -> Result<()> {
+    if !(eps > 0.0 && eps.is_finite()) {
+        return Err(Error::Value { what: "eps", expected: "a positive number", got: eps });
+    }
+    Dropout::new(dropout, 0, 0, 0).map(drop)
 }

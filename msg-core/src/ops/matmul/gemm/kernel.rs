@@ -113,44 +113,50 @@ impl<E: Element> WithSimd for PackB<'_, '_, E> {
     fn with_simd<S: Simd>(self, _: S) {
         let Slot { k0, k, j0, width } = self.slot;
         let stride = self.panel.len() / k;
-        pack(self.b.at(k0, j0), width, stride, self.panel);
+        pack::<E, 8>(self.b.at(k0, j0), width, stride, self.panel);
     }
 }
 
-/// Elements along K that are moved together when K is the contiguous direction of the source.
-const PACK_STEPS: usize = 16;
-
 /// Copies `src` (K down, `width` columns) to contiguous steps of `stride` elements each, and puts
-/// zeros into what the columns leave of a step.
+/// zeros into what the columns leave of a step. `G` columns are moved at a time.
 #[inline(always)]
-fn pack<E: Element>(src: Matrix<E>, width: usize, stride: usize, dst: &mut [E]) {
-    let Matrix { data, row_stride, col_stride } = src;
+fn pack<E: Element, const G: usize>(src: Matrix<E>, width: usize, stride: usize, dst: &mut [E]) {
+    let whole = width / G * G;
     if width < stride {
         for step in dst.chunks_exact_mut(stride) {
             step[width..].fill(E::ZERO);
         }
     }
-    if col_stride == 1 {
+    if src.col_stride == 1 {
         for (p, step) in dst.chunks_exact_mut(stride).enumerate() {
-            step[..width].copy_from_slice(&data[p * row_stride..][..width]);
+            let row = &src.data[p * src.row_stride..][..width];
+            let (from, to) = (row.as_chunks::<G>(), step[..width].as_chunks_mut::<G>());
+            for (to, from) in to.0.iter_mut().zip(from.0) {
+                *to = *from;
+            }
+            for (to, from) in to.1.iter_mut().zip(from.1) {
+                *to = *from;
+            }
         }
         return;
     }
-    // A few steps at a time, so that both the lines read and the lines written stay close by.
-    for (group, dst) in dst.chunks_mut(PACK_STEPS * stride).enumerate() {
-        let data = &data[group * PACK_STEPS * row_stride..];
-        let steps = dst.len() / stride;
-        for j in 0..width {
-            let column = &data[j * col_stride..];
-            if row_stride == 1 && steps == PACK_STEPS {
-                for (p, &x) in column[..PACK_STEPS].iter().enumerate() {
-                    dst[p * stride + j] = x;
-                }
-            } else {
-                for p in 0..steps {
-                    dst[p * stride + j] = column[p * row_stride];
+    let mut done = 0;
+    if src.row_stride == 1 {
+        // By way of a copy, as columns a power of two apart would evict each other from the cache.
+        let mut rows = RowPanel::<E, G>([[E::ZERO; BLOCK]; G]);
+        for j in (0..whole).step_by(G) {
+            rows.fill(src.at(0, j).transposed(), G, dst.len() / stride);
+            for (p, step) in dst.chunks_exact_mut(stride).take(BLOCK).enumerate() {
+                for (i, x) in step[j..][..G].iter_mut().enumerate() {
+                    *x = rows.at(i, p);
                 }
             }
+        }
+        done = whole;
+    }
+    for (p, step) in dst.chunks_exact_mut(stride).enumerate() {
+        for (j, x) in step[..width].iter_mut().enumerate().skip(done) {
+            *x = src.data[p * src.row_stride + j * src.col_stride];
         }
     }
 }
@@ -171,24 +177,73 @@ impl<E: Element, const MR: usize> WithSimd for Sweep<'_, '_, '_, '_, E, MR> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let mut a_panel = [[E::ZERO; MR]; BLOCK];
+        if self.a.col_stride == 1 {
+            self.run(simd, RowPanel::<E, MR>([[E::ZERO; BLOCK]; MR]));
+        } else {
+            self.run(simd, StepPanel::<E, MR>([[E::ZERO; MR]; BLOCK]));
+        }
+    }
+}
+
+impl<E: Element, const MR: usize> Sweep<'_, '_, '_, '_, E, MR> {
+    #[inline(always)]
+    fn run<S: Simd, A: Panel<E>>(self, simd: S, mut a: A) {
         let packed_width = self.chunk.packed_width::<E, S>();
+        let tile = tile_width::<E, S>();
         for (block, packed) in self.packed.chunks(BLOCK * packed_width).enumerate() {
             let k = packed.len() / packed_width;
             let fresh = self.fresh && block == 0;
             for i0 in (0..self.m).step_by(MR) {
                 let rows = MR.min(self.m - i0);
-                let a_panel = &mut a_panel[..k];
-                let a = self.a.at(i0, block * BLOCK).transposed();
-                pack(a, rows, MR, a_panel.as_flattened_mut());
-                for (panel, b) in packed.chunks(k * tile_width::<E, S>()).enumerate() {
-                    let j = panel * tile_width::<E, S>();
-                    let width = tile_width::<E, S>().min(self.chunk.n - j);
+                a.fill(self.a.at(i0, block * BLOCK), rows, k);
+                for (panel, b) in packed.chunks(k * tile).enumerate() {
+                    let j = panel * tile;
+                    let width = tile.min(self.chunk.n - j);
                     let place = Place { i0, rows, j0: self.chunk.j0 + j, width, fresh };
-                    place.any_tile::<E, S, MR>(simd, a_panel, b, self.c);
+                    place.any_tile::<E, S, A, MR>(simd, &a, b.len() / k, b, self.c);
                 }
             }
         }
+    }
+}
+
+/// A few rows of `A` in one block of K, close together and in the order that is quick to fill.
+trait Panel<E> {
+    /// Takes over `rows` rows and `k` steps; other rows keep anything.
+    fn fill(&mut self, src: Matrix<E>, rows: usize, k: usize);
+    /// The element of a row at a step.
+    fn at(&self, row: usize, step: usize) -> E;
+}
+
+/// Rows one after another.
+struct RowPanel<E, const MR: usize>([[E; BLOCK]; MR]);
+
+impl<E: Element, const MR: usize> Panel<E> for RowPanel<E, MR> {
+    #[inline(always)]
+    fn fill(&mut self, src: Matrix<E>, rows: usize, k: usize) {
+        for (i, row) in self.0.iter_mut().enumerate().take(rows) {
+            row[..k].copy_from_slice(&src.data[i * src.row_stride..][..k]);
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, row: usize, step: usize) -> E {
+        self.0[row][step]
+    }
+}
+
+/// Steps one after another.
+struct StepPanel<E, const MR: usize>([[E; MR]; BLOCK]);
+
+impl<E: Element, const MR: usize> Panel<E> for StepPanel<E, MR> {
+    #[inline(always)]
+    fn fill(&mut self, src: Matrix<E>, rows: usize, k: usize) {
+        pack::<E, MR>(src.transposed(), rows, MR, self.0[..k].as_flattened_mut());
+    }
+
+    #[inline(always)]
+    fn at(&self, row: usize, step: usize) -> E {
+        self.0[step][row]
     }
 }
 
@@ -205,44 +260,45 @@ struct Place {
 impl Place {
     /// Picks the smallest tile that covers the place.
     #[inline(always)]
-    fn any_tile<E: Element, S: Simd, const MR: usize>(
+    fn any_tile<E: Element, S: Simd, A: Panel<E>, const MR: usize>(
         self,
         simd: S,
-        a: &[[E; MR]],
+        a: &A,
+        stride: usize,
         b: &[E],
         c: &mut Rows<E>,
     ) {
-        match b.len() / a.len() / E::lanes::<S>() {
-            3 => self.some_rows::<E, S, MR, 3>(simd, a, b, c),
-            2 => self.some_rows::<E, S, MR, 2>(simd, a, b, c),
-            _ => self.some_rows::<E, S, MR, 1>(simd, a, b, c),
+        match stride / E::lanes::<S>() {
+            3 => self.some_rows::<E, S, A, MR, 3>(simd, a, b, c),
+            2 => self.some_rows::<E, S, A, MR, 2>(simd, a, b, c),
+            _ => self.some_rows::<E, S, A, MR, 1>(simd, a, b, c),
         }
     }
 
     #[inline(always)]
-    fn some_rows<E: Element, S: Simd, const MR: usize, const V: usize>(
+    fn some_rows<E: Element, S: Simd, A: Panel<E>, const MR: usize, const V: usize>(
         self,
         simd: S,
-        a: &[[E; MR]],
+        a: &A,
         b: &[E],
         c: &mut Rows<E>,
     ) {
         match self.rows {
-            1 => self.tile::<E, S, MR, 1, V>(simd, a, b, c),
-            2..=4 if MR > 4 => self.tile::<E, S, MR, 4, V>(simd, a, b, c),
-            _ => self.tile::<E, S, MR, MR, V>(simd, a, b, c),
+            1 => self.tile::<E, S, A, 1, V>(simd, a, b, c),
+            2..=4 if MR > 4 => self.tile::<E, S, A, 4, V>(simd, a, b, c),
+            _ => self.tile::<E, S, A, MR, V>(simd, a, b, c),
         }
     }
 
     #[inline(always)]
-    fn tile<E: Element, S: Simd, const MR: usize, const R: usize, const V: usize>(
+    fn tile<E: Element, S: Simd, A: Panel<E>, const R: usize, const V: usize>(
         self,
         simd: S,
-        a: &[[E; MR]],
+        a: &A,
         b: &[E],
         c: &mut Rows<E>,
     ) {
-        let sums = product_tile::<E, S, MR, R, V>(simd, a, b);
+        let sums = product_tile::<E, S, A, R, V>(simd, a, b);
         for (i, sums) in sums.into_iter().enumerate().take(self.rows) {
             let out = c.part(self.i0 + i, self.j0, self.width);
             for (out, sum) in out.chunks_mut(E::lanes::<S>()).zip(sums) {
@@ -254,20 +310,21 @@ impl Place {
 
 /// The chains of one register tile over one block of K.
 #[inline(always)]
-fn product_tile<E: Element, S: Simd, const MR: usize, const R: usize, const V: usize>(
+fn product_tile<E: Element, S: Simd, A: Panel<E>, const R: usize, const V: usize>(
     simd: S,
-    a: &[[E; MR]],
+    a: &A,
     b: &[E],
 ) -> [[E::Vector<S>; V]; R] {
     let zero = E::splat(simd, E::ZERO);
     let mut sums = [[zero; V]; R];
-    for (a, b) in a.iter().zip(b.chunks_exact(V * E::lanes::<S>())) {
+    // No block has more steps; saying so spares the checks of each access to A.
+    for (p, b) in b.chunks_exact(V * E::lanes::<S>()).take(BLOCK).enumerate() {
         let (b, _) = E::vectors::<S>(b).as_chunks::<V>();
         let b = &b[0];
-        for i in 0..R {
-            let x = E::splat(simd, a[i]);
-            for j in 0..V {
-                sums[i][j] = E::fused_vector(simd, x, b[j], sums[i][j]);
+        for (i, sums) in sums.iter_mut().enumerate() {
+            let x = E::splat(simd, a.at(i, p));
+            for (sum, &y) in sums.iter_mut().zip(b) {
+                *sum = E::fused_vector(simd, x, y, *sum);
             }
         }
     }

@@ -54,7 +54,7 @@ pub trait Lanes: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
 
 macro_rules! lanes {
     ($type:ident, $vector:ident, $lanes:ident, $splat:ident, $add:ident, $fused:ident,
-     $vectors:ident, $load:ident, $store:ident) => {
+     $vectors:ident, $vectors_mut:ident, $load:ident, $store:ident) => {
         impl Lanes for $type {
             const ZERO: Self = 0.0;
             type Vector<S: Simd> = S::$vector;
@@ -91,12 +91,13 @@ macro_rules! lanes {
 
             #[inline(always)]
             fn add_block<S: Simd>(simd: S, out: &mut [Self], sums: S::$vector, fresh: bool) {
-                let zero = simd.$splat(0.0);
-                let mut sums = simd.$add(sums, zero);
-                if !fresh {
-                    sums = simd.$add(simd.$load(out), sums);
+                let sums = simd.$add(sums, simd.$splat(0.0));
+                match S::$vectors_mut(out) {
+                    ([out], _) if fresh => *out = sums,
+                    ([out], _) => *out = simd.$add(*out, sums),
+                    (_, out) if fresh => simd.$store(out, sums),
+                    (_, out) => simd.$store(out, simd.$add(simd.$load(out), sums)),
                 }
-                simd.$store(out, sums);
             }
 
             fn buffer() -> &'static LocalKey<Cell<Vec<Self>>> {
@@ -117,6 +118,7 @@ lanes!(
     add_f32s,
     mul_add_f32s,
     as_simd_f32s,
+    as_mut_simd_f32s,
     partial_load_f32s,
     partial_store_f32s
 );
@@ -128,6 +130,7 @@ lanes!(
     add_f64s,
     mul_add_f64s,
     as_simd_f64s,
+    as_mut_simd_f64s,
     partial_load_f64s,
     partial_store_f64s
 );

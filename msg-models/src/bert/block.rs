@@ -1,0 +1,92 @@
+//! One post-norm block and the gate that it stands behind while new.
+
+use crate::{
+    Place, Sizes,
+    layers::{Attention, BlockContext, LayerNorm, Linear},
+};
+use dfdx::{
+    tensor::{Tape, Tensor},
+    tensor_ops::TryAdd,
+};
+use msg_core::{
+    Result,
+    axis::{Batch, Ffn, HeadDim, Hidden, Query},
+    device::Backend,
+    error::Context,
+    ops::masked_gelu,
+    params::{Module, ParamName, Role, Visitor},
+};
+
+/// The tensors of one block.
+#[derive(Clone, Debug)]
+pub struct Block<D: Backend> {
+    attention: Attention<D>,
+    attention_norm: LayerNorm<Hidden, D>,
+    intermediate: Linear<Hidden, Ffn, D>,
+    output: Linear<Ffn, Hidden, D>,
+    output_norm: LayerNorm<Hidden, D>,
+}
+
+type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
+
+impl<D: Backend> Block<D> {
+    pub(crate) fn new(device: &D, sizes: Sizes, head_dim: HeadDim) -> Result<Self> {
+        Ok(Block {
+            attention: Attention::new(device, sizes.hidden(), sizes.inner(head_dim))?,
+            attention_norm: LayerNorm::new(device, sizes.hidden())?,
+            intermediate: Linear::new(device, sizes.hidden(), sizes.ffn())?,
+            output: Linear::new(device, sizes.ffn(), sizes.hidden())?,
+            output_norm: LayerNorm::new(device, sizes.hidden())?,
+        })
+    }
+
+    /// `m Layer(x) + (1 - m) x`, with m the block's gate and
+    /// `Layer(x) = norm(h + mlp(h)), h = norm(x + attention(x))`.
+    ///
+    /// # Errors
+    /// Where the sizes differ or the device fails.
+    pub fn forward<T: Tape<f32, D>>(
+        &self,
+        x: Stream<D, T>,
+        cx: &BlockContext<'_, D>,
+    ) -> Result<Stream<D, T>> {
+        cx.masks.gate(cx.layer).blend(x, |x| {
+            let branch = self.attend(x.retaped::<T>(), cx)?;
+            let mask = cx.masks.hidden(cx.site(Place::AttentionNorm));
+            let x = self.attention_norm.forward(x.try_add(branch).during("block")?, &mask, cx.eps)?;
+            let branch = self.feed_forward(x.retaped::<T>(), cx)?;
+            let mask = cx.masks.hidden(cx.site(Place::FeedForwardNorm));
+            self.output_norm.forward(x.try_add(branch).during("block")?, &mask, cx.eps)
+        })
+    }
+
+    fn attend<T: Tape<f32, D>>(&self, x: Stream<D, T>, cx: &BlockContext<'_, D>) -> Result<Stream<D, T>> {
+        let (dropout, site) = cx.dropout("attention output");
+        dropout.apply(self.attention.forward(x, cx)?, site)
+    }
+
+    fn feed_forward<T: Tape<f32, D>>(
+        &self,
+        x: Stream<D, T>,
+        cx: &BlockContext<'_, D>,
+    ) -> Result<Stream<D, T>> {
+        let mask = cx.masks.ffn(cx.site(Place::FeedForward));
+        let x = masked_gelu(self.intermediate.forward(x)?, cx.gelu, &mask)?;
+        let (dropout, site) = cx.dropout("feed-forward output");
+        dropout.apply(self.output.forward(x)?, site)
+    }
+
+    /// Lists the block's tensors. The three projections have one name each in files, in braces here.
+    pub(crate) fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
+        let Block { attention, attention_norm, intermediate, output, output_norm } = self;
+        let Attention { qkv_weight, qkv_bias, output: attention_output } = attention;
+        let qkv = at.join("attention.self.{query,key,value}");
+        visitor.visit(&qkv.join("weight"), Role::weights(), qkv_weight)?;
+        visitor.visit(&qkv.join("bias"), Role::biases(), qkv_bias)?;
+        attention_output.walk(&at.join("attention.output.dense"), visitor)?;
+        attention_norm.walk(&at.join("attention.output.LayerNorm"), visitor)?;
+        intermediate.walk(&at.join("intermediate.dense"), visitor)?;
+        output.walk(&at.join("output.dense"), visitor)?;
+        output_norm.walk(&at.join("output.LayerNorm"), visitor)
+    }
+}

@@ -1,0 +1,104 @@
+//! What a BERT is made from.
+
+use crate::sizes::{Sizes, not_zero, numbers_in_range};
+use msg_core::{
+    Result,
+    axis::{HeadDim, Position, Segment, Vocab},
+    ops::Gelu,
+};
+use serde::{Deserialize, Serialize};
+
+/// Configuration of a BERT. `sizes` are those that it starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BertConfig {
+    /// Tokens.
+    pub vocab: usize,
+    /// Longest sequence.
+    pub positions: usize,
+    /// Token types: the sentences of a pair.
+    #[serde(default = "default_segments")]
+    pub segments: usize,
+    /// Size of one head.
+    pub head_dim: usize,
+    /// The sizes that may grow.
+    pub sizes: Sizes,
+    /// Added to the variance in every norm.
+    #[serde(default = "default_eps")]
+    pub eps: f64,
+    /// Form of the activation.
+    #[serde(default = "default_gelu")]
+    pub gelu: Gelu,
+    /// Dropout on embeddings, branches and attention probabilities.
+    #[serde(default = "default_dropout")]
+    pub dropout: f32,
+}
+
+fn default_eps() -> f64 {
+    1e-12
+}
+
+fn default_segments() -> usize {
+    2
+}
+
+fn default_dropout() -> f32 {
+    0.1
+}
+
+fn default_gelu() -> Gelu {
+    Gelu::Erf
+}
+
+impl Default for BertConfig {
+    /// BERT-base.
+    fn default() -> Self {
+        BertConfig {
+            vocab: 30522,
+            positions: 512,
+            segments: 2,
+            head_dim: 64,
+            sizes: Sizes { layers: 12, hidden: 768, ffn: 3072, heads: 12 },
+            eps: default_eps(),
+            gelu: default_gelu(),
+            dropout: default_dropout(),
+        }
+    }
+}
+
+impl BertConfig {
+    /// Refuses what no model can be made from.
+    ///
+    /// # Errors
+    /// [`msg_core::Error::Zero`] for a size of 0, [`msg_core::Error::Value`] for a dropout rate or epsilon out of range.
+    pub fn check(&self) -> Result<()> {
+        self.sizes.check()?;
+        not_zero(&[
+            ("vocab", self.vocab),
+            ("positions", self.positions),
+            ("segments", self.segments),
+            ("head size", self.head_dim),
+        ])?;
+        numbers_in_range(self.eps, self.dropout)
+    }
+
+    /// The token table's axis.
+    pub fn vocab(&self) -> Vocab {
+        Vocab(self.vocab)
+    }
+
+    /// The position table's axis.
+    pub fn positions(&self) -> Position {
+        Position(self.positions)
+    }
+
+    /// The token types' axis.
+    pub fn segments(&self) -> Segment {
+        Segment(self.segments)
+    }
+
+    /// The axis of one head.
+    pub fn head_dim(&self) -> HeadDim {
+        HeadDim(self.head_dim)
+    }
+}

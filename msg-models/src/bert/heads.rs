@@ -1,0 +1,95 @@
+//! The pooler, the masked-token head (transform and tied decoder) and the next-sentence head.
+
+use crate::{
+    Masks, Place, Site,
+    layers::{LayerNorm, Linear, zeros},
+};
+use dfdx::{
+    shapes::Dim,
+    tensor::{Tape, Tensor},
+    tensor_ops::SelectTo,
+};
+use msg_core::{
+    Result,
+    axis::{Batch, Hidden, HiddenOut, Query, Vocab, hidden_in},
+    device::Backend,
+    error::Context,
+    mask::Mask,
+    ops::{self, Gelu, masked_gelu},
+    params::{Module, Param, ParamName, Role, Visitor},
+};
+
+/// The sentence-level view: `c tanh(W x[0] + b)`.
+#[derive(Clone, Debug)]
+pub struct Pooler<D: Backend> {
+    dense: Linear<Hidden, HiddenOut, D>,
+}
+
+impl<D: Backend> Pooler<D> {
+    pub(super) fn new(device: &D, hidden: Hidden) -> Result<Self> {
+        Ok(Pooler { dense: Linear::new(device, hidden, HiddenOut(hidden.0))? })
+    }
+
+    pub(super) fn forward<T: Tape<f32, D>>(
+        &self,
+        x: Tensor<(Batch, Query, Hidden), f32, D, T>,
+        batch: Batch,
+        masks: &Masks<D>,
+    ) -> Result<Tensor<(Batch, Hidden), f32, D, T>> {
+        const OP: &str = "pooler";
+        let first = x.device().try_tensor_from_vec(vec![0; batch.0], (batch,)).during(OP)?;
+        let first = x.try_select::<(Batch, Hidden), (Batch,)>(first).during(OP)?;
+        let pooled = self.dense.forward(first)?.try_tanh().during(OP)?;
+        hidden_in(masks.hidden_out(Site::outside(Place::Pooler)).apply(pooled)?)
+    }
+}
+
+impl<D: Backend> Module<D> for Pooler<D> {
+    fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
+        let Pooler { dense } = self;
+        dense.walk(&at.join("dense"), visitor)
+    }
+}
+
+/// Predicts tokens: transform, norm, the token table as decoder, a bias per token.
+#[derive(Clone, Debug)]
+pub struct MlmHead<D: Backend> {
+    dense: Linear<Hidden, HiddenOut, D>,
+    norm: LayerNorm<HiddenOut, D>,
+    bias: Param<(Vocab,), D>,
+}
+
+impl<D: Backend> MlmHead<D> {
+    pub(super) fn new(device: &D, hidden: Hidden, vocab: Vocab) -> Result<Self> {
+        let out = HiddenOut(hidden.0);
+        Ok(MlmHead {
+            dense: Linear::new(device, hidden, out)?,
+            norm: LayerNorm::new(device, out)?,
+            bias: zeros(device, (vocab,))?,
+        })
+    }
+
+    /// The logits of any list `L` of positions.
+    pub(super) fn forward<L: Dim, T: Tape<f32, D>>(
+        &self,
+        x: Tensor<(L, Hidden), f32, D, T>,
+        table: &Param<(Vocab, Hidden), D>,
+        masks: &Masks<D>,
+        (gelu, eps): (Gelu, f64),
+    ) -> Result<Tensor<(L, Vocab), f32, D, T>> {
+        // The norm's mask leaves out what the new units of the activation hold.
+        let x = masked_gelu(self.dense.forward(x)?, gelu, &Mask::none())?;
+        let mask = masks.hidden_out(Site::outside(Place::TransformNorm));
+        let x = hidden_in(self.norm.forward(x, &mask, eps)?)?;
+        ops::linear(x, table.retaped(), Some(self.bias.retaped()))
+    }
+}
+
+impl<D: Backend> Module<D> for MlmHead<D> {
+    fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
+        let MlmHead { dense, norm, bias } = self;
+        visitor.visit(&at.join("bias"), Role::bias(), bias)?;
+        dense.walk(&at.join("transform.dense"), visitor)?;
+        norm.walk(&at.join("transform.LayerNorm"), visitor)
+    }
+}

@@ -1,0 +1,14 @@
+//! BERT: post-norm blocks, token types, pooler, masked-token and next-sentence heads.
+
+mod batch;
+mod block;
+mod config;
+mod heads;
+mod model;
+pub mod names;
+
+pub use batch::{BertBatch, BertInput};
+pub use block::Block;
+pub use config::BertConfig;
+pub use heads::{MlmHead, Pooler};
+pub use model::Bert;

@@ -1,0 +1,203 @@
+//! The whole BERT: tables, norm, blocks, both heads.
+
+use super::{BertBatch, BertConfig, Block, MlmHead, Pooler, batch::Targets};
+use crate::{
+    Growable, Growing, Masks, Place, Site,
+    layers::{BlockContext, Embedding, LayerNorm, Linear},
+};
+use dfdx::{
+    shapes::{Axis as At, HasShape},
+    tensor::{PutTape, SplitTape, Tape, Tensor},
+    tensor_ops::{BroadcastTo, TryAdd},
+};
+use msg_core::{
+    Result,
+    axis::{Batch, Class, Hidden, Labelled, Position, Query, Segment, Vocab, merge_rows, split_rows},
+    device::Backend,
+    error::Context,
+    growth::DepthMap,
+    ops::{self, Dropout, DropoutSite},
+    params::{self, Init, Module, ParamName, Visitor},
+};
+
+/// A BERT with both pre-training heads.
+#[derive(Clone, Debug)]
+pub struct Bert<D: Backend> {
+    words: Embedding<Vocab, D>,
+    positions: Embedding<Position, D>,
+    segments: Embedding<Segment, D>,
+    norm: LayerNorm<Hidden, D>,
+    blocks: Vec<Block<D>>,
+    pooler: Pooler<D>,
+    mlm: MlmHead<D>,
+    next: Linear<Hidden, Class, D>,
+    config: BertConfig,
+    growing: Growing,
+}
+
+type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
+
+impl<D: Backend> Bert<D> {
+    /// A new model.
+    ///
+    /// # Errors
+    /// Where the configuration cannot be, or the device fails.
+    pub fn new(device: &D, config: BertConfig, init: Init) -> Result<Self> {
+        config.check()?;
+        let (sizes, head_dim) = (config.sizes, config.head_dim());
+        let blocks = (0..sizes.layers).map(|_| Block::new(device, sizes, head_dim));
+        let mut model = Bert {
+            words: Embedding::new(device, config.vocab(), sizes.hidden())?,
+            positions: Embedding::new(device, config.positions(), sizes.hidden())?,
+            segments: Embedding::new(device, config.segments(), sizes.hidden())?,
+            norm: LayerNorm::new(device, sizes.hidden())?,
+            blocks: blocks.collect::<Result<_>>()?,
+            pooler: Pooler::new(device, sizes.hidden())?,
+            mlm: MlmHead::new(device, sizes.hidden(), config.vocab())?,
+            next: Linear::new(device, sizes.hidden(), Class(2))?,
+            config,
+            growing: Growing::new(sizes, config.head_dim)?,
+        };
+        params::init(&mut model, init)?;
+        Ok(model)
+    }
+
+    /// The configuration that the model was made from; present sizes are in [`Growable::growing`].
+    pub fn config(&self) -> &BertConfig {
+        &self.config
+    }
+
+    /// The encoder's output.
+    ///
+    /// # Errors
+    /// Where the batch was made for another configuration, or the device fails.
+    pub fn encode<T: Tape<f32, D>>(
+        &self,
+        batch: &BertBatch<D>,
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Stream<D, T>> {
+        let x = self.embed(batch, tape)?;
+        let mask = masks.hidden(Site::outside(Place::EmbeddingNorm));
+        let x = self.norm.forward(x, &mask, self.config.eps)?;
+        let mut x = dropout.apply(x, DropoutSite { layer: None, place: "embedding" })?;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let context = BlockContext {
+                masks,
+                seen: &batch.seen,
+                dropout: *dropout,
+                head_dim: self.config.head_dim(),
+                eps: self.config.eps,
+                gelu: self.config.gelu,
+                layer,
+                layer_id: self.growing.layer_ids[layer],
+            };
+            x = block.forward(x, &context)?;
+        }
+        Ok(x)
+    }
+
+    /// The token logits of every position, from the encoder's output.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn token_logits<T: Tape<f32, D>>(
+        &self,
+        encoded: Stream<D, T>,
+        masks: &Masks<D>,
+    ) -> Result<Tensor<(Batch, Query, Vocab), f32, D, T>> {
+        let (batch, query, _) = *encoded.shape();
+        let config = (self.config.gelu, self.config.eps);
+        let logits = self.mlm.forward(merge_rows(encoded)?, &self.words.weight, masks, config)?;
+        split_rows(logits, batch, query)
+    }
+
+    /// The next-sentence logits, from the encoder's output.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn next_logits<T: Tape<f32, D>>(
+        &self,
+        encoded: Stream<D, T>,
+        masks: &Masks<D>,
+    ) -> Result<Tensor<(Batch, Class), f32, D, T>> {
+        let batch = encoded.shape().0;
+        self.next.forward(self.pooler.forward(encoded, batch, masks)?)
+    }
+
+    /// Masked-token loss divided by `labelled`, plus next-sentence loss divided by `pairs` (the counts
+    /// of the whole step). Token logits are computed at labelled positions only; without any, the
+    /// masked-token loss is 0.
+    ///
+    /// # Errors
+    /// As [`Bert::encode`].
+    pub fn loss<T: Tape<f32, D>>(
+        &self,
+        batch: &BertBatch<D>,
+        (labelled, pairs): (usize, usize),
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Tensor<(), f32, D, T>> {
+        let encoded = self.encode(batch, masks, dropout, tape)?;
+        let next = self.next_logits(encoded.retaped::<T>(), masks)?;
+        let next = ops::cross_entropy(next, &batch.next, pairs)?;
+        let (encoded, tape) = encoded.split_tape();
+        let Some(Targets { rows, labels }) = &batch.targets else {
+            let (next, own) = next.split_tape();
+            return Ok(next.put_tape(dfdx::tensor::Merge::merge(tape, own)));
+        };
+        let encoded = merge_rows(encoded.put_tape(tape))?;
+        let chosen: Tensor<(Labelled, Hidden), f32, D, T> = ops::embed(encoded, rows)?;
+        let config = (self.config.gelu, self.config.eps);
+        let logits = self.mlm.forward(chosen, &self.words.weight, masks, config)?;
+        ops::cross_entropy(logits, labels, labelled)?.try_add(next).during("loss")
+    }
+
+    fn embed<T: Tape<f32, D>>(&self, batch: &BertBatch<D>, tape: T) -> Result<Stream<D, T>> {
+        let table = self.words.weight.clone().put_tape(tape);
+        let words: Stream<D, T> = ops::embed(table, &batch.ids)?;
+        let segments: Stream<D, T> = self.segments.forward(&batch.segments)?;
+        let positions: Tensor<(Query, Hidden), f32, D, T> = self.positions.forward(&batch.positions)?;
+        let positions = positions.try_broadcast_like::<_, At<0>>(words.shape()).during("embed")?;
+        words.try_add(segments).and_then(|x| x.try_add(positions)).during("embed")
+    }
+}
+
+impl<D: Backend> Module<D> for Bert<D> {
+    fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
+        let Bert { words, positions, segments, norm, blocks, pooler, mlm, next, config: _, growing: _ } =
+            self;
+        let embeddings = at.join("bert.embeddings");
+        words.walk(&embeddings.join("word_embeddings"), visitor)?;
+        positions.walk(&embeddings.join("position_embeddings"), visitor)?;
+        segments.walk(&embeddings.join("token_type_embeddings"), visitor)?;
+        norm.walk(&embeddings.join("LayerNorm"), visitor)?;
+        for (layer, block) in blocks.iter_mut().enumerate() {
+            block.walk(&at.join("bert.encoder").layer_of("layer", layer), visitor)?;
+        }
+        pooler.walk(&at.join("bert.pooler"), visitor)?;
+        mlm.walk(&at.join("cls.predictions"), visitor)?;
+        next.walk(&at.join("cls.seq_relationship"), visitor)
+    }
+
+    fn arrange_layers(&mut self, depth: &DepthMap) -> Result<()> {
+        self.blocks = depth.arrange(&self.blocks)?;
+        Ok(())
+    }
+}
+
+impl<D: Backend> Growable<D> for Bert<D> {
+    fn growing(&self) -> &Growing {
+        &self.growing
+    }
+
+    fn growing_mut(&mut self) -> &mut Growing {
+        &mut self.growing
+    }
+
+    fn device(&self) -> &D {
+        self.words.weight.device()
+    }
+}

@@ -1,0 +1,1 @@
+//! Names of a BERT in Hugging Face files.

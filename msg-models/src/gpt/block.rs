@@ -1,0 +1,83 @@
+//! One pre-norm block and the gate that it stands behind while new.
+
+use crate::{
+    Place, Sizes,
+    layers::{Attention, BlockContext, LayerNorm, Linear},
+};
+use dfdx::tensor::{Tape, Tensor};
+use msg_core::{
+    Result,
+    axis::{Batch, Ffn, HeadDim, Hidden, Query},
+    device::Backend,
+    ops::masked_gelu,
+    params::{Module, ParamName, Role, Visitor},
+};
+
+/// The tensors of one block.
+#[derive(Clone, Debug)]
+pub struct Block<D: Backend> {
+    ln_1: LayerNorm<Hidden, D>,
+    attn: Attention<D>,
+    ln_2: LayerNorm<Hidden, D>,
+    c_fc: Linear<Hidden, Ffn, D>,
+    c_proj: Linear<Ffn, Hidden, D>,
+}
+
+type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
+
+impl<D: Backend> Block<D> {
+    pub(crate) fn new(device: &D, sizes: Sizes, head_dim: HeadDim) -> Result<Self> {
+        Ok(Block {
+            ln_1: LayerNorm::new(device, sizes.hidden())?,
+            attn: Attention::new(device, sizes.hidden(), sizes.inner(head_dim))?,
+            ln_2: LayerNorm::new(device, sizes.hidden())?,
+            c_fc: Linear::new(device, sizes.hidden(), sizes.ffn())?,
+            c_proj: Linear::new(device, sizes.ffn(), sizes.hidden())?,
+        })
+    }
+
+    /// `x + m attn(ln_1(x))`, then `x + m mlp(ln_2(x))`, with m the block's gate.
+    ///
+    /// # Errors
+    /// Where the sizes differ or the device fails.
+    pub fn forward<T: Tape<f32, D>>(
+        &self,
+        x: Stream<D, T>,
+        cx: &BlockContext<'_, D>,
+    ) -> Result<Stream<D, T>> {
+        let gate = cx.masks.gate(cx.layer);
+        let x = gate.branch(x, |x| self.attend(x, cx))?;
+        gate.branch(x, |x| self.feed_forward(x, cx))
+    }
+
+    fn attend<T: Tape<f32, D>>(&self, x: Stream<D, T>, cx: &BlockContext<'_, D>) -> Result<Stream<D, T>> {
+        let x = self.ln_1.forward(x, &cx.masks.hidden(cx.site(Place::AttentionNorm)), cx.eps)?;
+        let x = self.attn.forward(x, cx)?;
+        let (dropout, site) = cx.dropout("attention output");
+        dropout.apply(x, site)
+    }
+
+    fn feed_forward<T: Tape<f32, D>>(
+        &self,
+        x: Stream<D, T>,
+        cx: &BlockContext<'_, D>,
+    ) -> Result<Stream<D, T>> {
+        let x = self.ln_2.forward(x, &cx.masks.hidden(cx.site(Place::FeedForwardNorm)), cx.eps)?;
+        let x = masked_gelu(self.c_fc.forward(x)?, cx.gelu, &cx.masks.ffn(cx.site(Place::FeedForward)))?;
+        let (dropout, site) = cx.dropout("feed-forward output");
+        dropout.apply(self.c_proj.forward(x)?, site)
+    }
+
+    /// Lists the block's tensors; `scale` is for the weights that write into the residual stream.
+    pub(crate) fn walk<V: Visitor<D>>(&mut self, at: &ParamName, scale: f32, visitor: &mut V) -> Result<()> {
+        let Block { ln_1, attn, ln_2, c_fc, c_proj } = self;
+        let Attention { qkv_weight, qkv_bias, output } = attn;
+        ln_1.walk(&at.join("ln_1"), visitor)?;
+        visitor.visit(&at.join("attn.c_attn.weight"), Role::weights(), qkv_weight)?;
+        visitor.visit(&at.join("attn.c_attn.bias"), Role::biases(), qkv_bias)?;
+        output.walk_scaled(&at.join("attn.c_proj"), scale, visitor)?;
+        ln_2.walk(&at.join("ln_2"), visitor)?;
+        c_fc.walk(&at.join("mlp.c_fc"), visitor)?;
+        c_proj.walk_scaled(&at.join("mlp.c_proj"), scale, visitor)
+    }
+}

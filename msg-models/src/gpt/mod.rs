@@ -1,0 +1,10 @@
+//! GPT: pre-norm blocks, learned positions, a head tied to the token table.
+
+mod block;
+mod config;
+mod model;
+pub mod names;
+
+pub use block::Block;
+pub use config::GptConfig;
+pub use model::{Gpt, GptBatch};

@@ -1,0 +1,190 @@
+//! The whole GPT: tables, blocks, final norm, tied head.
+
+use super::{Block, GptConfig};
+use crate::{
+    Growable, Growing, Masks, Place, Site,
+    layers::{BlockContext, Embedding, LayerNorm},
+};
+use dfdx::{
+    shapes::{Axis as At, HasShape},
+    tensor::{PutTape, Tape, Tensor},
+    tensor_ops::{BroadcastTo, TryAdd},
+};
+use msg_core::{
+    Result,
+    axis::{Batch, Hidden, Position, Query, Vocab},
+    device::Backend,
+    error::Context,
+    growth::DepthMap,
+    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels},
+    params::{self, Init, Module, ParamName, Visitor},
+};
+
+/// A GPT.
+#[derive(Clone, Debug)]
+pub struct Gpt<D: Backend> {
+    wte: Embedding<Vocab, D>,
+    wpe: Embedding<Position, D>,
+    blocks: Vec<Block<D>>,
+    ln_f: LayerNorm<Hidden, D>,
+    config: GptConfig,
+    growing: Growing,
+}
+
+/// Token ids and the token that follows each.
+#[derive(Clone, Debug)]
+pub struct GptBatch<D: Backend> {
+    ids: Ids<Vocab, (Batch, Query), D>,
+    positions: Ids<Position, (Query,), D>,
+    labels: Labels<Vocab, (Batch, Query), f32, D>,
+    seen: AttentionMask<f32, D>,
+}
+
+impl<D: Backend> GptBatch<D> {
+    /// A batch of `(batch, length)` ids and labels (already shifted; -100 is ignored), row-major.
+    ///
+    /// # Errors
+    /// Where the numbers do not fill the shape, or an id, label or position is out of range.
+    pub fn new(
+        device: &D,
+        ids: &[u32],
+        labels: &[i64],
+        (batch, length): (usize, usize),
+        config: &GptConfig,
+    ) -> Result<Self> {
+        let shape = (Batch(batch), Query(length));
+        let positions: Vec<u32> = (0..length as u32).collect();
+        Ok(GptBatch {
+            ids: Ids::new(device, "token", ids, shape, config.vocab())?,
+            positions: Ids::new(device, "position", &positions, (shape.1,), config.positions())?,
+            labels: Labels::new(device, labels, shape, config.vocab())?,
+            seen: AttentionMask::causal(device, shape.1)?,
+        })
+    }
+
+    /// How many labels count.
+    pub fn counted(&self) -> usize {
+        self.labels.counted()
+    }
+}
+
+impl<D: Backend> Gpt<D> {
+    /// A new model.
+    ///
+    /// # Errors
+    /// Where the configuration cannot be, or the device fails.
+    pub fn new(device: &D, config: GptConfig, init: Init) -> Result<Self> {
+        config.check()?;
+        let (sizes, head_dim) = (config.sizes, config.head_dim());
+        let blocks = (0..sizes.layers).map(|_| Block::new(device, sizes, head_dim));
+        let mut model = Gpt {
+            wte: Embedding::new(device, config.vocab(), sizes.hidden())?,
+            wpe: Embedding::new(device, config.positions(), sizes.hidden())?,
+            blocks: blocks.collect::<Result<_>>()?,
+            ln_f: LayerNorm::new(device, sizes.hidden())?,
+            config,
+            growing: Growing::new(sizes, config.head_dim)?,
+        };
+        params::init(&mut model, init)?;
+        Ok(model)
+    }
+
+    /// The configuration that the model was made from; present sizes are in [`Growable::growing`].
+    pub fn config(&self) -> &GptConfig {
+        &self.config
+    }
+
+    /// The logits of every position.
+    ///
+    /// # Errors
+    /// Where the batch was made for another configuration, or the device fails.
+    pub fn logits<T: Tape<f32, D>>(
+        &self,
+        batch: &GptBatch<D>,
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Tensor<(Batch, Query, Vocab), f32, D, T>> {
+        let mut x = self.embed(batch, tape)?;
+        let site = DropoutSite { layer: None, place: "embedding" };
+        x = dropout.apply(x, site)?;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let context = BlockContext {
+                masks,
+                seen: &batch.seen,
+                dropout: *dropout,
+                head_dim: self.config.head_dim(),
+                eps: self.config.eps,
+                gelu: self.config.gelu,
+                layer,
+                layer_id: self.growing.layer_ids[layer],
+            };
+            x = block.forward(x, &context)?;
+        }
+        let mask = masks.hidden(Site::outside(Place::FinalNorm));
+        let x = self.ln_f.forward(x, &mask, self.config.eps)?;
+        ops::linear(x, self.wte.weight.retaped(), None)
+    }
+
+    /// The mean loss over counted labels, times their number, divided by `divisor` (the counted labels
+    /// of the whole step).
+    ///
+    /// # Errors
+    /// As [`Gpt::logits`].
+    pub fn loss<T: Tape<f32, D>>(
+        &self,
+        batch: &GptBatch<D>,
+        divisor: usize,
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Tensor<(), f32, D, T>> {
+        ops::cross_entropy(self.logits(batch, masks, dropout, tape)?, &batch.labels, divisor)
+    }
+
+    fn embed<T: Tape<f32, D>>(
+        &self,
+        batch: &GptBatch<D>,
+        tape: T,
+    ) -> Result<Tensor<(Batch, Query, Hidden), f32, D, T>> {
+        let table = self.wte.weight.clone().put_tape(tape);
+        let tokens: Tensor<(Batch, Query, Hidden), f32, D, T> = ops::embed(table, &batch.ids)?;
+        let positions: Tensor<(Query, Hidden), f32, D, T> = self.wpe.forward(&batch.positions)?;
+        let positions = positions.try_broadcast_like::<_, At<0>>(tokens.shape()).during("embed")?;
+        tokens.try_add(positions).during("embed")
+    }
+}
+
+impl<D: Backend> Module<D> for Gpt<D> {
+    fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
+        let Gpt { wte, wpe, blocks, ln_f, config: _, growing: _ } = self;
+        let at = at.join("transformer");
+        // GPT-2's initialisation: 2 branches a layer write into the residual stream.
+        let scale = (1.0 / (2.0 * blocks.len() as f64).sqrt()) as f32;
+        wte.walk(&at.join("wte"), visitor)?;
+        wpe.walk(&at.join("wpe"), visitor)?;
+        for (layer, block) in blocks.iter_mut().enumerate() {
+            block.walk(&at.layer_of("h", layer), scale, visitor)?;
+        }
+        ln_f.walk(&at.join("ln_f"), visitor)
+    }
+
+    fn arrange_layers(&mut self, depth: &DepthMap) -> Result<()> {
+        self.blocks = depth.arrange(&self.blocks)?;
+        Ok(())
+    }
+}
+
+impl<D: Backend> Growable<D> for Gpt<D> {
+    fn growing(&self) -> &Growing {
+        &self.growing
+    }
+
+    fn growing_mut(&mut self) -> &mut Growing {
+        &mut self.growing
+    }
+
+    fn device(&self) -> &D {
+        self.wte.weight.device()
+    }
+}

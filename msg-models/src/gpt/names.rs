@@ -1,0 +1,1 @@
+//! Names of a GPT in Hugging Face files.

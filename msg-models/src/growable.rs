@@ -1,0 +1,222 @@
+//! What of a Transformer changes when it grows, and growth of whole models by target sizes.
+
+use crate::{Masks, Sizes};
+use msg_core::{
+    Error, Result,
+    axis::{Axis, Ffn, HeadDim, Heads, Hidden, Inner},
+    device::Backend,
+    error::same_size,
+    growth::{self, AxisMap, DepthMap, FillRule, Growth, Masked, NORMAL_STD, Operator},
+    mask::{Ramp, Ramps},
+    params::Module,
+};
+use serde::{Deserialize, Serialize};
+
+/// What new units start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitInit {
+    /// Normal with standard deviation 0.02.
+    #[default]
+    Normal,
+    /// Zeros.
+    Zero,
+    /// Copies of the old units in turn.
+    Copy,
+    /// Normal with the standard deviation of the old tensor.
+    MatchedStd,
+}
+
+impl UnitInit {
+    /// The masked operator that fills by this rule.
+    pub fn operator(self) -> Masked {
+        Masked {
+            rule: match self {
+                UnitInit::Normal | UnitInit::Copy => FillRule::Normal { std: NORMAL_STD },
+                UnitInit::Zero => FillRule::Zero,
+                UnitInit::MatchedStd => FillRule::MatchedStd,
+            },
+        }
+    }
+
+    fn map(self, axis: &'static str, old: usize, new: usize) -> Result<AxisMap> {
+        match self {
+            UnitInit::Copy => AxisMap::copies(axis, old, new),
+            _ => AxisMap::append(axis, old, new),
+        }
+    }
+}
+
+/// Where new layers stand and what they start from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerInit {
+    /// The old stack again, on top.
+    #[default]
+    Stack,
+    /// Each old layer's copies right after it.
+    Interpolate,
+    /// Fresh layers on top.
+    Fresh,
+}
+
+impl LayerInit {
+    fn map(self, old: usize, new: usize) -> Result<DepthMap> {
+        match self {
+            LayerInit::Stack => DepthMap::stack(old, new),
+            LayerInit::Interpolate => DepthMap::interpolate(old, new),
+            LayerInit::Fresh => DepthMap::fresh(old, new),
+        }
+    }
+}
+
+/// How one boundary grows a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrowthSpec {
+    /// The run's seed.
+    pub seed: u64,
+    /// The number of this growth in the run, from 1.
+    pub number: u64,
+    /// What new units start from.
+    pub units: UnitInit,
+    /// Where new layers stand and what they start from.
+    pub layers: LayerInit,
+}
+
+impl Default for GrowthSpec {
+    fn default() -> Self {
+        GrowthSpec { seed: 0, number: 1, units: UnitInit::default(), layers: LayerInit::default() }
+    }
+}
+
+/// The part of a Transformer's state that growth changes besides its tensors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Growing {
+    /// Present sizes.
+    pub sizes: Sizes,
+    /// Size of one head; it never grows.
+    pub head_dim: usize,
+    /// Units and layers that are still on a ramp.
+    pub ramps: Ramps,
+    /// The identity of each layer, bottom first: it stays with the layer when others come below it.
+    pub layer_ids: Vec<u64>,
+}
+
+impl Growing {
+    /// The state of a model that never grew.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] for a size of 0.
+    pub fn new(sizes: Sizes, head_dim: usize) -> Result<Self> {
+        sizes.check()?;
+        if head_dim == 0 {
+            return Err(Error::Zero { what: "head size" });
+        }
+        let layer_ids = (0..sizes.layers as u64).collect();
+        Ok(Growing { sizes, head_dim, ramps: Ramps::default(), layer_ids })
+    }
+
+    /// The axis of one head.
+    pub fn head_dim(&self) -> HeadDim {
+        HeadDim(self.head_dim)
+    }
+
+    /// The sizes after a growth.
+    ///
+    /// # Errors
+    /// Where a map does not fit, or Inner becomes no whole number of heads.
+    fn sizes_after(&self, growth: &Growth) -> Result<Sizes> {
+        let Sizes { layers, .. } = self.sizes;
+        let layers = match growth.depth() {
+            None => layers,
+            Some(depth) => {
+                same_size("growth", "layers", depth.old_layers(), layers)?;
+                depth.layers().len()
+            }
+        };
+        let inner = growth.map_of(&self.sizes.inner(self.head_dim()))?.new_size();
+        if !inner.is_multiple_of(self.head_dim) {
+            return Err(Error::Heads { inner, head_dim: self.head_dim });
+        }
+        Ok(Sizes {
+            layers,
+            hidden: growth.map_of(&self.sizes.hidden())?.new_size(),
+            ffn: growth.map_of(&self.sizes.ffn())?.new_size(),
+            heads: inner / self.head_dim,
+        })
+    }
+
+    fn grown(&self, growth: &Growth, ramp: Option<Ramp>) -> Result<Self> {
+        let sizes = self.sizes_after(growth)?;
+        let mut grown = Growing { sizes, ..self.clone() };
+        if let Some(ramp) = ramp {
+            grown.ramps.grow(growth, ramp);
+        }
+        if let Some(depth) = growth.depth() {
+            let mut next = self.layer_ids.iter().max().map_or(0, |id| id + 1);
+            grown.layer_ids = depth.carry(&self.layer_ids, u64::MAX);
+            for id in grown.layer_ids.iter_mut().filter(|id| **id == u64::MAX) {
+                *id = next;
+                next += 1;
+            }
+        }
+        Ok(grown)
+    }
+}
+
+/// A Transformer whose residual stream, feed-forward layer, heads and depth can grow.
+pub trait Growable<D: Backend>: Module<D> {
+    /// Its present sizes, ramps and layer identities.
+    fn growing(&self) -> &Growing;
+
+    /// The same, to be changed by a growth.
+    fn growing_mut(&mut self) -> &mut Growing;
+
+    /// The device that holds it.
+    fn device(&self) -> &D;
+
+    /// The maps from the present sizes to `target`.
+    ///
+    /// # Errors
+    /// [`Error::Shrink`] or [`Error::Zero`], naming the axis and both sizes.
+    fn growth_to(&self, target: Sizes, spec: &GrowthSpec) -> Result<Growth> {
+        target.check()?;
+        let Growing { sizes, head_dim, .. } = self.growing();
+        let units = spec.units;
+        let heads = units.map(Heads::NAME, sizes.heads, target.heads)?;
+        let mut growth = Growth::new(spec.seed, spec.number);
+        for map in [
+            units.map(Hidden::NAME, sizes.hidden, target.hidden)?,
+            units.map(Ffn::NAME, sizes.ffn, target.ffn)?,
+            heads.widened(Inner::NAME, *head_dim)?,
+        ] {
+            growth = growth.with_axis(map);
+        }
+        Ok(growth.with_depth(spec.layers.map(sizes.layers, target.layers)?))
+    }
+
+    /// The grown model; new units and layers start on `ramp` if the operator masks them. The old model
+    /// stays as it was.
+    ///
+    /// # Errors
+    /// Where the maps do not fit the model, or the device fails.
+    fn grown<O: Operator<D>>(&self, growth: &Growth, operator: &O, ramp: Ramp) -> Result<Self> {
+        let growing = self.growing().grown(growth, operator.masked().then_some(ramp))?;
+        let mut grown = growth::grow(self, growth, operator)?;
+        *grown.growing_mut() = growing;
+        Ok(grown)
+    }
+
+    /// The masks in the optimizer step `step` (counted from 1; at a ramp's start they are 0).
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn masks(&self, step: u64) -> Result<Masks<D>> {
+        Masks::at(self.device(), self.growing(), step)
+    }
+
+    /// Drops the ramps that are over after `step`; returns whether there were any.
+    fn retire_ramps(&mut self, step: u64) -> bool {
+        self.growing_mut().ramps.retire(step)
+    }
+}

@@ -1,0 +1,39 @@
+//! What a block of either family needs besides its input and its tensors.
+
+use crate::{Masks, Place, Site};
+use msg_core::{
+    axis::HeadDim,
+    device::Backend,
+    ops::{AttentionMask, Dropout, DropoutSite, Gelu},
+};
+
+/// What a block needs besides its input and its tensors.
+#[derive(Clone, Copy, Debug)]
+pub struct BlockContext<'a, D: Backend> {
+    /// The growth masks of this pass.
+    pub masks: &'a Masks<D>,
+    /// Which keys each query sees.
+    pub seen: &'a AttentionMask<f32, D>,
+    /// The dropout of this micro-batch.
+    pub dropout: Dropout,
+    /// Size of one head.
+    pub head_dim: HeadDim,
+    /// Added to the variance in every norm.
+    pub eps: f64,
+    /// Form of the activation.
+    pub gelu: Gelu,
+    /// The block's place in the stack.
+    pub layer: usize,
+    /// The block's identity.
+    pub layer_id: u64,
+}
+
+impl<D: Backend> BlockContext<'_, D> {
+    pub(crate) fn site(&self, place: Place) -> Site {
+        Site::in_layer(self.layer, place)
+    }
+
+    pub(crate) fn dropout(&self, place: &'static str) -> (Dropout, DropoutSite) {
+        (self.dropout, DropoutSite { layer: Some(self.layer_id), place })
+    }
+}
