@@ -1,1 +1,3 @@
-//! Tests.
+//! The one integration binary; a module for each subject.
+
+mod strict;
