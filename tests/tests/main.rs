@@ -1,4 +1,5 @@
 //! The one integration binary; a module for each subject.
 
+mod golden;
 mod refuse_models;
 mod strict;
