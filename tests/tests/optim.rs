@@ -257,7 +257,7 @@ fn numbers_that_would_spoil_the_parameters_are_refused_before_anything_changes()
 #[test]
 fn a_module_of_other_sizes_is_refused_before_anything_changes() -> Result<()> {
     let mut run = run()?;
-    // The last tensors differ: an update that refused on the way would have changed the first.
+    // The first tensor fits: an update that refused on the way would have changed it already.
     for sizes in [[4, 3, 6, 2], [4, 3, 5, 3]] {
         let mut other = toy(sizes)?;
         let (before, of_other) = (state(&run)?, bits(&[parameters(&other)?]));

@@ -113,6 +113,9 @@ pub struct AdamW<D> {
     applied: u64,
 }
 
+/// The first and the second moment of one parameter.
+pub type Moments<'a, S, D> = (&'a Param<S, D>, &'a Param<S, D>);
+
 /// The global norm of a module's gradient.
 ///
 /// # Errors
@@ -158,7 +161,7 @@ impl<D: Backend> AdamW<D> {
     ///
     /// # Errors
     /// [`Error::Missing`] for a name or shape that the state does not have.
-    pub fn moments<S: NamedShape>(&self, name: &ParamName) -> Result<(&Param<S, D>, &Param<S, D>)> {
+    pub fn moments<S: NamedShape>(&self, name: &ParamName) -> Result<Moments<'_, S, D>> {
         Ok((self.first.get("moments", name)?, self.second.get("moments", name)?))
     }
 

@@ -52,7 +52,7 @@ fn naive(state: &mut [Vec<f32>; 3], grads: &[f32], step: &AdamStep<'_>) {
         p[at] = p[at] - p[at] * (cohort.lr * step.weight_decay);
         m[at] = m[at] + (g - m[at]) * step.first_share;
         v[at] = v[at] * step.beta2 + g * g * step.second_share;
-        p[at] = p[at] - cohort.step_size * m[at] / (v[at].sqrt() / cohort.root_correction + step.eps);
+        p[at] -= cohort.step_size * m[at] / (v[at].sqrt() / cohort.root_correction + step.eps);
     }
 }
 
