@@ -1,6 +1,9 @@
 //! Files: what is written is read to the bit; whatever else a file holds is refused, in words that
 //! name it, and changes nothing.
 
+// clippy.toml allows it inside test functions; the helpers here serve nothing else.
+#![allow(clippy::unwrap_used)]
+
 use dfdx::{
     shapes::{Axes2, HasShape},
     tensor::{Cpu, TensorFromVec},
