@@ -1,5 +1,6 @@
 //! The one integration binary; a module for each subject.
 
+mod files;
 mod golden;
 mod optim;
 mod refuse_models;
