@@ -1,7 +1,7 @@
 //! Files: what is written is read to the bit; whatever else a file holds is refused, in words that
 //! name it, and changes nothing.
 
-// clippy.toml allows it inside test functions; the helpers here serve nothing else.
+// clippy.toml allows it inside test functions; what stands here beside them serves only them.
 #![allow(clippy::unwrap_used)]
 
 use dfdx::{
