@@ -1,5 +1,7 @@
 //! The one integration binary; a module for each subject.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod files;
 mod golden;
 mod optim;
