@@ -31,6 +31,8 @@ fn padded<'a>(maps: &'a [AxisSource<'a>]) -> [AxisSource<'a>; 4] {
 }
 
 impl Backend for Cpu {
+    const EXACT: bool = true;
+
     fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
         let sources: Vec<Vec<u32>> =
             shape.concrete().into_iter().map(|size| vec![grow_cpu::FRESH; size]).collect();

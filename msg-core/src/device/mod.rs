@@ -44,6 +44,9 @@ impl<E: Float, D: Device<E> + Matmul<E>> Kernels<E> for D {}
 
 /// What modules, growth and the optimizer need besides.
 pub trait Backend: Kernels<f32> {
+    /// Whether sums have a fixed order here, so that growth changes no bit.
+    const EXACT: bool;
+
     /// A tensor of new entries only.
     ///
     /// # Errors

@@ -147,6 +147,21 @@ impl<D: Backend> AdamW<D> {
         Ok(AdamW { config, first: zeros()?, second: zeros()?, births: Births::default(), applied: 0 })
     }
 
+    /// A state from its parts, as a checkpoint holds them. [`AdamW::step`] refuses a module that does not
+    /// fit them.
+    ///
+    /// # Errors
+    /// Where [`AdamWConfig::check`] refuses.
+    pub fn restored(
+        config: AdamWConfig,
+        (first, second): (TensorMap<D>, TensorMap<D>),
+        births: Births,
+        applied: u64,
+    ) -> Result<Self> {
+        config.check()?;
+        Ok(AdamW { config, first, second, births, applied })
+    }
+
     /// The number of updates applied so far.
     pub fn applied(&self) -> u64 {
         self.applied

@@ -76,8 +76,8 @@ pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig)
     let empty = M::build(device, &setup, Init::default())?;
     let mut model = read(&empty, MODEL)?;
     *model.growing_mut() = header.growing.clone();
-    let (first, second) = (read(&empty, FIRST)?.tensors(), read(&empty, SECOND)?.tensors());
-    let optimizer = AdamW::restored(adamw, first, second, header.births.clone(), header.applied);
+    let moments = (read(&empty, FIRST)?.tensors(), read(&empty, SECOND)?.tensors());
+    let optimizer = AdamW::restored(adamw, moments, header.births.clone(), header.applied)?;
     Ok(Loaded { model, optimizer, header, config })
 }
 
