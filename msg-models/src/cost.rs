@@ -85,7 +85,8 @@ impl Cost {
     pub fn parameters(&self, sizes: Sizes) -> u64 {
         let [layers, hidden, ffn, heads] =
             [sizes.layers, sizes.hidden, sizes.ffn, sizes.heads].map(|size| size as u128);
-        let [vocab, positions, head_dim] = [self.vocab, self.positions, self.head_dim].map(|size| size as u128);
+        let [vocab, positions, head_dim] =
+            [self.vocab, self.positions, self.head_dim].map(|size| size as u128);
         let inner = heads * head_dim;
         let linear = |inputs: u128, outputs: u128| inputs * outputs + outputs;
         let norm = 2 * hidden;
@@ -174,8 +175,14 @@ mod tests {
             let gpt = GptConfig { vocab: 17, positions: 6, head_dim: 3, sizes, ..GptConfig::default() };
             let model = Gpt::new(&device, gpt, Init::default()).unwrap();
             assert_eq!(Cost::gpt(&gpt).parameters(sizes), model.num_params() as u64);
-            let bert =
-                BertConfig { vocab: 19, positions: 8, segments: 4, head_dim: 3, sizes, ..BertConfig::default() };
+            let bert = BertConfig {
+                vocab: 19,
+                positions: 8,
+                segments: 4,
+                head_dim: 3,
+                sizes,
+                ..BertConfig::default()
+            };
             let model = Bert::new(&device, bert, Init::default()).unwrap();
             assert_eq!(Cost::bert(&bert).parameters(sizes), model.num_params() as u64);
         }
