@@ -30,6 +30,7 @@
 #![deny(unsafe_code)]
 
 pub mod bert;
+pub mod cost;
 pub mod gpt;
 mod growable;
 pub mod hf;
@@ -37,6 +38,7 @@ pub mod layers;
 mod masks;
 mod sizes;
 
+pub use cost::Cost;
 pub use growable::{Growable, Growing, GrowthSpec, LayerInit, UnitInit};
 pub use masks::{Masks, Place, Site};
 pub use sizes::Sizes;

@@ -17,6 +17,36 @@ pub enum Error {
         /// The system's own words.
         source: std::io::Error,
     },
+    /// Text that is no TOML.
+    #[error("{file}:{line}:{column}: {message}")]
+    Syntax {
+        /// The configuration's file.
+        file: String,
+        /// Its line, from 1.
+        line: usize,
+        /// The letter in that line, from 1.
+        column: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that the configuration does not have.
+    #[error("{file}: unknown key `{key}`: {hint}")]
+    UnknownKey {
+        /// The configuration's file.
+        file: String,
+        /// The key, with its table.
+        key: String,
+        /// The nearest valid key, or all of the table.
+        hint: String,
+    },
+    /// A key that the configuration must have.
+    #[error("{file}: missing key `{key}`")]
+    MissingKey {
+        /// The configuration's file.
+        file: String,
+        /// The key, with its table.
+        key: String,
+    },
     /// A key of the configuration that cannot be as it stands.
     #[error("{file}: {key}: expected {expected}, got {got}")]
     Config {

@@ -1,15 +1,22 @@
 //! What a user writes: one TOML file, a table for each part of a run.
 //!
-//! The structs are the keys. Each table is checked by the part that owns it; rules across tables are
-//! checked when the file is read, before anything is made.
+//! The structs are the keys. Reading goes through three steps, each in its file: keys and types (`read`,
+//! `de`), rules within and across tables (`check`), defaults (`resolve`); all before anything is made.
 
+mod check;
 mod data;
+mod de;
 mod model;
+mod read;
+mod resolve;
 mod schedule;
+mod suggest;
 mod train;
 
 pub use data::{DataConfig, InvalidUtf8, MlmConfig, TokenizerConfig, TokenizerKind};
 pub use model::{Family, ModelConfig};
+pub use read::differing_keys;
+pub use resolve::BYTE_VOCAB;
 pub use schedule::{LrAtGrowth, LrConfig, LrShape, StageConfig};
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
 

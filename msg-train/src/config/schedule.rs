@@ -12,10 +12,10 @@ pub struct LrConfig {
     pub shape: LrShape,
     /// Highest rate.
     pub peak: f64,
-    /// Rate at the last step.
-    #[serde(default)]
-    pub r#final: f64,
-    /// Steps of linear rise from 0.
+    /// Rate at the last step; by default 0. `constant` has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r#final: Option<f64>,
+    /// Steps of linear rise from 0: step s of them has the share s/warmup of the peak.
     #[serde(default)]
     pub warmup: u64,
     /// Steps of decay at the end (`wsd` alone).
@@ -55,7 +55,7 @@ pub enum LrAtGrowth {
 }
 
 /// One `[[stage]]` table. Sizes that are left out are those of the stage before.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageConfig {
     /// Optimizer steps; either this or `tokens`.

@@ -31,8 +31,8 @@ pub struct TrainConfig {
     /// Sequences of one forward pass; by default the whole batch. It must divide every stage's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
-    /// Largest global norm of the gradient.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Largest global norm of the gradient, or `"off"`.
+    #[serde(with = "or_off")]
     pub clip: Option<f64>,
     /// Decoupled weight decay.
     pub weight_decay: f64,
@@ -76,6 +76,47 @@ impl Default for TrainConfig {
             keep_every: 0,
             receipt_tolerance: None,
         }
+    }
+}
+
+/// A number, or "off": TOML has no word for nothing, and a key that is left out means its default.
+mod or_off {
+    use serde::{Deserializer, Serializer, de};
+    use std::fmt;
+
+    const OFF: &str = "off";
+
+    pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.serialize_f64(*value),
+            None => serializer.serialize_str(OFF),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        struct NumberOrOff;
+        impl de::Visitor<'_> for NumberOrOff {
+            type Value = Option<f64>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or \"off\"")
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+                Ok(Some(value))
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(Some(value as f64))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                Ok(Some(value as f64))
+            }
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+                match value {
+                    OFF => Ok(None),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(value), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(NumberOrOff)
     }
 }
 

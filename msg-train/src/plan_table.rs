@@ -1,0 +1,161 @@
+//! A plan as a table for people: what each stage is, costs and does.
+
+use crate::{
+    config::{Family, RunConfig},
+    plan::{Plan, Stage},
+};
+use msg_models::{Cost, cost::Logits};
+
+const HEADINGS: [&str; 15] = [
+    "stage",
+    "steps",
+    "layers",
+    "hidden",
+    "ffn",
+    "heads",
+    "sequence",
+    "batch",
+    "parameters",
+    "FLOPs/token",
+    "FLOPs",
+    "memory",
+    "ramp",
+    "first lr",
+    "last lr",
+];
+
+/// What a plan costs as a whole.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Savings {
+    /// Training FLOPs of the plan.
+    pub flops: f64,
+    /// Training FLOPs of the last stage's sizes on the same sequences.
+    pub full_size: f64,
+}
+
+impl Savings {
+    /// Of a plan with a vocabulary of `vocab`, token logits computed at `logits`.
+    pub fn new(config: &RunConfig, plan: &Plan, vocab: usize, logits: Logits) -> Self {
+        let cost = cost(config, vocab);
+        let Some(last) = plan.stages().last() else { return Savings { flops: 0.0, full_size: 0.0 } };
+        let sum = |sizes: fn(&Stage, &Stage) -> msg_models::Sizes| {
+            let of_stage = |stage: &Stage| {
+                stage.tokens() as f64 * cost.training_flops(sizes(stage, last), stage.sequence, logits)
+            };
+            plan.stages().iter().map(of_stage).sum()
+        };
+        Savings { flops: sum(|stage, _| stage.sizes), full_size: sum(|_, last| last.sizes) }
+    }
+
+    /// How many times the plan's FLOPs the full size takes.
+    pub fn factor(&self) -> f64 {
+        self.full_size / self.flops
+    }
+}
+
+/// The plan of a run with a vocabulary of `vocab`, a line for each stage, and what it saves.
+pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
+    let (cost, logits) = (cost(config, vocab), config.logits());
+    let savings = Savings::new(config, plan, vocab, logits);
+    let rows = plan.stages().iter().map(|stage| {
+        let per_token = cost.training_flops(stage.sizes, stage.sequence, logits);
+        let micro_batch = config.train.micro_batch.unwrap_or(stage.batch);
+        let memory = cost.memory(stage.sizes, stage.sequence, micro_batch, logits).total();
+        let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;
+        let ramp = stage.boundary.map_or("-".to_owned(), |boundary| boundary.ramp.length.to_string());
+        [
+            stage.number.to_string(),
+            stage.steps.to_string(),
+            stage.sizes.layers.to_string(),
+            stage.sizes.hidden.to_string(),
+            stage.sizes.ffn.to_string(),
+            stage.sizes.heads.to_string(),
+            stage.sequence.to_string(),
+            stage.batch.to_string(),
+            scaled(cost.parameters(stage.sizes) as f64),
+            scaled(per_token),
+            format!("{share:.1}%"),
+            format!("{}B", scaled(memory)),
+            ramp,
+            format!("{:.2e}", plan.lr(stage.first_step)),
+            format!("{:.2e}", plan.lr(stage.last_step())),
+        ]
+    });
+    let mut table = aligned(rows);
+    let tokens = plan.tokens_through(plan.total_steps()) as f64;
+    table.push_str(&format!(
+        "\n{} steps, {}tokens, {}FLOPs: {:.2}x fewer FLOPs than the full size from the start ({}).\n",
+        plan.total_steps(),
+        spaced(tokens),
+        spaced(savings.flops),
+        savings.factor(),
+        scaled(savings.full_size),
+    ));
+    table.push_str(match logits {
+        Logits::Everywhere => "FLOPs are of training, token logits at all positions; ",
+        Logits::Labelled(_) => "FLOPs are of training, token logits at labelled positions only; ",
+    });
+    table.push_str("memory is a rough estimate of the plain path in f32.\n");
+    table
+}
+
+fn cost(config: &RunConfig, vocab: usize) -> Cost {
+    match config.model.family {
+        Family::Gpt => Cost::gpt(&config.gpt(vocab)),
+        Family::Bert => Cost::bert(&config.bert(vocab)),
+    }
+}
+
+/// Three digits and a letter for the power of a thousand.
+fn scaled(value: f64) -> String {
+    let letters = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
+    let mut value = value;
+    let mut power = 0;
+    // 999.5 would be printed as 1000.
+    while value >= 999.5 && power + 1 < letters.len() {
+        value /= 1000.0;
+        power += 1;
+    }
+    let decimals = match value {
+        _ if power == 0 => 0,
+        value if value < 9.995 => 2,
+        value if value < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}{}", letters[power])
+}
+
+/// As [`scaled`], with a gap before a unit: "1.5 G", "12 ".
+fn spaced(value: f64) -> String {
+    let text = scaled(value);
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    format!("{digits} {}", &text[digits.len()..])
+}
+
+/// Columns as wide as their widest entry, flush right.
+fn aligned(rows: impl Iterator<Item = [String; HEADINGS.len()]>) -> String {
+    let mut lines = vec![HEADINGS.map(str::to_owned)];
+    lines.extend(rows);
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}")).collect();
+        text.push_str(&cells.join("  "));
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_and_a_letter() {
+        let written = [0.0, 12.0, 999.0, 999.6, 1234.0, 99_950.0, 124_439_808.0, 9.999e9, 3.2e18].map(scaled);
+        assert_eq!(written, ["0", "12", "999", "1.00k", "1.23k", "100k", "124M", "10.0G", "3.20E"]);
+        assert_eq!((spaced(12.0).as_str(), spaced(2.5e9).as_str()), ("12 ", "2.50 G"));
+    }
+}
