@@ -8,7 +8,7 @@ use crate::{
     trainer::{Event, Trainer},
 };
 use dfdx::tensor::NoneTape;
-use msg_core::{device::Backend, mask::Ramp, ops::Dropout};
+use msg_core::{device::Backend, ops::Dropout};
 use msg_models::{GrowthSpec, Masks};
 
 /// Sequences of the fixed batch that receipts are taken on.
@@ -63,23 +63,21 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
 
     let spec = GrowthSpec {
         seed: run.config.run.seed,
-        number: run.state.growths + 1,
+        number: boundary.number,
         units: boundary.units,
         layers: boundary.layers,
     };
     let growth = run.model.growth_to(stage.sizes, &spec)?;
-    let ramp = Ramp { start: now, length: boundary.ramp.length };
-    let model = run.model.grown(&growth, &boundary.units.operator(), ramp)?;
+    let model = run.model.grown(&growth, &boundary.units.operator(), boundary.ramp)?;
     let after = measure(&model, &host, &model.masks(now)?)?;
     let receipt = receipt(run.config.train.receipt_tolerance, D::EXACT, &before, &after);
     receipt.check(&format!("growth into stage {} after step {now}", stage.number))?;
 
     run.optimizer = run.optimizer.grown(&model, &growth, boundary.state)?;
     run.model = model;
-    run.state.newest_birth = run.optimizer.applied();
+    run.state.births.push((now, run.optimizer.applied()));
     run.state.stage = stage.number;
-    run.state.growths += 1;
-    on(Event::Growth { step: now + 1, stage: stage.number, receipt, preserving: ramp.length > 0 })
+    on(Event::Growth { step: now + 1, stage: stage.number, receipt, preserving: boundary.ramp.length > 0 })
 }
 
 /// The receipt of a ramp's end: masks that are 1 throughout against none.

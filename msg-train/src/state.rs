@@ -3,16 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// Where a run stands. Everything else (rate, masks, stage, dropout) is a function of the step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Optimizer steps made, skipped ones included.
     pub step: u64,
     /// The stage of the model's sizes, from 1.
     pub stage: usize,
-    /// Growths made.
-    pub growths: u64,
-    /// Applied updates before the last growth: since when its new entries are there.
-    pub newest_birth: u64,
+    /// For each growth the steps and the applied updates before it.
+    pub births: Vec<(u64, u64)>,
     /// Place in the data.
     pub cursor: u64,
     /// Tokens consumed.

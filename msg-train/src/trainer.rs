@@ -5,6 +5,7 @@ use crate::{
     config::{Guard, RunConfig},
     error::{Error, Result},
     plan::{Plan, Stage},
+    rate::NewFactor,
     receipt::Receipt,
     state::State,
     task::{Counts, Source, Task},
@@ -134,12 +135,15 @@ impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
     /// policy, and what data or device refuse. The last checkpoint is not touched by any of them.
     pub fn advance(&mut self, on: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
         let step = self.state.step + 1;
-        let stage = self.plan.stage_at(step).clone();
+        let stage = *self.plan.stage_at(step);
         if stage.number > self.state.stage {
             boundary::cross(self, &stage, on)?;
         }
         let done = self.step(step, &stage)?;
         on(Event::Step(done))?;
+        if self.model.growing().ramps.is_empty() {
+            return Ok(());
+        }
         let kept = self.model.masks_kept(step)?;
         if self.model.retire_ramps(step) {
             let receipt = boundary::ramp_end(self, &kept, step)?;
@@ -214,12 +218,11 @@ impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
         Ok((total, grads))
     }
 
-    /// Factor on the rate of entries born at the last growth, and that growth's place in applied updates.
+    /// Factor on the rate of entries born at one boundary, and that boundary in applied updates.
     fn new_entries(&self, step: u64) -> (f64, u64) {
-        match self.plan.new_factor(step) {
-            1.0 => (1.0, u64::MAX),
-            factor => (factor, self.state.newest_birth),
-        }
+        let NewFactor { factor, since } = self.plan.new_factor(step);
+        let birth = self.state.births.iter().find(|(steps, _)| *steps == since);
+        birth.map_or((1.0, u64::MAX), |&(_, applied)| (factor, applied))
     }
 
     fn smallest_mask(&self, step: u64) -> Result<f32> {

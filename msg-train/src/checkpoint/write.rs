@@ -77,7 +77,7 @@ fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D,
         hf::save(&moments, &M::NAMING, &notes, folder.join(file))?;
     }
     let header = Header {
-        state: **state,
+        state: (*state).clone(),
         growing: model.growing().clone(),
         setup: **setup,
         births: optimizer.births().clone(),
