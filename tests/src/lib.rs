@@ -1,4 +1,6 @@
 //! Helpers shared by the cross-crate tests.
 
+pub mod close;
 pub mod entries;
 pub mod families;
+pub mod finite;
