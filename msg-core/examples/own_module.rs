@@ -3,7 +3,6 @@ use dfdx::prelude::*;
 use msg_core::{
     Result,
     axis::Rows,
-    error::Context,
     growth::{AxisMap, Growth, Masked, grow},
     mask::{Ramp, Ramps, take_masked_nodes},
     ops::{Gelu, linear, masked_gelu, masked_layer_norm},
@@ -51,15 +50,13 @@ fn main() -> Result<()> {
     let mut mlp = Mlp { up, gain, shift, down, ramps: Ramps::default() };
     init(&mut mlp, Init { seed: 1, std: 0.5 })?;
     let mut optimizer = AdamW::new(&mlp, AdamWConfig::default())?;
-
     // The toy task: the product of two numbers.
     let x: Vec<f32> = (0..128u8).map(|at| (f32::from(at) * 1.7).sin() * 2.0).collect();
     let y = dev.tensor_from_vec(x.chunks(2).map(|x| x[0] * x[1]).collect(), (Rows(64), Out(1)));
     let x = dev.tensor_from_vec(x, (Rows(64), In(2)));
     let mut losses = Vec::new();
     for step in 1..=120 {
-        let error = mlp.forward(x.leaky_trace(), step)?.try_sub(y.clone()).during("loss")?;
-        let loss = error.square().mean();
+        let loss = (mlp.forward(x.leaky_trace(), step)? - y.clone()).square().mean();
         losses.push(loss.array());
         println!("step {step:3}  width {:2}  loss {:.4}", mlp.gain.shape().0.0, loss.array());
         optimizer.step(&mut mlp, &mut loss.backward(), Update::at(0.02))?;
