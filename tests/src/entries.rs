@@ -1,9 +1,6 @@
 //! Old and new entries of a grown module: which is which, and overwriting the new ones.
 
-use dfdx::{
-    shapes::{HasShape, Shape},
-    tensor::TensorFromVec,
-};
+use dfdx::shapes::HasShape;
 use msg_core::{
     Result,
     axis::NamedShape,

@@ -4,3 +4,5 @@ pub mod close;
 pub mod entries;
 pub mod families;
 pub mod finite;
+pub mod lineage;
+pub mod toy;

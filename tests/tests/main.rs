@@ -1,10 +1,16 @@
 //! The one integration binary; a module for each subject.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod files;
+mod golden;
 mod gradients;
 mod grow_tensors;
 mod layering;
+mod optim;
 mod ramps;
 mod refuse_core;
+mod refuse_models;
 mod strict;
 mod strict_ops;
 mod twins;

@@ -4,7 +4,6 @@ use dfdx::tensor::Cpu;
 use msg_core::{
     growth::Growth,
     mask::{Ramp, take_masked_nodes},
-    params::Module,
 };
 use msg_models::{GrowthSpec, LayerInit, Place, Site, Sizes, UnitInit, bert::Bert, gpt::Gpt};
 use msg_tests::{

@@ -6,10 +6,37 @@
 use super::{Batch, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
 use crate::error::{Context, Error, Result};
 use dfdx::{
-    shapes::{Axes4, Dtype, HasShape},
+    shapes::{Axes4, ConstDim, Dim, Dtype, HasShape, Shape},
     tensor::{Tape, Tensor},
     tensor_ops::{Device, PermuteTo, RealizeTo, ReshapeTo},
 };
+
+/// All entries of a parameter in one axis, under the parameter's identity; see [`as_leaf`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entries(usize);
+
+impl Dim for Entries {
+    fn size(&self) -> usize {
+        self.0
+    }
+    fn from_size(size: usize) -> Option<Self> {
+        Some(Entries(size))
+    }
+}
+
+/// dfdx lets other crates mark a tensor as a leaf only if its shape is const. Nothing that it does with
+/// a leaf reads this number: gradients are made as long as the tensor's storage.
+impl ConstDim for Entries {
+    const SIZE: usize = 0;
+}
+
+/// A parameter in the form in which dfdx takes it as a leaf: the same identity and memory.
+pub(crate) fn as_leaf<S: Shape, D: Device<f32>>(
+    parameter: &Tensor<S, f32, D>,
+) -> Result<Tensor<(Entries,), f32, D>> {
+    let entries = Entries(parameter.shape().num_elements());
+    parameter.clone().try_reshape_like(&(entries,)).during("as_leaf")
+}
 
 /// The positions of a sequence in the role of keys. Moves nothing.
 pub fn query_as_key<E: Dtype, D: Device<E>, T: Tape<E, D>>(
@@ -26,14 +53,14 @@ pub fn hidden_out<E: Dtype, D: Device<E>, T: Tape<E, D>>(
 }
 
 /// Outputs of a square map as hidden units again. Moves nothing.
-pub fn hidden_in<E: Dtype, D: Device<E>, T: Tape<E, D>, L: dfdx::shapes::Dim>(
+pub fn hidden_in<E: Dtype, D: Device<E>, T: Tape<E, D>, L: Dim>(
     x: Tensor<(L, HiddenOut), E, D, T>,
 ) -> Result<Tensor<(L, Hidden), E, D, T>> {
     x.try_realize().map_err(|_| Error::Device { op: "hidden_in", message: "realize refused".into() })
 }
 
 /// All positions of a batch in one axis. Moves nothing for contiguous tensors.
-pub fn merge_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
+pub fn merge_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: Dim>(
     x: Tensor<(Batch, Query, A), E, D, T>,
 ) -> Result<Tensor<(Rows, A), E, D, T>> {
     let (batch, query, last) = *x.shape();
@@ -41,7 +68,7 @@ pub fn merge_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
 }
 
 /// The inverse of [`merge_rows`].
-pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
+pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: Dim>(
     x: Tensor<(Rows, A), E, D, T>,
     batch: Batch,
     query: Query,
@@ -52,7 +79,7 @@ pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
 }
 
 /// Splits Inner into its heads and moves them before the positions `P` (Query or Key).
-pub fn split_heads<P: dfdx::shapes::Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub fn split_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(Batch, P, Inner), E, D, T>,
     head_dim: HeadDim,
 ) -> Result<Tensor<(Batch, Heads, P, HeadDim), E, D, T>> {
@@ -71,7 +98,7 @@ pub fn split_heads<P: dfdx::shapes::Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
 }
 
 /// The inverse of [`split_heads`].
-pub fn merge_heads<P: dfdx::shapes::Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub fn merge_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(Batch, Heads, P, HeadDim), E, D, T>,
 ) -> Result<Tensor<(Batch, P, Inner), E, D, T>> {
     let (batch, heads, positions, head_dim) = *x.shape();
