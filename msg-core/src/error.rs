@@ -137,3 +137,15 @@ impl<T, E: std::fmt::Debug> Context<T> for std::result::Result<T, E> {
 pub fn same_size(op: &'static str, axis: &'static str, expected: usize, got: usize) -> Result<()> {
     if expected == got { Ok(()) } else { Err(Error::Size { op, axis, expected, got }) }
 }
+
+/// Refuses unless both shapes have the same sizes; the error names the axis by its place.
+pub fn same_shape<S: dfdx::shapes::Shape>(op: &'static str, expected: &S, got: &S) -> Result<()> {
+    const PLACES: [&str; 6] = ["0", "1", "2", "3", "4", "5"];
+    let sizes = expected.concrete().into_iter().zip(got.concrete());
+    sizes.zip(PLACES).try_for_each(|((expected, got), place)| same_size(op, place, expected, got))
+}
+
+/// Refuses a shape without entries, over which dfdx's loops panic.
+pub fn some_entries<S: dfdx::shapes::Shape>(what: &'static str, shape: &S) -> Result<()> {
+    if shape.num_elements() > 0 { Ok(()) } else { Err(Error::Zero { what }) }
+}

@@ -7,7 +7,7 @@
 use crate::{
     axis::{Axis, EndsWith},
     device::{Float, Kernels},
-    error::{Context, Result, same_size},
+    error::{Context, Error, Result, same_shape, same_size, some_entries},
     growth::Growth,
 };
 use dfdx::{
@@ -159,9 +159,15 @@ impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
     /// A mask with one value per unit.
     ///
     /// # Errors
-    /// Where their number is not the axis' size, or the device fails.
+    /// Where their number is not the axis' size, [`Error::Value`] for one outside 0 to 1, or where the
+    /// device fails.
     pub fn new(device: &D, axis: A, values: Vec<E>) -> Result<Self> {
         same_size("mask", A::NAME, axis.size(), values.len())?;
+        let inside = |c: E| c >= E::of(0.0) && c <= E::of(1.0);
+        if let Some(c) = values.iter().copied().find(|&c| !inside(c)) {
+            let got = c.to_f64().unwrap_or(f64::NAN);
+            return Err(Error::Value { what: "mask", expected: "0 <= c <= 1", got });
+        }
         let values = device.try_tensor_from_vec(values, (axis,)).during("mask")?;
         Ok(Mask { values: Some(values) })
     }
@@ -200,6 +206,7 @@ impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
     /// Where the sizes differ or the device fails.
     pub fn keep<S: EndsWith<A>, T: Tape<E, D>>(&self, x: Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>> {
         let Some(values) = &self.values else { return Ok(x) };
+        some_entries("mask: number of inputs", x.shape())?;
         same_size("mask", A::NAME, x.shape().last().size(), values.shape().0.size())?;
         let shape = *x.shape();
         let c = shape.repeat(values.clone()).during("mask")?;
@@ -257,6 +264,7 @@ impl Gate {
             return Ok(x);
         }
         let branch = f(x.retaped::<T>())?;
+        same_shape("gate", x.shape(), branch.shape())?;
         let branch = self.scale(branch)?;
         // Left operand first: x carries the tape of all that came before.
         x.try_add(branch).during("gate")
@@ -285,7 +293,9 @@ impl Gate {
             count_masked_node();
             return Ok(x);
         }
-        let layer = self.scale(f(x.retaped::<T>())?)?;
+        let layer = f(x.retaped::<T>())?;
+        same_shape("gate", x.shape(), layer.shape())?;
+        let layer = self.scale(layer)?;
         let rest = x.try_mul(E::of(f64::from(1.0 - self.0))).during("gate")?;
         rest.try_add(layer).during("gate")
     }

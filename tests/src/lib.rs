@@ -1,6 +1,8 @@
 //! Helpers shared by the cross-crate tests.
 
+pub mod close;
 pub mod entries;
 pub mod families;
+pub mod finite;
 pub mod lineage;
 pub mod toy;

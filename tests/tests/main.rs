@@ -4,6 +4,13 @@
 
 mod files;
 mod golden;
+mod gradients;
+mod grow_tensors;
+mod layering;
 mod optim;
+mod ramps;
+mod refuse_core;
 mod refuse_models;
 mod strict;
+mod strict_ops;
+mod twins;

@@ -15,6 +15,8 @@ pub trait EndsWith<A: Dim>: Shape {
 
     /// The last axis.
     fn last(&self) -> A;
+    /// The leading axes.
+    fn rest(&self) -> Self::Rest;
     /// The number of rows: the product of the leading axes.
     fn rows(&self) -> usize {
         self.num_elements().checked_div(self.last().size()).unwrap_or(0)
@@ -49,6 +51,9 @@ macro_rules! ends_with {
 
             fn last(&self) -> A {
                 self.$rank
+            }
+            fn rest(&self) -> Self::Rest {
+                ($(self.$at,)+)
             }
             fn with<B: Dim>(&self, last: B) -> Self::With<B> {
                 ($(self.$at,)+ last)

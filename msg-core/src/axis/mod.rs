@@ -5,6 +5,7 @@
 //! [`Const`] sizes work in the same functions. Two roles of one size are two types ([`Query`] and
 //! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor bears an axis twice.
 
+pub mod compile_fail;
 mod last;
 mod named;
 mod rename;

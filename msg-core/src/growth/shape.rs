@@ -50,16 +50,13 @@ pub trait GrowsTo<To: Shape>: Shape {
     ///
     /// # Errors
     /// Where a map does not fit its axis, or `To` has const axes of another size than the maps say.
-    fn grown(&self, growth: &Growth) -> Result<To> {
-        let maps = self.axis_maps(growth)?;
-        let mut sizes = To::Concrete::default();
-        for (at, map) in maps.iter().enumerate() {
-            sizes[at] = map.new_size();
-        }
-        let refuse =
-            || Error::Count { what: "axes of the grown shape", expected: To::NUM_DIMS, got: maps.len() };
-        To::from_concrete(&sizes).ok_or_else(refuse)
-    }
+    fn grown(&self, growth: &Growth) -> Result<To>;
+}
+
+/// The axis `To` of that size; a const axis has only its own.
+fn sized<To: Axis>(size: usize) -> Result<To> {
+    let expected = "the size of the const axis that it grows to";
+    To::from_size(size).ok_or(Error::Value { what: To::NAME, expected, got: size as f64 })
 }
 
 macro_rules! grows_to {
@@ -67,6 +64,9 @@ macro_rules! grows_to {
         impl<$($from: AxisGrowsTo<$to>, $to: Axis),+> GrowsTo<($($to,)+)> for ($($from,)+) {
             fn axis_maps(&self, growth: &Growth) -> Result<Vec<AxisMap>> {
                 Ok(vec![$(self.$at.axis_map(growth)?),+])
+            }
+            fn grown(&self, growth: &Growth) -> Result<($($to,)+)> {
+                Ok(($(sized::<$to>(self.$at.axis_map(growth)?.new_size())?,)+))
             }
         }
     };

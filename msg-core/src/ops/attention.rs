@@ -7,7 +7,7 @@ use super::{Dropout, DropoutSite, matmul::Matmul};
 use crate::{
     axis::{Batch, HeadDim, Heads, Inner, Key, Query, merge_heads, split_heads},
     device::{Float, Kernels},
-    error::{Context, Result, same_size},
+    error::{Context, Result, same_size, some_entries},
 };
 use dfdx::{
     shapes::{Axes2, HasShape},
@@ -16,7 +16,8 @@ use dfdx::{
 };
 
 /// Added to the score of a key that may not be seen: its probability underflows to exactly 0, and a row
-/// that may see nothing becomes uniform instead of NaN.
+/// that may see nothing becomes uniform instead of NaN (its scores still get a gradient, though rounding hides
+/// them: so it is with every additive mask).
 const UNSEEN: f64 = -1e30;
 
 /// Which keys each query may see.
@@ -77,6 +78,8 @@ pub fn attention<E: Float, D: Kernels<E>, T: Tape<E, D>>(
         same_size(OP, "Inner", query.shape().2.0, other.2.0)?;
     }
     same_size(OP, "Key", key.shape().1.0, value.shape().1.0)?;
+    some_entries("attention: number of queries", query.shape())?;
+    some_entries("attention: number of keys", key.shape())?;
     let query = split_heads(query, head_dim)?;
     let key = split_heads(key, head_dim)?;
     let value = split_heads(value, head_dim)?;

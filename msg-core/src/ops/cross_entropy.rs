@@ -3,7 +3,7 @@
 use crate::{
     axis::{Axis, EndsWith},
     device::{Float, Kernels},
-    error::{Context, Error, Result, same_size},
+    error::{Context, Error, Result, same_shape, same_size},
 };
 use dfdx::{
     shapes::{HasShape, ReduceShapeTo, RemoveDimTo, Shape},
@@ -68,7 +68,7 @@ impl<A: Axis, S: Shape, E: Float, D: Kernels<E>> Labels<A, S, E, D> {
 /// micro-batches of a step. A divisor of 0 (no labelled place anywhere) counts as 1: the loss is 0.
 ///
 /// # Errors
-/// Where the labels were made for another number of classes, or the device fails.
+/// Where the labels were made for another number of classes or places, or the device fails.
 pub fn cross_entropy<A, S, E, D, T>(
     logits: Tensor<S, E, D, T>,
     labels: &Labels<A, S::Rest, E, D>,
@@ -85,6 +85,7 @@ where
     const OP: &str = "cross_entropy";
     let shape = *logits.shape();
     same_size(OP, A::NAME, labels.classes.size(), shape.last().size())?;
+    same_shape(OP, &shape.rest(), labels.ids.shape())?;
     // The tape stays with the log-sum; the chosen logits branch off and merge again.
     let chosen = logits.retaped::<T>().try_select::<S::Rest, S::Rest>(labels.ids.clone()).during(OP)?;
     let log_sum = S::log_sum_exp(logits).during(OP)?;

@@ -59,7 +59,7 @@ impl Dropout {
     /// Drops entries of `x` and scales the others by `1/(1-rate)`. Up to four axes.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// [`Error::Value`] for more than four axes, and where the device fails.
     pub fn apply<S: Shape, E: Float, D: Kernels<E>, T: Tape<E, D>>(
         &self,
         x: Tensor<S, E, D, T>,
@@ -67,6 +67,13 @@ impl Dropout {
     ) -> Result<Tensor<S, E, D, T>> {
         if self.rate == 0.0 {
             return Ok(x);
+        }
+        if S::NUM_DIMS > 4 {
+            return Err(Error::Value {
+                what: "dropout: number of axes",
+                expected: "at most 4",
+                got: S::NUM_DIMS as f64,
+            });
         }
         let factors = self.factors(x.shape().concrete().as_ref(), site).into_iter().map(E::of).collect();
         let factors = x.device().try_tensor_from_vec(factors, *x.shape()).during("dropout")?;

@@ -9,7 +9,7 @@ use crate::{
 use dfdx::{
     shapes::{HasShape, Shape},
     tensor::{PutTape, SplitTape, Tape, Tensor},
-    tensor_ops::{ChooseFrom, TryAdd, TryDiv, TryMul, TryNe, TrySub},
+    tensor_ops::{ChooseFrom, ReshapeTo, TryAdd, TryDiv, TryMul, TryNe},
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,12 +47,13 @@ where
 }
 
 /// dfdx 0.13 computes this form rightly but derives it wrongly (`accurate_gelu` lacks the inner
-/// derivative 1/sqrt(2) of erf(x/sqrt(2))). So the value is taken off the tape and the slope
-/// `Phi(x) + x phi(x)` enters as the factor of `x - x`, which is exactly 0 and carries the gradient.
+/// derivative 1/sqrt(2) of erf(x/sqrt(2))). So the value is taken off the tape, and its gradient goes
+/// to `x * slope` with the constant `slope = Phi(x) + x phi(x)`, whose own value nobody reads.
 fn gelu_erf<S: Shape, E: Float, D: Kernels<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
 ) -> Result<Tensor<S, E, D, T>, D::Err> {
-    let (point, tape) = x.split_tape();
+    // Contiguous, so that the gradients of value and carrier have one layout.
+    let (point, tape) = x.try_contiguous()?.split_tape();
     let value = point.clone().try_accurate_gelu()?;
     if !T::OWNS_TAPE {
         return Ok(value.put_tape(tape));
@@ -62,8 +63,13 @@ fn gelu_erf<S: Shape, E: Float, D: Kernels<E>, T: Tape<E, D>>(
     let density = point.clone().try_square()?.try_mul(E::of(-0.5))?.try_exp()?;
     let density = density.try_mul(E::of(0.398_942_280_401_432_7))?; // 1/sqrt(2 pi)
     let slope = cdf.try_add(point.clone().try_mul(density)?)?;
-    // A constant of its own: the subtraction must not send a second gradient to `point`.
-    let constant = point.clone().try_add(E::of(0.0))?;
-    let carrier = point.put_tape(tape).try_sub(constant)?.try_mul(slope)?;
-    carrier.try_add(value)
+    let (carrier, mut tape) = point.put_tape(tape).try_mul(slope)?.split_tape();
+    let (carrier, result) = (carrier.ghost(), value.ghost());
+    tape.add_backward_op(move |grads| {
+        // The carrier has no other use, so its gradient is the value's.
+        let gradient = grads.get_or_alloc_mut(&result)?.clone();
+        *grads.get_or_alloc_mut(&carrier)? = gradient;
+        Ok(())
+    });
+    Ok(value.put_tape(tape))
 }

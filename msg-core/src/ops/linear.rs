@@ -4,7 +4,7 @@ use super::matmul::Matmul;
 use crate::{
     axis::{Axis, EndsWith},
     device::{Float, Kernels},
-    error::{Context, Result, same_size},
+    error::{Context, Result, same_size, some_entries},
 };
 use dfdx::{
     shapes::HasShape,
@@ -18,7 +18,7 @@ use dfdx::{
 /// larger tensor) or none (a parameter).
 ///
 /// # Errors
-/// Where the sizes differ or the device fails.
+/// Where the sizes differ, there are no inputs or outputs, or the device fails.
 pub fn linear<S, I, O, E, D, T>(
     x: Tensor<S, E, D, T>,
     weight: Tensor<(O, I), E, D, T>,
@@ -34,6 +34,8 @@ where
 {
     let (outputs, inputs) = *weight.shape();
     same_size("linear", I::NAME, inputs.size(), x.shape().last().size())?;
+    some_entries("linear: number of inputs", x.shape())?;
+    some_entries("linear: number of weights", weight.shape())?;
     let y = <D as Matmul<E>>::linear(x, weight)?;
     let Some(bias) = bias else { return Ok(y) };
     same_size("linear", O::NAME, outputs.size(), bias.shape().0.size())?;

@@ -6,7 +6,7 @@
 use crate::{
     axis::{Axis, EndsWith},
     device::{Float, Kernels},
-    error::{Context, Result, same_size},
+    error::{Context, Error, Result, same_size, some_entries},
     mask::Mask,
 };
 use dfdx::{
@@ -18,7 +18,8 @@ use dfdx::{
 /// LayerNorm of every row of `x` over its last axis `A`. `eps` is added to the variance.
 ///
 /// # Errors
-/// Where `gain`, `shift` or the mask have another size than the axis, or the device fails.
+/// Where `gain`, `shift` or the mask have another size than the axis, [`Error::Value`] where no unit has
+/// a mask above 0 (nothing to take statistics of), or where the device fails.
 pub fn masked_layer_norm<A, S, E, D, T>(
     x: Tensor<S, E, D, T>,
     gain: &Tensor<(A,), E, D>,
@@ -38,11 +39,20 @@ where
     let units = shape.last().size();
     same_size(OP, A::NAME, units, gain.shape().0.size())?;
     same_size(OP, A::NAME, units, shift.shape().0.size())?;
+    some_entries("masked_layer_norm: number of inputs", &shape)?;
     let total = match mask.values() {
         None => E::of(units as f64),
         // The same order as the sums over units.
         Some(c) => c.as_vec().into_iter().fold(E::of(0.0), |sum, c| sum + c),
     };
+    if mask.values().is_some() && !(total > E::of(0.0)) {
+        let got = total.to_f64().unwrap_or(f64::NAN);
+        return Err(Error::Value {
+            what: "masked_layer_norm: sum of the mask",
+            expected: "more than 0",
+            got,
+        });
+    }
     let x = mask.keep(x)?;
     let mean = S::sum_last(mask.apply(x.retaped::<T>())?).and_then(|sum| sum.try_div(total)).during(OP)?;
     let centred = x.try_sub(shape.stretch(mean).during(OP)?).during(OP)?;
