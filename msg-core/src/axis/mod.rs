@@ -11,6 +11,8 @@ mod rename;
 
 pub use last::EndsWith;
 pub use named::{AxisInfo, NamedShape};
+#[cfg(feature = "cuda")]
+pub(crate) use rename::{flatten_rows, unflatten_rows};
 pub use rename::{hidden_in, hidden_out, merge_heads, merge_rows, query_as_key, split_heads, split_rows};
 
 use dfdx::shapes::{Const, Dim};

@@ -3,10 +3,10 @@
 //! dfdx's `reshape_like` and `realize` accept any axes of the right count; nothing outside this file
 //! may call them (a test reads the sources for that).
 
-use super::{Batch, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
+use super::{Batch, EndsWith, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
 use crate::error::{Context, Error, Result};
 use dfdx::{
-    shapes::{Axes4, Dtype, HasShape},
+    shapes::{Axes4, Dim, Dtype, HasShape},
     tensor::{Tape, Tensor},
     tensor_ops::{Device, PermuteTo, RealizeTo, ReshapeTo},
 };
@@ -26,14 +26,14 @@ pub fn hidden_out<E: Dtype, D: Device<E>, T: Tape<E, D>>(
 }
 
 /// Outputs of a square map as hidden units again. Moves nothing.
-pub fn hidden_in<E: Dtype, D: Device<E>, T: Tape<E, D>, L: dfdx::shapes::Dim>(
+pub fn hidden_in<E: Dtype, D: Device<E>, T: Tape<E, D>, L: Dim>(
     x: Tensor<(L, HiddenOut), E, D, T>,
 ) -> Result<Tensor<(L, Hidden), E, D, T>> {
     x.try_realize().map_err(|_| Error::Device { op: "hidden_in", message: "realize refused".into() })
 }
 
 /// All positions of a batch in one axis. Moves nothing for contiguous tensors.
-pub fn merge_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
+pub fn merge_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: Dim>(
     x: Tensor<(Batch, Query, A), E, D, T>,
 ) -> Result<Tensor<(Rows, A), E, D, T>> {
     let (batch, query, last) = *x.shape();
@@ -41,7 +41,7 @@ pub fn merge_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
 }
 
 /// The inverse of [`merge_rows`].
-pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
+pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: Dim>(
     x: Tensor<(Rows, A), E, D, T>,
     batch: Batch,
     query: Query,
@@ -51,8 +51,27 @@ pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: dfdx::shapes::Dim>(
     x.try_reshape_like(&(batch, query, last)).during("split_rows")
 }
 
+/// All leading axes in one. Moves nothing for contiguous tensors.
+pub(crate) fn flatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<S, E, D, T>,
+) -> Result<Tensor<(Rows, A), E, D, T>> {
+    let shape = (Rows(x.shape().rows()), x.shape().last());
+    x.try_reshape_like(&shape).during("flatten_rows")
+}
+
+/// The inverse of [`flatten_rows`], to a given shape.
+pub(crate) fn unflatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(Rows, A), E, D, T>,
+    shape: S,
+) -> Result<Tensor<S, E, D, T>> {
+    let (rows, last) = *x.shape();
+    crate::error::same_size("unflatten_rows", "Rows", shape.rows(), rows.0)?;
+    crate::error::same_size("unflatten_rows", "last", shape.last().size(), last.size())?;
+    x.try_reshape_like(&shape).during("unflatten_rows")
+}
+
 /// Splits Inner into its heads and moves them before the positions `P` (Query or Key).
-pub fn split_heads<P: dfdx::shapes::Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub fn split_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(Batch, P, Inner), E, D, T>,
     head_dim: HeadDim,
 ) -> Result<Tensor<(Batch, Heads, P, HeadDim), E, D, T>> {
@@ -71,7 +90,7 @@ pub fn split_heads<P: dfdx::shapes::Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
 }
 
 /// The inverse of [`split_heads`].
-pub fn merge_heads<P: dfdx::shapes::Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub fn merge_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(Batch, Heads, P, HeadDim), E, D, T>,
 ) -> Result<Tensor<(Batch, P, Inner), E, D, T>> {
     let (batch, heads, positions, head_dim) = *x.shape();
