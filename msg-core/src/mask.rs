@@ -86,23 +86,42 @@ impl Ramps {
         self.axes.is_empty() && self.layers.is_empty()
     }
 
-    /// The values of one axis in the step `step`; `None` where all are 1.
+    /// The values of one axis in the step `step`; `None` where no unit of it is on a ramp.
+    ///
+    /// # Errors
+    /// Where the axis has another size than the book.
     pub fn values<A: Axis>(&self, axis: &A, step: u64) -> Result<Option<Vec<f32>>> {
         let Some(units) = self.axes.get(A::GROWS_AS) else { return Ok(None) };
         same_size("mask", A::NAME, units.len(), axis.size())?;
         let value = |ramp: &Option<Ramp>| ramp.map_or(1.0, |ramp| ramp.value(step));
-        let values: Vec<f32> = units.iter().map(value).collect();
-        Ok(values.iter().any(|&c| c != 1.0).then_some(values))
+        Ok(Some(units.iter().map(value).collect()))
     }
 
-    /// The mask of one axis in the step `step`.
+    /// The mask of one axis in the step `step`: none where all units are at 1.
     ///
     /// # Errors
     /// Where the axis has another size than the book, or the device fails.
     pub fn mask<A: Axis, D: Kernels<f32>>(&self, device: &D, axis: A, step: u64) -> Result<Mask<A, f32, D>> {
         match self.values(&axis, step)? {
-            None => Ok(Mask::none()),
+            Some(values) if values.iter().any(|&c| c != 1.0) => Mask::new(device, axis, values),
+            _ => Ok(Mask::none()),
+        }
+    }
+
+    /// As [`Ramps::mask`], but a mask whose units are all at 1 stays: what the receipt at a ramp's end
+    /// compares the dropped one with.
+    ///
+    /// # Errors
+    /// As [`Ramps::mask`].
+    pub fn mask_kept<A: Axis, D: Kernels<f32>>(
+        &self,
+        device: &D,
+        axis: A,
+        step: u64,
+    ) -> Result<Mask<A, f32, D>> {
+        match self.values(&axis, step)? {
             Some(values) => Mask::new(device, axis, values),
+            None => Ok(Mask::none()),
         }
     }
 

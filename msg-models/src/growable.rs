@@ -212,7 +212,15 @@ pub trait Growable<D: Backend>: Module<D> {
     /// # Errors
     /// Where the device fails.
     fn masks(&self, step: u64) -> Result<Masks<D>> {
-        Masks::at(self.device(), self.growing(), step)
+        Masks::at(self.device(), self.growing(), step, false)
+    }
+
+    /// As [`Growable::masks`], with masks that are 1 throughout kept until they are retired.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn masks_kept(&self, step: u64) -> Result<Masks<D>> {
+        Masks::at(self.device(), self.growing(), step, true)
     }
 
     /// Drops the ramps that are over after `step`; returns whether there were any.

@@ -2,12 +2,12 @@
 
 use msg_core::{
     Result,
-    axis::{Ffn, Hidden, HiddenOut, Inner, hidden_out},
+    axis::{Axis, Ffn, Hidden, HiddenOut, Inner, hidden_out},
     device::Backend,
     mask::{Gate, Mask, Ramps},
 };
 
-use crate::{Sizes, growable::Growing};
+use crate::growable::Growing;
 
 /// Where in a model a mask acts; the rows of the design's table, one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,17 +69,25 @@ pub struct Masks<D: Backend> {
 }
 
 impl<D: Backend> Masks<D> {
-    /// The masks of a model in the step `step`.
-    pub(crate) fn at(device: &D, growing: &Growing, step: u64) -> Result<Self> {
-        let Sizes { layers, .. } = growing.sizes;
-        let ramps: &Ramps = &growing.ramps;
-        let hidden = ramps.mask(device, growing.sizes.hidden(), step)?;
+    /// The masks of a model in the step `step`; with `kept`, those at 1 throughout stay.
+    pub(crate) fn at(device: &D, growing: &Growing, step: u64, kept: bool) -> Result<Self> {
+        fn mask<A: Axis, D: Backend>(
+            device: &D,
+            ramps: &Ramps,
+            axis: A,
+            step: u64,
+            kept: bool,
+        ) -> Result<Mask<A, f32, D>> {
+            if kept { ramps.mask_kept(device, axis, step) } else { ramps.mask(device, axis, step) }
+        }
+        let Growing { sizes, ramps, .. } = growing;
+        let hidden = mask(device, ramps, sizes.hidden(), step, kept)?;
         Ok(Masks {
             hidden_out: hidden.renamed(hidden_out)?,
             hidden,
-            ffn: ramps.mask(device, growing.sizes.ffn(), step)?,
-            inner: ramps.mask(device, growing.sizes.inner(growing.head_dim()), step)?,
-            gates: (0..layers).map(|layer| ramps.gate(layer, step)).collect(),
+            ffn: mask(device, ramps, sizes.ffn(), step, kept)?,
+            inner: mask(device, ramps, sizes.inner(growing.head_dim()), step, kept)?,
+            gates: (0..sizes.layers).map(|layer| ramps.gate(layer, step)).collect(),
             omitted: None,
         })
     }
@@ -120,7 +128,7 @@ impl<D: Backend> Masks<D> {
         if omitted { Gate::OPEN } else { self.gates.get(layer).copied().unwrap_or(Gate::OPEN) }
     }
 
-    fn unless_omitted<A: msg_core::axis::Axis>(&self, site: Site, mask: &Mask<A, f32, D>) -> Mask<A, f32, D> {
+    fn unless_omitted<A: Axis>(&self, site: Site, mask: &Mask<A, f32, D>) -> Mask<A, f32, D> {
         if self.omitted == Some(site) { Mask::none() } else { mask.clone() }
     }
 }

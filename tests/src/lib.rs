@@ -1,1 +1,4 @@
-//! Helpers shared by the tests.
+//! Helpers shared by the cross-crate tests.
+
+pub mod entries;
+pub mod families;

@@ -1,0 +1,171 @@
+//! Small GPTs and BERTs behind one face, so that one test body serves both families.
+
+use dfdx::tensor::NoneTape;
+use msg_core::{
+    Result,
+    device::Backend,
+    ops::Dropout,
+    params::{Init, Module},
+    random::{Key, bits_at},
+};
+use msg_models::{
+    Growable, Masks, Place, Site, Sizes,
+    bert::{Bert, BertBatch, BertConfig, BertInput},
+    gpt::{Gpt, GptBatch, GptConfig},
+};
+
+/// The sizes that a test model is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Tokens.
+    pub vocab: usize,
+    /// Size of one head.
+    pub head_dim: usize,
+    /// The sizes that grow.
+    pub sizes: Sizes,
+    /// Sequences and their length.
+    pub batch: (usize, usize),
+    /// Seed of weights and data.
+    pub seed: u64,
+}
+
+impl Spec {
+    /// The `at`-th number of the stream `name`, below `limit`.
+    pub fn draw(&self, name: &str, at: usize, limit: usize) -> usize {
+        let bits = bits_at(Key::new(self.seed, name, 0), [0, 0, 0, at as u32]);
+        (u64::from(bits) * limit as u64 >> 32) as usize
+    }
+
+    fn tokens(&self) -> Vec<u32> {
+        (0..self.batch.0 * self.batch.1).map(|at| self.draw("tokens", at, self.vocab) as u32).collect()
+    }
+}
+
+/// A model family under test.
+pub trait Family<D: Backend>: Growable<D> + Sized {
+    /// A batch of its kind.
+    type Batch;
+    /// Its name.
+    const NAME: &'static str;
+
+    /// A model with weights wide enough that every path matters.
+    fn build(device: &D, spec: &Spec) -> Result<Self>;
+    /// A random batch.
+    fn batch(&self, spec: &Spec) -> Result<Self::Batch>;
+    /// Everything that the model puts out for a batch.
+    fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>>;
+    /// Every mask that must be there for an old stack of `layers` to stay as it was.
+    fn sites(layers: usize) -> Vec<Site>;
+
+    /// The outputs in the step `step`.
+    fn outputs_at(&self, batch: &Self::Batch, step: u64) -> Result<Vec<f32>> {
+        self.outputs(batch, &self.masks(step)?)
+    }
+}
+
+const INIT_STD: f32 = 0.3;
+
+/// The places that both families have in every layer.
+fn layer_sites(layers: usize) -> impl Iterator<Item = Site> {
+    let places = [Place::AttentionNorm, Place::FeedForwardNorm, Place::FeedForward, Place::Value];
+    (0..layers).flat_map(move |layer| places.map(|place| Site::in_layer(layer, place)))
+}
+
+impl<D: Backend> Family<D> for Gpt<D> {
+    type Batch = GptBatch<D>;
+    const NAME: &'static str = "gpt";
+
+    fn build(device: &D, spec: &Spec) -> Result<Self> {
+        let config = GptConfig {
+            vocab: spec.vocab,
+            positions: spec.batch.1 + 1,
+            head_dim: spec.head_dim,
+            sizes: spec.sizes,
+            ..GptConfig::default()
+        };
+        Gpt::new(device, config, Init { seed: spec.seed, std: INIT_STD })
+    }
+
+    fn batch(&self, spec: &Spec) -> Result<Self::Batch> {
+        let ids = spec.tokens();
+        let labels: Vec<i64> = (0..ids.len()).map(|at| spec.draw("labels", at, spec.vocab) as i64).collect();
+        GptBatch::new(self.device(), &ids, &labels, spec.batch, self.config())
+    }
+
+    fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
+        Ok(self.logits(batch, masks, &Dropout::OFF, NoneTape)?.as_vec())
+    }
+
+    fn sites(layers: usize) -> Vec<Site> {
+        layer_sites(layers).chain([Site::outside(Place::FinalNorm)]).collect()
+    }
+}
+
+impl<D: Backend> Family<D> for Bert<D> {
+    type Batch = BertBatch<D>;
+    const NAME: &'static str = "bert";
+
+    fn build(device: &D, spec: &Spec) -> Result<Self> {
+        let config = BertConfig {
+            vocab: spec.vocab,
+            positions: spec.batch.1 + 1,
+            head_dim: spec.head_dim,
+            sizes: spec.sizes,
+            ..BertConfig::default()
+        };
+        Bert::new(device, config, Init { seed: spec.seed, std: INIT_STD })
+    }
+
+    fn batch(&self, spec: &Spec) -> Result<Self::Batch> {
+        let ids = spec.tokens();
+        let segments: Vec<u32> = (0..ids.len()).map(|at| spec.draw("types", at, 2) as u32).collect();
+        // The first key of each sequence is always seen.
+        let seen: Vec<bool> =
+            (0..ids.len()).map(|at| at % spec.batch.1 == 0 || spec.draw("seen", at, 4) > 0).collect();
+        let labels: Vec<i64> = (0..ids.len())
+            .map(|at| if at % 3 == 0 { spec.draw("labels", at, spec.vocab) as i64 } else { -100 })
+            .collect();
+        let next: Vec<i64> = (0..spec.batch.0).map(|at| spec.draw("next", at, 2) as i64).collect();
+        let input = BertInput {
+            ids: &ids,
+            segments: &segments,
+            seen: &seen,
+            labels: &labels,
+            next: &next,
+            shape: spec.batch,
+        };
+        BertBatch::new(self.device(), &input, self.config())
+    }
+
+    fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
+        let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
+        let mut outputs = self.token_logits(encoded.clone(), masks)?.as_vec();
+        outputs.extend(self.next_logits(encoded, masks)?.as_vec());
+        Ok(outputs)
+    }
+
+    fn sites(layers: usize) -> Vec<Site> {
+        let outside = [Place::EmbeddingNorm, Place::Pooler, Place::TransformNorm];
+        layer_sites(layers).chain(outside.map(Site::outside)).collect()
+    }
+}
+
+/// The number of parameters that a module's walk lists, by name.
+pub fn names<D: Backend, M: Module<D>>(module: &M) -> Vec<String> {
+    use msg_core::{
+        axis::NamedShape,
+        params::{Param, ParamName, Role, Visitor},
+    };
+    struct Names(Vec<String>);
+    impl<D: Backend> Visitor<D> for Names {
+        fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, _: &mut Param<S, D>) -> Result<()> {
+            self.0.push(name.to_string());
+            Ok(())
+        }
+    }
+    let mut names = Names(Vec::new());
+    match module.inspect(&mut names) {
+        Ok(()) => names.0,
+        Err(error) => panic!("{error}"),
+    }
+}
