@@ -1,4 +1,6 @@
 //! The one integration binary; a module for each subject.
 
+#[cfg(all(feature = "cuda", not(feature = "ci-check")))]
+mod cuda;
 mod refuse_models;
 mod strict;

@@ -148,7 +148,7 @@ pub(crate) fn cleared<S: Shape>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<Add
 }
 
 /// The result of the self test, made once per process.
-fn trusted(device: &Cuda) -> Result<()> {
+pub(super) fn trusted(device: &Cuda) -> Result<()> {
     static TRUSTED: OnceLock<Result<()>> = OnceLock::new();
     TRUSTED.get_or_init(|| self_test(device)).clone()
 }
