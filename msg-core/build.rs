@@ -38,7 +38,7 @@ fn build_all(empty: bool) -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
     for kernel in kernels()? {
         println!("cargo:rerun-if-changed={}", kernel.display());
-        if !kernel.extension().is_some_and(|extension| extension == "cu") {
+        if kernel.extension().is_none_or(|extension| extension != "cu") {
             continue;
         }
         let name = kernel.file_stem().ok_or_else(|| format!("{}: no file name", kernel.display()))?;

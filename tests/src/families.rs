@@ -1,6 +1,6 @@
 //! Small GPTs and BERTs behind one face, so that one test body serves both families.
 
-use dfdx::tensor::NoneTape;
+use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
     Result,
     device::Backend,
@@ -10,8 +10,9 @@ use msg_core::{
 };
 use msg_models::{
     Growable, Masks, Place, Site, Sizes,
-    bert::{Bert, BertBatch, BertConfig, BertInput},
-    gpt::{Gpt, GptBatch, GptConfig},
+    bert::{self, Bert, BertBatch, BertConfig, BertInput},
+    gpt::{self, Gpt, GptBatch, GptConfig},
+    hf::{Naming, Subset},
 };
 
 /// The sizes that a test model is made from.
@@ -54,6 +55,19 @@ pub trait Family<D: Backend>: Growable<D> + Sized {
     fn batch(&self, spec: &Spec) -> Result<Self::Batch>;
     /// Everything that the model puts out for a batch.
     fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>>;
+    /// The mean loss over labelled positions (plus, for BERT, the mean next-sentence loss).
+    fn mean_loss<T: Tape<f32, D>>(
+        &self,
+        batch: &Self::Batch,
+        masks: &Masks<D>,
+        tape: T,
+    ) -> Result<Tensor<(), f32, D, T>>;
+    /// How the family lies in Hugging Face files.
+    const NAMING: Naming;
+    /// A model for golden values, which have epsilon and activation of the published configurations.
+    fn published(device: &D, table: (usize, usize), head_dim: usize, sizes: Sizes) -> Result<Self>;
+    /// The batch that golden values were computed for, from the tensors under `input/`.
+    fn golden_batch(&self, input: &Subset<'_>) -> Self::Batch;
     /// Every mask that must be there for an old stack of `layers` to stay as it was.
     fn sites(layers: usize) -> Vec<Site>;
 
@@ -94,6 +108,35 @@ impl<D: Backend> Family<D> for Gpt<D> {
 
     fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
         Ok(self.logits(batch, masks, &Dropout::OFF, NoneTape)?.as_vec())
+    }
+
+    const NAMING: Naming = gpt::names::NAMING;
+
+    fn mean_loss<T: Tape<f32, D>>(
+        &self,
+        batch: &Self::Batch,
+        masks: &Masks<D>,
+        tape: T,
+    ) -> Result<Tensor<(), f32, D, T>> {
+        self.loss(batch, batch.counted(), masks, &Dropout::OFF, tape)
+    }
+
+    fn published(device: &D, table: (usize, usize), head_dim: usize, sizes: Sizes) -> Result<Self> {
+        let (vocab, positions) = table;
+        let config = GptConfig { vocab, positions, head_dim, sizes, ..GptConfig::default() };
+        Gpt::new(device, config, Init::default())
+    }
+
+    fn golden_batch(&self, input: &Subset<'_>) -> Self::Batch {
+        let shape = golden_shape(input);
+        GptBatch::new(
+            self.device(),
+            &golden_ids(input, "ids"),
+            &golden(input, "labels"),
+            shape,
+            self.config(),
+        )
+        .expect("a golden batch")
     }
 
     fn sites(layers: usize) -> Vec<Site> {
@@ -144,13 +187,56 @@ impl<D: Backend> Family<D> for Bert<D> {
         Ok(outputs)
     }
 
+    const NAMING: Naming = bert::names::NAMING;
+
+    fn mean_loss<T: Tape<f32, D>>(
+        &self,
+        batch: &Self::Batch,
+        masks: &Masks<D>,
+        tape: T,
+    ) -> Result<Tensor<(), f32, D, T>> {
+        self.loss(batch, (batch.labelled(), batch.pairs()), masks, &Dropout::OFF, tape)
+    }
+
+    fn published(device: &D, table: (usize, usize), head_dim: usize, sizes: Sizes) -> Result<Self> {
+        let (vocab, positions) = table;
+        let config = BertConfig { vocab, positions, head_dim, sizes, ..BertConfig::default() };
+        Bert::new(device, config, Init::default())
+    }
+
+    fn golden_batch(&self, input: &Subset<'_>) -> Self::Batch {
+        let seen: Vec<bool> = golden(input, "attn").iter().map(|&seen| seen != 0).collect();
+        let input = BertInput {
+            ids: &golden_ids(input, "ids"),
+            segments: &golden_ids(input, "types"),
+            seen: &seen,
+            labels: &golden(input, "labels"),
+            next: &golden(input, "nsp"),
+            shape: golden_shape(input),
+        };
+        BertBatch::new(self.device(), &input, self.config()).expect("a golden batch")
+    }
+
     fn sites(layers: usize) -> Vec<Site> {
         let outside = [Place::EmbeddingNorm, Place::Pooler, Place::TransformNorm];
         layer_sites(layers).chain(outside.map(Site::outside)).collect()
     }
 }
 
-/// The number of parameters that a module's walk lists, by name.
+fn golden(input: &Subset<'_>, name: &str) -> Vec<i64> {
+    input.i64s(name).expect("a golden input")
+}
+
+fn golden_ids(input: &Subset<'_>, name: &str) -> Vec<u32> {
+    golden(input, name).into_iter().map(|id| u32::try_from(id).expect("an id")).collect()
+}
+
+fn golden_shape(input: &Subset<'_>) -> (usize, usize) {
+    let shape = input.shape("ids").expect("golden ids");
+    (shape[0], shape[1])
+}
+
+/// The names that a module's walk lists, in order.
 pub fn names<D: Backend, M: Module<D>>(module: &M) -> Vec<String> {
     use msg_core::{
         axis::NamedShape,

@@ -2,5 +2,6 @@
 
 #[cfg(all(feature = "cuda", not(feature = "ci-check")))]
 mod cuda;
+mod golden;
 mod refuse_models;
 mod strict;

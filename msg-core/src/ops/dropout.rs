@@ -68,13 +68,13 @@ impl Dropout {
         if self.rate == 0.0 {
             return Ok(x);
         }
-        let factors = self.factors(&x.shape().concrete().into(), site).into_iter().map(E::of).collect();
+        let factors = self.factors(x.shape().concrete().as_ref(), site).into_iter().map(E::of).collect();
         let factors = x.device().try_tensor_from_vec(factors, *x.shape()).during("dropout")?;
         x.try_mul(factors).during("dropout")
     }
 
     /// The factor of every entry of a tensor with these sizes, row-major: 0 or `1/(1-rate)`.
-    fn factors(&self, sizes: &Vec<usize>, site: DropoutSite) -> Vec<f64> {
+    fn factors(&self, sizes: &[usize], site: DropoutSite) -> Vec<f64> {
         let layer = site.layer.map_or(String::new(), |layer| layer.to_string());
         let name = format!("dropout/{}/{layer}/{}", self.micro_batch, site.place);
         let key = Key::new(self.seed, &name, self.step);

@@ -1,0 +1,154 @@
+//! What can be wrong with a file of tensors, as kinds with facts.
+
+use super::FileLayout;
+use std::path::PathBuf;
+
+/// The result of reading and writing files.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every refusal of a file. One variant a rule; shapes are those of the file tensor.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused: no such file or folder, no permission, no space.
+    #[error("{file}: cannot {doing}: {message}")]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What was under way.
+        doing: &'static str,
+        /// The system's own words.
+        message: String,
+    },
+    /// A file that is shorter or longer than it says: cut off, or with bytes after its last tensor.
+    #[error("{file}: cut off or overlong: expected {expected} bytes, got {got}")]
+    Length {
+        /// The file.
+        file: PathBuf,
+        /// The length that the header, as far as it is there, asks for.
+        expected: u64,
+        /// The length of the file.
+        got: u64,
+    },
+    /// A header longer than any reader of the format accepts.
+    #[error("{file}: malformed header: expected at most {limit} bytes, got {got}")]
+    HeaderSize {
+        /// The file.
+        file: PathBuf,
+        /// The longest header.
+        limit: u64,
+        /// The length that the file states.
+        got: u64,
+    },
+    /// A header that is no description of tensors.
+    #[error("{file}: malformed header: {message}")]
+    Header {
+        /// The file.
+        file: PathBuf,
+        /// What the parser said, in one line.
+        message: String,
+    },
+    /// A tensor that the module has and the file has not.
+    #[error("{file}: tensor {tensor:?} is missing")]
+    Missing {
+        /// The file.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+    },
+    /// A tensor that the file has and the module has not.
+    #[error("{file}: tensor {tensor:?} is not one of the module's")]
+    Extra {
+        /// The file.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+    },
+    /// Two tensors that go by one name in the file.
+    #[error("{file}: the name {tensor:?} is used twice")]
+    Twice {
+        /// The file.
+        file: PathBuf,
+        /// The name.
+        tensor: String,
+    },
+    /// A tensor of another shape than the module's.
+    #[error("{file}: tensor {tensor:?}: expected shape {expected:?}, got {got:?}")]
+    Shape {
+        /// The file.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The shape that the module's tensor has in a file.
+        expected: Vec<usize>,
+        /// The shape in this file.
+        got: Vec<usize>,
+    },
+    /// A tensor of numbers of a type that cannot be used here.
+    #[error("{file}: tensor {tensor:?}: expected type {expected}, got {got}")]
+    Dtype {
+        /// The file.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The types that can.
+        expected: &'static str,
+        /// The type in the file.
+        got: String,
+    },
+    /// A value that is not a finite number.
+    #[error("{file}: tensor {tensor:?}: expected finite values, got {value} at index {index}")]
+    NotFinite {
+        /// The file.
+        file: PathBuf,
+        /// The tensor's name in the file.
+        tensor: String,
+        /// The first such place in the file's tensor, row-major.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A tensor that should repeat another one, and does not to the bit.
+    #[error("{file}: tensor {alias:?} repeats {tensor:?}: expected {expected} at index {index}, got {got}")]
+    Alias {
+        /// The file.
+        file: PathBuf,
+        /// The name of the repetition.
+        alias: String,
+        /// The name of the tensor that counts.
+        tensor: String,
+        /// The first place where they differ, row-major.
+        index: usize,
+        /// The value that counts.
+        expected: f32,
+        /// The value of the repetition.
+        got: f32,
+    },
+    /// A tensor with too few axes for the layout that its family gives it.
+    #[error("tensor {tensor:?}: the layout {layout} needs at least 2 axes, got shape {shape:?}")]
+    Layout {
+        /// The walk's name of the tensor.
+        tensor: String,
+        /// The layout.
+        layout: FileLayout,
+        /// The tensor's shape in memory.
+        shape: Vec<usize>,
+    },
+    /// A name that stands for more or fewer file tensors than its layout makes.
+    #[error(
+        "tensor {tensor:?}: the layout {layout} makes {expected} file tensors, the name stands for {got}"
+    )]
+    Parts {
+        /// The walk's name of the tensor.
+        tensor: String,
+        /// The layout.
+        layout: FileLayout,
+        /// How many file tensors the layout makes.
+        expected: usize,
+        /// How many names the walk's name expands to.
+        got: usize,
+    },
+    /// The device or the module refused.
+    #[error(transparent)]
+    Core(#[from] msg_core::Error),
+}

@@ -1,0 +1,217 @@
+//! From a module's tensors to file tensors: names and shapes, and the order of the values.
+
+use super::{Error, Result};
+use dfdx::shapes::HasShape;
+use msg_core::{
+    axis::NamedShape,
+    device::Backend,
+    params::{Module, Param, ParamName, Role, Visitor},
+};
+use std::{borrow::Cow, collections::BTreeSet, fmt, path::Path};
+
+/// How one tensor of a module lies in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileLayout {
+    /// The same shape.
+    AsIs,
+    /// The first two axes as one: a (Qkv, Inner) bias is [Qkv * Inner], a (Qkv, Inner, Hidden) weight
+    /// [Qkv * Inner, Hidden]. The bytes are the same.
+    Merged,
+    /// All axes but the last as one, then transposed, as in GPT-2's `Conv1D`: (Ffn, Hidden) is
+    /// [Hidden, Ffn], (Qkv, Inner, Hidden) is [Hidden, Qkv * Inner].
+    Transposed,
+    /// One file tensor for each unit of the first axis. The walk's name is a brace pattern that lists
+    /// them: `self.{query,key,value}.weight` of (Qkv, Inner, Hidden) is three tensors [Inner, Hidden].
+    Split,
+}
+
+impl fmt::Display for FileLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FileLayout::AsIs => "as is",
+            FileLayout::Merged => "merged",
+            FileLayout::Transposed => "transposed",
+            FileLayout::Split => "split",
+        })
+    }
+}
+
+impl FileLayout {
+    /// The shape of each file tensor, and how many there are.
+    fn file_shape(self, tensor: &str, shape: &[usize]) -> Result<(Vec<usize>, usize)> {
+        match (self, shape) {
+            (FileLayout::AsIs, _) => Ok((shape.to_vec(), 1)),
+            (FileLayout::Merged, [first, second, rest @ ..]) => Ok(([&[first * second], rest].concat(), 1)),
+            (FileLayout::Transposed, [rows @ .., last]) if !rows.is_empty() => {
+                Ok((vec![*last, rows.iter().product()], 1))
+            }
+            (FileLayout::Split, [parts, rest @ ..]) if !rest.is_empty() => Ok((rest.to_vec(), *parts)),
+            (layout, _) => Err(Error::Layout { tensor: tensor.to_owned(), layout, shape: shape.to_vec() }),
+        }
+    }
+
+    /// Values in memory order to the order of the file (one file tensor after another).
+    pub(super) fn to_file(self, shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+        match (self, shape.last()) {
+            (FileLayout::Transposed, Some(&columns)) => transposed(&values, columns),
+            _ => values,
+        }
+    }
+
+    /// The inverse of [`FileLayout::to_file`]. `shape` is that in memory, too.
+    pub(super) fn to_memory(self, shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+        match (self, shape.split_last()) {
+            (FileLayout::Transposed, Some((_, rows))) => transposed(&values, rows.iter().product()),
+            _ => values,
+        }
+    }
+}
+
+/// The transpose of a row-major matrix with `columns` columns.
+fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    // Tiles keep both sides in the cache; a plain loop misses it on every read of a large matrix.
+    const TILE: usize = 32;
+    let rows = values.len().checked_div(columns).unwrap_or(0);
+    let mut turned = vec![0.0; values.len()];
+    for top in (0..rows).step_by(TILE) {
+        for left in (0..columns).step_by(TILE) {
+            for row in top..rows.min(top + TILE) {
+                for column in left..columns.min(left + TILE) {
+                    turned[column * rows + row] = values[row * columns + column];
+                }
+            }
+        }
+    }
+    turned
+}
+
+/// How a family of models writes its tensors. A walk's names are the file's names.
+#[derive(Clone, Copy, Debug)]
+pub struct Naming {
+    /// How each tensor of the walk lies in a file.
+    pub layout: fn(&ParamName) -> FileLayout,
+    /// File tensors that may be there and repeat another one (tied weights): name, name of the tensor
+    /// that counts. They are compared on load and never written.
+    pub aliases: &'static [(&'static str, &'static str)],
+    /// Today's spelling of a name found in a file, or None for a tensor that holds no parameters
+    /// (a buffer) and is passed over.
+    pub spelling: fn(&str) -> Option<Cow<'_, str>>,
+}
+
+impl Naming {
+    /// Layouts only: no aliases, every name as it is.
+    pub const fn new(layout: fn(&ParamName) -> FileLayout) -> Self {
+        fn unchanged(name: &str) -> Option<Cow<'_, str>> {
+            Some(Cow::Borrowed(name))
+        }
+        Naming { layout, aliases: &[], spelling: unchanged }
+    }
+
+    /// The same with [`Naming::aliases`].
+    #[must_use]
+    pub const fn with_aliases(self, aliases: &'static [(&'static str, &'static str)]) -> Self {
+        Naming { aliases, ..self }
+    }
+
+    /// The same with [`Naming::spelling`].
+    #[must_use]
+    pub const fn with_spelling(self, spelling: fn(&str) -> Option<Cow<'_, str>>) -> Self {
+        Naming { spelling, ..self }
+    }
+}
+
+/// One tensor of the walk and where it goes.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// Names of its file tensors, in the order of their values.
+    pub(super) files: Vec<String>,
+    /// The shape of each of them.
+    pub(super) file_shape: Vec<usize>,
+    /// The shape in memory.
+    pub(super) shape: Vec<usize>,
+    /// What turns one into the other.
+    pub(super) layout: FileLayout,
+}
+
+/// Every tensor of the module, in its order.
+///
+/// # Errors
+/// [`Error::Layout`], [`Error::Parts`] or [`Error::Twice`] where module and naming do not fit.
+pub(super) fn plan<D: Backend, M: Module<D>>(
+    module: &M,
+    naming: &Naming,
+    file: &Path,
+) -> Result<Vec<Planned>> {
+    struct List(Vec<(ParamName, Vec<usize>)>);
+    impl<D: Backend> Visitor<D> for List {
+        fn visit<S: NamedShape>(
+            &mut self,
+            name: &ParamName,
+            _: Role,
+            tensor: &mut Param<S, D>,
+        ) -> msg_core::Result<()> {
+            self.0.push((name.clone(), tensor.shape().concrete().into_iter().collect()));
+            Ok(())
+        }
+    }
+    let mut list = List(Vec::new());
+    module.inspect(&mut list)?;
+
+    let mut plan = Vec::with_capacity(list.0.len());
+    // The format keeps this name for its metadata.
+    let mut taken = BTreeSet::from(["__metadata__".to_owned()]);
+    for (name, shape) in list.0 {
+        let layout = (naming.layout)(&name);
+        let tensor = name.to_string();
+        let (file_shape, expected) = layout.file_shape(&tensor, &shape)?;
+        let files = expanded(&tensor);
+        if files.len() != expected {
+            return Err(Error::Parts { tensor, layout, expected, got: files.len() });
+        }
+        if let Some(name) = files.iter().find(|&name| !taken.insert(name.clone())) {
+            return Err(Error::Twice { file: file.to_owned(), tensor: name.clone() });
+        }
+        plan.push(Planned { files, file_shape, shape, layout });
+    }
+    Ok(plan)
+}
+
+/// The names that a brace pattern stands for: `a.{b,c}.d` for `a.b.d` and `a.c.d`.
+fn expanded(pattern: &str) -> Vec<String> {
+    let braces = pattern.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
+    match braces {
+        None => vec![pattern.to_owned()],
+        Some((before, (choices, after))) => {
+            choices.split(',').map(|choice| format!("{before}{choice}{after}")).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_brace_pattern_stands_for_its_choices_and_a_plain_name_for_itself() {
+        assert_eq!(
+            expanded("self.{query,key,value}.bias"),
+            ["self.query.bias", "self.key.bias", "self.value.bias"]
+        );
+        assert_eq!(expanded("ln_f.weight"), ["ln_f.weight"]);
+        assert_eq!(expanded("odd.{name"), ["odd.{name"]);
+    }
+
+    #[test]
+    fn a_transpose_across_tile_edges_moves_every_value_and_back() {
+        for (rows, columns) in [(1, 1), (3, 70), (65, 33), (32, 64), (0, 4), (4, 0)] {
+            let values: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+            let turned = transposed(&values, columns);
+            for row in 0..rows {
+                for column in 0..columns {
+                    assert_eq!(turned[column * rows + row], values[row * columns + column]);
+                }
+            }
+            assert_eq!(transposed(&turned, rows), values);
+        }
+    }
+}

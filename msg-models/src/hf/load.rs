@@ -1,0 +1,155 @@
+//! From a file into a module: everything is checked, then everything is built.
+
+use super::{
+    Error, FileLayout, Naming, Result, Subset,
+    layout::{Planned, plan},
+    read::Floats,
+};
+use dfdx::shapes::HasShape;
+use msg_core::{
+    axis::NamedShape,
+    device::Backend,
+    error::Context,
+    params::{Module, Param, ParamName, Role, Visitor},
+};
+use std::collections::BTreeMap;
+
+/// A copy of `module` that holds the file's values; `module` stays as it was. The file must hold
+/// exactly the module's tensors, besides aliases and buffers that `naming` knows.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Dtype`], [`Error::Shape`], [`Error::Extra`], [`Error::Twice`],
+/// [`Error::NotFinite`] and [`Error::Alias`] for the file, looked for in this order;
+/// [`Error::Layout`] and [`Error::Parts`] where `naming` does not fit the module; [`Error::Core`]
+/// where the device fails.
+pub fn load<D: Backend, M: Module<D>>(module: &M, tensors: &Subset<'_>, naming: &Naming) -> Result<M> {
+    let file = tensors.file().path();
+    let plan = plan(module, naming, file)?;
+    let found = spelled(tensors, naming)?;
+
+    let sources = plan.iter().map(|planned| source(planned, tensors, &found)).collect::<Result<Vec<_>>>()?;
+    refuse_extra(&plan, tensors, &found, naming)?;
+    for (planned, source) in plan.iter().zip(&sources) {
+        for (name, part) in planned.files.iter().zip(&source.parts) {
+            if let Some((index, value)) = part.values().enumerate().find(|(_, value)| !value.is_finite()) {
+                let tensor = tensors.full_name(&found[name]);
+                return Err(Error::NotFinite { file: file.to_owned(), tensor, index, value });
+            }
+        }
+    }
+    for (alias, tensor) in naming.aliases {
+        if let (Some(alias), Some(tensor)) = (found.get(*alias), found.get(*tensor)) {
+            same(tensors, alias, tensor)?;
+        }
+    }
+
+    let mut loaded = module.clone();
+    loaded.walk(&ParamName::root(), &mut Fill(sources.into_iter()))?;
+    Ok(loaded)
+}
+
+/// What the subset holds: today's spelling of each name, and the spelling in the file.
+fn spelled(tensors: &Subset<'_>, naming: &Naming) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for name in tensors.names() {
+        let Some(today) = (naming.spelling)(&name) else { continue };
+        let today = today.into_owned();
+        if found.contains_key(&today) {
+            return Err(Error::Twice { file: tensors.file().path().to_owned(), tensor: today });
+        }
+        found.insert(today, name);
+    }
+    Ok(found)
+}
+
+/// Where the values of one tensor of the walk come from.
+struct Source<'f> {
+    parts: Vec<Floats<'f>>,
+    layout: FileLayout,
+}
+
+fn source<'f>(
+    planned: &Planned,
+    tensors: &Subset<'f>,
+    found: &BTreeMap<String, String>,
+) -> Result<Source<'f>> {
+    let parts = planned.files.iter().map(|name| {
+        let name = found.get(name).unwrap_or(name);
+        let part = tensors.floats(name)?;
+        same_shape(tensors, name, &planned.file_shape)?;
+        Ok(part)
+    });
+    Ok(Source { parts: parts.collect::<Result<_>>()?, layout: planned.layout })
+}
+
+fn same_shape(tensors: &Subset<'_>, name: &str, expected: &[usize]) -> Result<()> {
+    let got = tensors.shape(name)?;
+    if got == expected {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        file: tensors.file().path().to_owned(),
+        tensor: tensors.full_name(name),
+        expected: expected.to_vec(),
+        got: got.to_vec(),
+    })
+}
+
+fn refuse_extra(
+    plan: &[Planned],
+    tensors: &Subset<'_>,
+    found: &BTreeMap<String, String>,
+    naming: &Naming,
+) -> Result<()> {
+    let mut rest = found.clone();
+    rest.retain(|name, _| !naming.aliases.iter().any(|(alias, _)| name == alias));
+    for name in plan.iter().flat_map(|planned| &planned.files) {
+        rest.remove(name);
+    }
+    match rest.first_key_value() {
+        None => Ok(()),
+        Some((_, name)) => {
+            Err(Error::Extra { file: tensors.file().path().to_owned(), tensor: tensors.full_name(name) })
+        }
+    }
+}
+
+/// Refuses an alias that is not, to the bit, the tensor that it repeats.
+fn same(tensors: &Subset<'_>, alias: &str, tensor: &str) -> Result<()> {
+    let (repeated, counts) = (tensors.floats(alias)?, tensors.floats(tensor)?);
+    same_shape(tensors, alias, tensors.shape(tensor)?)?;
+    let mut pairs = counts.values().zip(repeated.values()).enumerate();
+    match pairs.find(|(_, (expected, got))| expected.to_bits() != got.to_bits()) {
+        None => Ok(()),
+        Some((index, (expected, got))) => Err(Error::Alias {
+            file: tensors.file().path().to_owned(),
+            alias: tensors.full_name(alias),
+            tensor: tensors.full_name(tensor),
+            index,
+            expected,
+            got,
+        }),
+    }
+}
+
+/// Replaces every tensor by the values of the next source.
+struct Fill<'f>(std::vec::IntoIter<Source<'f>>);
+
+impl<D: Backend> Visitor<D> for Fill<'_> {
+    fn visit<S: NamedShape>(
+        &mut self,
+        name: &ParamName,
+        _: Role,
+        tensor: &mut Param<S, D>,
+    ) -> msg_core::Result<()> {
+        let missing = || msg_core::Error::Missing { op: "load", name: name.to_string() };
+        let source = self.0.next().ok_or_else(missing)?;
+        let shape = *tensor.shape();
+        let axes: Vec<usize> = shape.concrete().into_iter().collect();
+        let mut values = Vec::with_capacity(shape.num_elements());
+        source.parts.iter().for_each(|part| values.extend(part.values()));
+        let values = source.layout.to_memory(&axes, values);
+        *tensor = tensor.device().try_tensor_from_vec(values, shape).during("load")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! Hugging Face files: a module's tensors out to safetensors, and back.
+//!
+//! A module keeps its parts apart in memory and merges them only here. Its walk names are the file's
+//! names; a [`Naming`] adds how each tensor lies in the file ([`FileLayout`]), which file tensors
+//! repeat another one, and which other spellings of the names are in use. That is one small function
+//! and two short lists a family:
+//!
+//! ```
+//! use msg_core::params::ParamName;
+//! use msg_models::hf::{FileLayout, Naming};
+//!
+//! fn layout(name: &ParamName) -> FileLayout {
+//!     let name = name.to_string();
+//!     match name.rsplit_once("c_attn.") {
+//!         Some((_, "weight")) => FileLayout::Transposed,
+//!         Some((_, "bias")) => FileLayout::Merged,
+//!         _ => FileLayout::AsIs,
+//!     }
+//! }
+//! const NAMES: Naming = Naming::new(layout).with_aliases(&[("lm_head.weight", "transformer.wte.weight")]);
+//! # let name = ParamName::root().join("transformer").layer_of("h", 0).join("attn.c_attn.bias");
+//! # assert_eq!((NAMES.layout)(&name), FileLayout::Merged);
+//! ```
+//!
+//! [`load`] checks everything (names, shapes, types, values) before it builds anything, and gives a
+//! loaded copy; [`save`] writes a temporary file and renames it, so that a file that exists is whole.
+//! The format: <https://github.com/huggingface/safetensors>, "Format".
+
+mod error;
+mod layout;
+mod load;
+mod map;
+mod read;
+mod write;
+
+pub use error::{Error, Result};
+pub use layout::{FileLayout, Naming};
+pub use load::load;
+pub use read::{Subset, TensorFile};
+pub use write::save;

@@ -1,0 +1,108 @@
+//! `[data]`: sources, tokenizer, held-out share, and what BERT makes of it.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The `[data]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Files and folders of text, relative to the working directory.
+    #[serde(default)]
+    pub sources: Vec<PathBuf>,
+    /// Crates of Cargo.lock whose sources are read from the cargo home or a vendor folder (quickstart).
+    #[serde(default)]
+    pub crates: Vec<String>,
+    /// Endings that are read from folders; also inside .gz and .zst.
+    #[serde(default = "default_extensions")]
+    pub extensions: Vec<String>,
+    /// The field that holds the text in .jsonl lines.
+    #[serde(default = "default_field")]
+    pub jsonl_field: String,
+    /// What becomes of bytes that are no UTF-8.
+    #[serde(default)]
+    pub invalid_utf8: InvalidUtf8,
+    /// Share of the documents' tokens held out for evaluation.
+    #[serde(default = "default_held_out")]
+    pub held_out: f64,
+    /// Where prepared shards lie; by default `data` in the run's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<PathBuf>,
+    /// BLAKE3 hash of the whole text, where it must be a certain one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect_hash: Option<String>,
+    /// The tokenizer.
+    pub tokenizer: TokenizerConfig,
+    /// Masked-token examples (BERT).
+    #[serde(default)]
+    pub mlm: MlmConfig,
+}
+
+/// What becomes of bytes that are no UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvalidUtf8 {
+    /// Replaced by U+FFFD and counted.
+    #[default]
+    Replace,
+    /// The file is refused.
+    Refuse,
+}
+
+/// The `[data.tokenizer]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerConfig {
+    /// Trained here, or read from a file.
+    pub kind: TokenizerKind,
+    /// Entries of a trained one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocab: Option<usize>,
+    /// The tokenizer.json of `kind = "file"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// Which tokenizer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenizerKind {
+    /// Byte-level BPE trained on the corpus (GPT-2's kind).
+    Bpe,
+    /// WordPiece trained on the corpus (BERT's kind).
+    WordPiece,
+    /// One entry a byte.
+    Bytes,
+    /// A tokenizer.json.
+    File,
+}
+
+/// The `[data.mlm]` table.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MlmConfig {
+    /// Share of positions to predict.
+    pub rate: f64,
+    /// Whether the parts of a word are masked together.
+    pub whole_word: bool,
+    /// Whether an example is masked anew in each epoch; false masks it once, as published.
+    pub dynamic: bool,
+}
+
+impl Default for MlmConfig {
+    fn default() -> Self {
+        MlmConfig { rate: 0.15, whole_word: false, dynamic: true }
+    }
+}
+
+fn default_extensions() -> Vec<String> {
+    ["txt", "md", "rs", "jsonl"].map(str::to_owned).to_vec()
+}
+
+fn default_field() -> String {
+    "text".to_owned()
+}
+
+fn default_held_out() -> f64 {
+    0.02
+}

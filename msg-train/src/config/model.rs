@@ -1,0 +1,42 @@
+//! `[model]`: what does not grow.
+
+use msg_core::ops::Gelu;
+use serde::{Deserialize, Serialize};
+
+/// Which architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// GPT-2's.
+    Gpt,
+    /// BERT's.
+    Bert,
+}
+
+/// The `[model]` table. What is left out has the family's published value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The architecture.
+    pub family: Family,
+    /// Size of one head.
+    pub head_dim: usize,
+    /// Longest sequence; by default the longest of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positions: Option<usize>,
+    /// Entries of the token table; by default the tokenizer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocab: Option<usize>,
+    /// Dropout rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f32>,
+    /// Added to the variance in every norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eps: Option<f64>,
+    /// Form of the activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gelu: Option<Gelu>,
+    /// Standard deviation of first weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_std: Option<f32>,
+}

@@ -1,0 +1,101 @@
+//! `[run]`, `[train]` and `[init]`.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The `[run]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunTable {
+    /// The run's name.
+    pub name: String,
+    /// Its folder; by default `runs/NAME`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// Seed of everything random.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl RunTable {
+    /// The run's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| PathBuf::from("runs").join(&self.name))
+    }
+}
+
+/// The `[train]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Sequences of one forward pass; by default the whole batch. It must divide every stage's batch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Largest global norm of the gradient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Decay of the first moment.
+    pub beta1: f64,
+    /// Decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub adam_eps: f64,
+    /// What a loss or gradient does that is not finite.
+    pub guard: Guard,
+    /// Steps between evaluations; 0 evaluates at the ends of stages only.
+    pub eval_every: u64,
+    /// Sequences of one evaluation.
+    pub eval_sequences: usize,
+    /// Steps between checkpoints; 0 saves at boundaries and at the end only.
+    pub checkpoint_every: u64,
+    /// How many of the latest checkpoints stay.
+    pub keep_last: usize,
+    /// Checkpoints whose step is a multiple of this stay, too; 0 for none.
+    pub keep_every: u64,
+    /// Largest |dlogit| that a receipt may show; by default 0 on the Cpu and a stated bound elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt_tolerance: Option<f64>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        TrainConfig {
+            micro_batch: None,
+            clip: Some(1.0),
+            weight_decay: 0.01,
+            beta1: 0.9,
+            beta2: 0.999,
+            adam_eps: 1e-8,
+            guard: Guard::Stop,
+            eval_every: 0,
+            eval_sequences: 64,
+            checkpoint_every: 0,
+            keep_last: 2,
+            keep_every: 0,
+            receipt_tolerance: None,
+        }
+    }
+}
+
+/// What a loss or gradient does that is not finite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// The update is left out and logged.
+    Skip,
+    /// The run stops with an error; the last checkpoint is whole.
+    Stop,
+}
+
+/// The `[init]` table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InitFrom {
+    /// A checkpoint of ours.
+    pub from: PathBuf,
+    /// Whether the optimizer's state comes along, or the weights alone.
+    #[serde(default)]
+    pub state: bool,
+}

@@ -1,0 +1,78 @@
+//! What a run can be refused for. Every text names the file or key, what was expected and what came.
+
+use std::path::PathBuf;
+
+/// The result of everything that a user's input can make fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every refusal of a run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The system refused to read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+    /// A key of the configuration that cannot be as it stands.
+    #[error("{file}: {key}: expected {expected}, got {got}")]
+    Config {
+        /// The configuration's file.
+        file: String,
+        /// The key, with its table.
+        key: String,
+        /// What would do.
+        expected: String,
+        /// What it says.
+        got: String,
+    },
+    /// Data that cannot be used: sources, tokenizer, shards.
+    #[error("{}: {message}", path.display())]
+    Data {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, with both numbers.
+        message: String,
+    },
+    /// A checkpoint or run folder that cannot be used.
+    #[error("{}: {message}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and the way out.
+        message: String,
+    },
+    /// A receipt over its tolerance: the grown model does not compute what the old one did.
+    #[error("{0}")]
+    Receipt(String),
+    /// A loss or gradient that is not finite, under the policy `stop`.
+    #[error("{0}")]
+    Diverged(String),
+    /// The run was asked to stop (Ctrl-C); all is saved.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+    /// A refusal of the growth core.
+    #[error(transparent)]
+    Core(#[from] msg_core::Error),
+    /// A refusal of a model file.
+    #[error(transparent)]
+    File(#[from] msg_models::hf::Error),
+}
+
+/// Names the file that the system refused.
+pub trait AtPath<T> {
+    /// Turns the system's error into ours.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    fn at(self, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T> AtPath<T> for std::io::Result<T> {
+    fn at(self, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|source| Error::Io { path: path.into(), source })
+    }
+}

@@ -1,0 +1,62 @@
+//! What the trainer needs of a model family. A new family implements [`Task`] and is registered in one place.
+
+use crate::{config::Family, error::Result};
+use dfdx::tensor::{Tape, Tensor};
+use msg_core::{device::Backend, ops::Dropout};
+use msg_models::{Growable, Masks, hf::Naming};
+
+/// How many labels of each loss term a batch, or all micro-batches of a step, hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Positions with a label.
+    pub labels: usize,
+    /// Sequences with a sentence-level label (BERT).
+    pub pairs: usize,
+}
+
+impl std::ops::Add for Counts {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Counts { labels: self.labels + other.labels, pairs: self.pairs + other.pairs }
+    }
+}
+
+/// A model family as the trainer sees it.
+pub trait Task<D: Backend>: Growable<D> + Sized {
+    /// A batch on the host, as data makes it.
+    type Host: Send + 'static;
+    /// A batch on the device.
+    type Batch;
+    /// Its name in configurations.
+    const FAMILY: Family;
+    /// How it lies in Hugging Face files.
+    const NAMING: Naming;
+
+    /// Checks a batch and hands it to the device.
+    ///
+    /// # Errors
+    /// Where an id or label is out of range, or the device fails.
+    fn upload(&self, host: &Self::Host) -> Result<Self::Batch>;
+
+    /// The labels of a batch.
+    fn counts(host: &Self::Host) -> Counts;
+
+    /// This batch's share of the step's loss: each term's sum divided by its count over the whole step.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn loss<T: Tape<f32, D>>(
+        &self,
+        batch: &Self::Batch,
+        step: Counts,
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Tensor<(), f32, D, T>>;
+
+    /// Everything that the model puts out, for receipts.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>>;
+}
