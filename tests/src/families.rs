@@ -34,7 +34,7 @@ impl Spec {
     /// The `at`-th number of the stream `name`, below `limit`.
     pub fn draw(&self, name: &str, at: usize, limit: usize) -> usize {
         let bits = bits_at(Key::new(self.seed, name, 0), [0, 0, 0, at as u32]);
-        (u64::from(bits) * limit as u64 >> 32) as usize
+        ((u64::from(bits) * limit as u64) >> 32) as usize
     }
 
     fn tokens(&self) -> Vec<u32> {

@@ -52,7 +52,7 @@ pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: Dim>(
 }
 
 /// All leading axes in one. Moves nothing for contiguous tensors.
-pub(crate) fn flatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub fn flatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
 ) -> Result<Tensor<(Rows, A), E, D, T>> {
     let shape = (Rows(x.shape().rows()), x.shape().last());
@@ -60,7 +60,7 @@ pub(crate) fn flatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Ta
 }
 
 /// The inverse of [`flatten_rows`], to a given shape.
-pub(crate) fn unflatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+pub fn unflatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(Rows, A), E, D, T>,
     shape: S,
 ) -> Result<Tensor<S, E, D, T>> {

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn old_units_draw_the_same_in_a_larger_tensor() {
         let dropout = Dropout::new(0.4, 1, 2, 3).unwrap();
-        let (small, large) = (dropout.factors(&vec![4, 6, 5], SITE), dropout.factors(&vec![4, 6, 9], SITE));
+        let (small, large) = (dropout.factors(&[4, 6, 5], SITE), dropout.factors(&[4, 6, 9], SITE));
         for row in 0..24 {
             assert_eq!(small[row * 5..row * 5 + 5], large[row * 9..row * 9 + 5]);
         }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_share_of_dropped_entries_is_the_rate_and_the_mean_is_kept() {
-        let factors = Dropout::new(0.1, 1, 2, 3).unwrap().factors(&vec![300, 300], SITE);
+        let factors = Dropout::new(0.1, 1, 2, 3).unwrap().factors(&[300, 300], SITE);
         let dropped = factors.iter().filter(|f| **f == 0.0).count() as f64 / factors.len() as f64;
         let mean = factors.iter().sum::<f64>() / factors.len() as f64;
         assert!((dropped - 0.1).abs() <= 0.004 && (mean - 1.0).abs() <= 0.005, "{dropped} {mean}");
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn every_part_of_the_place_and_time_matters() {
         let base = Dropout::new(0.5, 1, 2, 3).unwrap();
-        let draw = |d: Dropout, site| d.factors(&vec![64], site);
+        let draw = |d: Dropout, site| d.factors(&[64], site);
         let of = draw(base, SITE);
         for other in
             [Dropout { seed: 9, ..base }, Dropout { step: 9, ..base }, Dropout { micro_batch: 9, ..base }]

@@ -21,7 +21,7 @@ fn random_map(case: usize, axis: usize) -> AxisMap {
     let source = |unit: usize| match draw("kind", 4) {
         0 => None,
         1 => Some(unit % old),
-        _ => (unit % 3 != 0).then_some((unit * 7) % old),
+        _ => (!unit.is_multiple_of(3)).then_some((unit * 7) % old),
     };
     let extra = if draw("grows", 3) == 0 { 0 } else { extra };
     AxisMap::with_sources("axis", old, old + extra, source).unwrap()

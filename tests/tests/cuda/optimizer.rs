@@ -37,12 +37,9 @@ impl<D: Backend> Toy<D> {
 
     /// Gradients that depend on the parameters and the step.
     fn gradients(&self, step: usize) -> Gradients<f32, D> {
-        fn part<S: Shape, D: Backend>(
-            tensor: &Param<S, D>,
-            name: &str,
-        ) -> Tensor<(), f32, D, OwnedTape<f32, D>>
+        fn part<S, D: Backend>(tensor: &Param<S, D>, name: &str) -> Tensor<(), f32, D, OwnedTape<f32, D>>
         where
-            S: dfdx::shapes::ReduceShapeTo<(), S::AllAxes>,
+            S: Shape + dfdx::shapes::ReduceShapeTo<(), S::AllAxes>,
         {
             let factors = numbers(name, tensor.shape().num_elements());
             let factors = tensor.device().tensor_from_vec(factors, *tensor.shape());
