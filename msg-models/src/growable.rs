@@ -153,12 +153,10 @@ impl Growing {
             grown.ramps.grow(growth, ramp);
         }
         if let Some(depth) = growth.depth() {
-            let mut next = self.layer_ids.iter().max().map_or(0, |id| id + 1);
-            grown.layer_ids = depth.carry(&self.layer_ids, u64::MAX);
-            for id in grown.layer_ids.iter_mut().filter(|id| **id == u64::MAX) {
-                *id = next;
-                next += 1;
-            }
+            let unused = self.layer_ids.iter().max().map_or(0, |id| id + 1);
+            let carried = depth.carry(&self.layer_ids.iter().map(|&id| Some(id)).collect::<Vec<_>>(), None);
+            let mut fresh = unused..;
+            grown.layer_ids = carried.into_iter().filter_map(|id| id.or_else(|| fresh.next())).collect();
         }
         Ok(grown)
     }

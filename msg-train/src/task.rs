@@ -2,8 +2,13 @@
 
 use crate::{config::Family, error::Result};
 use dfdx::tensor::{Tape, Tensor};
-use msg_core::{device::Backend, ops::Dropout};
-use msg_models::{Growable, Masks, hf::Naming};
+use msg_core::{
+    device::Backend,
+    ops::{Dropout, Gelu},
+    params::Init,
+};
+use msg_models::{Growable, Masks, Sizes, hf::Naming};
+use serde::{Deserialize, Serialize};
 
 /// How many labels of each loss term a batch, or all micro-batches of a step, hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,4 +64,53 @@ pub trait Task<D: Backend>: Growable<D> + Sized {
     /// # Errors
     /// Where the device fails.
     fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>>;
+
+    /// Its dropout rate.
+    fn dropout(&self) -> f32;
+
+    /// A model of these sizes that draws its first weights from `init`.
+    ///
+    /// # Errors
+    /// Where the sizes cannot be, or the device fails.
+    fn build(device: &D, setup: &Setup, init: Init) -> Result<Self>;
+}
+
+/// What a model is made from, with everything that the run's configuration left open filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// Entries of the token table.
+    pub vocab: usize,
+    /// Longest sequence.
+    pub positions: usize,
+    /// Size of one head.
+    pub head_dim: usize,
+    /// First sizes.
+    pub sizes: Sizes,
+    /// Added to the variance in every norm; the family's own where none.
+    pub eps: Option<f64>,
+    /// Form of the activation; the family's own where none.
+    pub gelu: Option<Gelu>,
+    /// Dropout rate; the family's own where none.
+    pub dropout: Option<f32>,
+}
+
+/// Where batches come from: each a pure function of the cursor, so that a resumed run sees the same.
+pub trait Source: Send + Sync + 'static {
+    /// A batch on the host.
+    type Host: Send + 'static;
+
+    /// The batch of `sequences` sequences of `length` tokens that starts at `cursor`.
+    ///
+    /// # Errors
+    /// Where the data cannot be read.
+    fn batch(&self, cursor: u64, sequences: usize, length: usize) -> Result<Self::Host>;
+
+    /// The cursor after that batch.
+    fn advance(&self, cursor: u64, sequences: usize, length: usize) -> u64;
+
+    /// The held-out sequences from number `first` on, in order; none past the end.
+    ///
+    /// # Errors
+    /// Where the data cannot be read.
+    fn held_out(&self, first: u64, sequences: usize, length: usize) -> Result<Option<Self::Host>>;
 }

@@ -2,3 +2,5 @@
 
 pub mod entries;
 pub mod families;
+pub mod lineage;
+pub mod toy;

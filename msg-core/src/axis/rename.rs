@@ -6,10 +6,37 @@
 use super::{Batch, EndsWith, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
 use crate::error::{Context, Error, Result};
 use dfdx::{
-    shapes::{Axes4, Dim, Dtype, HasShape},
+    shapes::{Axes4, ConstDim, Dim, Dtype, HasShape, Shape},
     tensor::{Tape, Tensor},
     tensor_ops::{Device, PermuteTo, RealizeTo, ReshapeTo},
 };
+
+/// All entries of a parameter in one axis, under the parameter's identity; see [`as_leaf`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entries(usize);
+
+impl Dim for Entries {
+    fn size(&self) -> usize {
+        self.0
+    }
+    fn from_size(size: usize) -> Option<Self> {
+        Some(Entries(size))
+    }
+}
+
+/// dfdx lets other crates mark a tensor as a leaf only if its shape is const. Nothing that it does with
+/// a leaf reads this number: gradients are made as long as the tensor's storage.
+impl ConstDim for Entries {
+    const SIZE: usize = 0;
+}
+
+/// A parameter in the form in which dfdx takes it as a leaf: the same identity and memory.
+pub(crate) fn as_leaf<S: Shape, D: Device<f32>>(
+    parameter: &Tensor<S, f32, D>,
+) -> Result<Tensor<(Entries,), f32, D>> {
+    let entries = Entries(parameter.shape().num_elements());
+    parameter.clone().try_reshape_like(&(entries,)).during("as_leaf")
+}
 
 /// The positions of a sequence in the role of keys. Moves nothing.
 pub fn query_as_key<E: Dtype, D: Device<E>, T: Tape<E, D>>(

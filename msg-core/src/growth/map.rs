@@ -78,6 +78,14 @@ impl AxisMap {
         })
     }
 
+    /// The same sizes with every new unit fresh: for what belongs to a unit and not to its values, such
+    /// as an optimizer's moments, which a copy does not take over from its source.
+    #[must_use]
+    pub fn without_copies(&self) -> Self {
+        let fresh = std::iter::repeat_n(FRESH, self.new_size() - self.old);
+        AxisMap { source: (0..self.old as u32).chain(fresh).collect(), ..*self }
+    }
+
     /// The axis' name.
     pub fn axis(&self) -> &'static str {
         self.axis

@@ -5,7 +5,7 @@ use crate::{
     axis::NamedShape,
     device::Backend,
     error::{Context, Error, Result},
-    growth::{Fill, Growth, GrowthContext, LayerSource, NewEntries},
+    growth::{AxisMap, Fill, Growth, GrowthContext, LayerSource, NewEntries},
     params::{Module, Param, ParamName, Role, TensorMap, Visitor},
 };
 use dfdx::{shapes::HasShape, tensor::Gradients};
@@ -43,6 +43,32 @@ impl Default for AdamWConfig {
     }
 }
 
+impl AdamWConfig {
+    /// Refuses numbers that no update can be made with.
+    ///
+    /// # Errors
+    /// [`Error::Value`] names the number.
+    pub fn check(&self) -> Result<()> {
+        let share = |beta: f64| (0.0..1.0).contains(&beta);
+        within("adamw: beta1", "at least 0 and less than 1", self.beta1, share)?;
+        within("adamw: beta2", "at least 0 and less than 1", self.beta2, share)?;
+        // With an eps of 0 an entry that never had a gradient would become 0 / 0; so in f32 it must not vanish.
+        within("adamw: eps", "a positive f32", self.eps, |eps| eps.is_finite() && eps as f32 > 0.0)?;
+        let decay = |decay: f64| decay.is_finite() && decay >= 0.0;
+        within("adamw: weight_decay", "at least 0", self.weight_decay, decay)
+    }
+}
+
+/// Refuses a number that is not `admissible`.
+fn within(
+    what: &'static str,
+    expected: &'static str,
+    got: f64,
+    admissible: impl Fn(f64) -> bool,
+) -> Result<()> {
+    if admissible(got) { Ok(()) } else { Err(Error::Value { what, expected, got }) }
+}
+
 /// What differs from step to step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
@@ -50,9 +76,11 @@ pub struct Update {
     pub lr: f64,
     /// Largest global norm of the gradient; larger ones are scaled down to it.
     pub clip: Option<f64>,
-    /// Factor on the learning rate of entries born at `new_since` or later (`rewarm-new`).
+    /// Factor on the learning rate of the entries born at `new_since` (`rewarm-new`), whatever the
+    /// [`StatePolicy`] says about their age.
     pub new_factor: f64,
-    /// See `new_factor`; births are counted in applied updates.
+    /// What [`AdamW::applied`] was at the boundary that `new_factor` is about; entries born at others keep
+    /// the full rate. Entries that were there from the start are born at 0.
     pub new_since: u64,
 }
 
@@ -60,6 +88,18 @@ impl Update {
     /// A plain update.
     pub fn at(lr: f64) -> Self {
         Update { lr, clip: None, new_factor: 1.0, new_since: u64::MAX }
+    }
+
+    /// Refuses numbers that would spoil the parameters.
+    ///
+    /// # Errors
+    /// [`Error::Value`] names the number.
+    pub fn check(&self) -> Result<()> {
+        let rate = |rate: f64| rate.is_finite() && rate >= 0.0;
+        within("adamw: lr", "at least 0", self.lr, rate)?;
+        within("adamw: new_factor", "at least 0", self.new_factor, rate)?;
+        let clip = self.clip.unwrap_or(1.0);
+        within("adamw: clip", "more than 0", clip, |clip| clip > 0.0)
     }
 }
 
@@ -72,6 +112,9 @@ pub struct AdamW<D> {
     births: Births,
     applied: u64,
 }
+
+/// The first and the second moment of one parameter.
+pub type Moments<'a, S, D> = (&'a Param<S, D>, &'a Param<S, D>);
 
 /// The global norm of a module's gradient.
 ///
@@ -94,8 +137,9 @@ impl<D: Backend> AdamW<D> {
     /// A fresh state for a module: zero moments, all ages 0.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// Where [`AdamWConfig::check`] refuses, or the device fails.
     pub fn new<M: Module<D>>(module: &M, config: AdamWConfig) -> Result<Self> {
+        config.check()?;
         let zeros = || {
             let mut visitor = Zeros(TensorMap::default());
             module.inspect(&mut visitor).map(|()| visitor.0)
@@ -117,29 +161,33 @@ impl<D: Backend> AdamW<D> {
     ///
     /// # Errors
     /// [`Error::Missing`] for a name or shape that the state does not have.
-    pub fn moments<S: NamedShape>(&self, name: &ParamName) -> Result<(&Param<S, D>, &Param<S, D>)> {
+    pub fn moments<S: NamedShape>(&self, name: &ParamName) -> Result<Moments<'_, S, D>> {
         Ok((self.first.get("moments", name)?, self.second.get("moments", name)?))
     }
 
     /// Applies one update and returns the gradient's global norm before clipping.
     ///
     /// A norm that is not finite leaves parameters, moments and ages untouched; the caller sees it in
-    /// the returned value.
+    /// the returned value. A parameter without a gradient (of a layer whose gate is at 0) has a zero one:
+    /// it decays, its moments fade and it ages as others do.
     ///
     /// # Errors
-    /// Where the module has parameters that the state does not know, or the device fails.
+    /// Where [`Update::check`] refuses or the module has parameters that the state does not know, before
+    /// anything is changed; or where the device fails.
     pub fn step<M: Module<D>>(
         &mut self,
         module: &mut M,
         grads: &mut Gradients<f32, D>,
         update: Update,
     ) -> Result<f64> {
+        update.check()?;
+        module.inspect(&mut Fits(self))?;
         let norm = grad_norm(module, grads)?;
         if !norm.is_finite() {
             return Ok(norm);
         }
         let grad_scale = match update.clip {
-            // The published form of PyTorch's clipping: a factor of at most 1, with 1e-6 against 0/0.
+            // As PyTorch's clip_grad_norm_: a factor of at most 1, with 1e-6 against 0/0.
             Some(limit) => (limit / (norm + 1e-6)).min(1.0) as f32,
             None => 1.0,
         };
@@ -149,10 +197,10 @@ impl<D: Backend> AdamW<D> {
         Ok(norm)
     }
 
-    /// The numbers of the cohort born at `birth`.
-    fn cohort(&self, birth: u64, update: &Update) -> Cohort {
-        let age = (self.applied - birth) as f64;
-        let factor = if birth >= update.new_since { update.new_factor } else { 1.0 };
+    /// The numbers of the cohort born at `birth` whose age counts from `start`.
+    fn cohort(&self, birth: u64, start: u64, update: &Update) -> Cohort {
+        let age = (self.applied - start) as f64;
+        let factor = if birth == update.new_since { update.new_factor } else { 1.0 };
         let lr = update.lr * factor;
         Cohort {
             lr: lr as f32,
@@ -161,20 +209,16 @@ impl<D: Backend> AdamW<D> {
         }
     }
 
-    /// The state for the grown module: moments by the same maps with zeros in new entries, births by
-    /// the policy. `grown` is the module after `growth`.
+    /// The state for the grown module: moments by the same maps with zeros in new entries (those of
+    /// copied units and layers too), births by the policy. `grown` is the module after `growth`.
     ///
     /// # Errors
-    /// Where the maps do not fit the state, or the device fails.
+    /// Where the maps do not fit the state or the grown module, or the device fails.
     pub fn grown<M: Module<D>>(&self, grown: &M, growth: &Growth, policy: StatePolicy) -> Result<Self> {
-        if policy == StatePolicy::Reset {
-            let fresh = Self::new(grown, self.config)?;
-            return Ok(AdamW { births: Births::all_at(self.applied), applied: self.applied, ..fresh });
-        }
         let mut births = self.births.clone();
-        match policy {
-            StatePolicy::Inherit => births.grow_layers(growth, self.applied),
-            _ => births.grow(growth, self.applied),
+        births.grow(growth, self.applied, policy)?;
+        if policy == StatePolicy::Reset {
+            return Ok(AdamW { births, applied: self.applied, ..Self::new(grown, self.config)? });
         }
         let moments = |old: &TensorMap<D>| {
             let context = GrowthContext { growth, old };
@@ -184,6 +228,28 @@ impl<D: Backend> AdamW<D> {
         let (first, second) = (moments(&self.first)?, moments(&self.second)?);
         Ok(AdamW { config: self.config, first, second, births, applied: self.applied })
     }
+}
+
+/// Refuses a module that the state is not for.
+struct Fits<'a, D>(&'a AdamW<D>);
+
+impl<D: Backend> Visitor<D> for Fits<'_, D> {
+    fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
+        for moments in [&self.0.first, &self.0.second] {
+            let moment = moments.get::<S>("adamw", name)?;
+            same_shape(name, moment.shape(), tensor.shape())?;
+        }
+        self.0.births.cohorts(&tensor.shape().axes(), name.layer())?;
+        Ok(())
+    }
+}
+
+/// Refuses moments of another size than their parameter.
+fn same_shape<S: NamedShape>(name: &ParamName, moment: &S, parameter: &S) -> Result<()> {
+    if moment == parameter {
+        return Ok(());
+    }
+    Err(Error::Missing { op: "adamw: moments of this size", name: name.to_string() })
 }
 
 /// Makes a zero tensor for every parameter.
@@ -208,9 +274,13 @@ impl<D: Backend> Visitor<D> for GrowMoments<'_, D> {
         let device = tensor.device();
         let moment = match source {
             LayerSource::Same(_) => {
+                let growth = self.context.growth;
                 let old = self.context.old.get::<S>("adamw", &old_name)?;
-                let maps = old.shape().axis_maps(self.context.growth)?;
-                let zeros = NewEntries { key: self.context.growth.key(name), fill: Fill::Constant(0.0) };
+                same_shape(name, &old.shape().grown(growth)?, tensor.shape())?;
+                // A copied unit has its source's weights and no history: its moments are zero.
+                let maps = old.shape().axis_maps(growth)?;
+                let maps: Vec<_> = maps.iter().map(AxisMap::without_copies).collect();
+                let zeros = NewEntries { key: growth.key(name), fill: Fill::Constant(0.0) };
                 device.grow(old, *tensor.shape(), &maps, zeros)?
             }
             LayerSource::Copy(_) | LayerSource::Fresh => {
@@ -233,9 +303,10 @@ struct Apply<'a, D: Backend> {
 impl<D: Backend> Visitor<D> for Apply<'_, D> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let optimizer = &mut *self.optimizer;
-        let cohorts = optimizer.births.cohorts(&tensor.shape().axes(), name.layer());
+        let cohorts = optimizer.births.cohorts(&tensor.shape().axes(), name.layer())?;
+        let ages = cohorts.births.iter().zip(&cohorts.starts);
         let table: Vec<Cohort> =
-            cohorts.births.iter().map(|&birth| optimizer.cohort(birth, &self.update)).collect();
+            ages.map(|(&birth, &start)| optimizer.cohort(birth, start, &self.update)).collect();
         let sizes: Vec<usize> = tensor.shape().axes().iter().map(|axis| axis.size).collect();
         let config = optimizer.config;
         let step = AdamStep {
@@ -251,9 +322,6 @@ impl<D: Backend> Visitor<D> for Apply<'_, D> {
         };
         let first = optimizer.first.get_mut::<S>("adamw", name)?;
         let second = optimizer.second.get_mut::<S>("adamw", name)?;
-        if first.shape() != tensor.shape() {
-            return Err(Error::Missing { op: "adamw: moments of this size", name: name.to_string() });
-        }
         D::adamw(tensor, self.grads, first, second, &step)
     }
 }

@@ -4,6 +4,6 @@ mod adamw;
 pub(crate) mod adamw_cpu;
 mod births;
 
-pub use adamw::{AdamW, AdamWConfig, StatePolicy, Update, grad_norm};
+pub use adamw::{AdamW, AdamWConfig, Moments, StatePolicy, Update, grad_norm};
 pub use adamw_cpu::{AdamStep, Cohort};
 pub use births::Births;

@@ -4,11 +4,13 @@
 //! list. A module writes that list by implementing [`Module::walk`]; destructuring `self` there makes
 //! the compiler refuse a list that forgets a field.
 
+mod grads;
 mod init;
 mod map;
 mod name;
 mod role;
 
+pub use grads::{tape, zero_grads};
 pub use init::{Init, init};
 pub use map::TensorMap;
 pub use name::ParamName;

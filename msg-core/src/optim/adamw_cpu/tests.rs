@@ -1,0 +1,203 @@
+//! The kernel against a twin that looks up every entry by its coordinates.
+
+use super::*;
+
+/// Values in -1..1 from a counter, of many magnitudes: squares of small ones vanish beside large ones.
+fn values(seed: u32, count: usize) -> Vec<f32> {
+    let value = |at: usize| {
+        let bits = (at as u32 ^ seed.wrapping_mul(0x9e37_79b9)).wrapping_mul(0x85eb_ca6b);
+        let bits = (bits ^ (bits >> 13)).wrapping_mul(0xc2b2_ae35);
+        let unit = f64::from(bits >> 8) / f64::from(1 << 23) - 1.0;
+        (unit * 10f64.powi(-((bits & 7) as i32))) as f32
+    };
+    (0..count).map(value).collect()
+}
+
+/// `count` cohorts with numbers that no two share.
+fn cohorts(count: u32) -> Vec<Cohort> {
+    let cohort = |at: u32| Cohort {
+        lr: 1e-3 * (at + 1) as f32,
+        step_size: 1e-2 * (at + 2) as f32,
+        root_correction: 0.1 + 0.2 * at as f32,
+    };
+    (0..count).map(cohort).collect()
+}
+
+fn step<'a>(sizes: &'a [usize], units: &'a [Vec<u32>], cohorts: &'a [Cohort]) -> AdamStep<'a> {
+    AdamStep {
+        sizes,
+        units,
+        cohorts,
+        grad_scale: 0.75,
+        first_share: 0.1,
+        beta2: 0.99,
+        second_share: 0.01,
+        eps: 1e-8,
+        weight_decay: 0.1,
+    }
+}
+
+/// One entry after another, each with the latest cohort of its coordinates.
+fn naive(state: &mut [Vec<f32>; 3], grads: &[f32], step: &AdamStep<'_>) {
+    let [p, m, v] = state;
+    for at in 0..grads.len() {
+        let (mut rest, mut latest) = (at, 0);
+        for axis in (0..step.sizes.len()).rev() {
+            let unit = rest % step.sizes[axis];
+            rest /= step.sizes[axis];
+            latest = latest.max(*step.units[axis].get(unit).unwrap_or(&0));
+        }
+        let cohort = step.cohorts[latest as usize];
+        let g = grads[at] * step.grad_scale;
+        p[at] = p[at] - p[at] * (cohort.lr * step.weight_decay);
+        m[at] = m[at] + (g - m[at]) * step.first_share;
+        v[at] = v[at] * step.beta2 + g * g * step.second_share;
+        p[at] -= cohort.step_size * m[at] / (v[at].sqrt() / cohort.root_correction + step.eps);
+    }
+}
+
+fn fast(state: &mut [Vec<f32>; 3], grads: &[f32], step: &AdamStep<'_>) {
+    let [p, m, v] = state;
+    adamw(p, grads, m, v, step);
+}
+
+/// Parameters, first and second moments, and a gradient.
+fn case(count: usize) -> ([Vec<f32>; 3], Vec<f32>) {
+    let second = values(3, count).into_iter().map(f32::abs).collect();
+    ([values(1, count), values(2, count), second], values(4, count))
+}
+
+fn bits(state: &[Vec<f32>; 3]) -> Vec<u32> {
+    state.iter().flatten().map(|x| x.to_bits()).collect()
+}
+
+/// `units[axis]`: old units are cohort 0, then blocks of the given cohorts of one or more units.
+fn blocks(size: usize, late: &[u32]) -> Vec<u32> {
+    let old = size - late.len() * (size / (late.len() + 1));
+    (0..size).map(|at| if at < old { 0 } else { late[(at - old) * late.len() / (size - old)] }).collect()
+}
+
+#[test]
+fn the_kernel_is_its_naive_twin_for_every_rank_and_any_cohorts() {
+    let table = cohorts(4);
+    let shapes: [&[usize]; 10] = [
+        &[1],
+        &[7],
+        &[CHUNK + 1],
+        &[3 * CHUNK - 5],
+        &[5, 3],
+        &[3, CHUNK + 3],
+        &[1234, 37],
+        &[11, 13, 257],
+        &[2, 3, 5, 7],
+        &[3, 17, 29, 31],
+    ];
+    for sizes in shapes {
+        let count = sizes.iter().product();
+        // Every combination of axes that grew, each axis at another boundary, the first of them twice.
+        for grown in 0..1u32 << sizes.len() {
+            let late: [&[u32]; 4] = [&[1, 3], &[2], &[3], &[1]];
+            let list = |axis: usize| match grown >> axis & 1 {
+                0 => Vec::new(),
+                _ => blocks(sizes[axis], late[axis]),
+            };
+            let units: Vec<Vec<u32>> = (0..sizes.len()).map(list).collect();
+            let step = step(sizes, &units, &table);
+            let (mut want, grads) = case(count);
+            let mut got = want.clone();
+            for _ in 0..2 {
+                naive(&mut want, &grads, &step);
+                fast(&mut got, &grads, &step);
+            }
+            assert!(bits(&got) == bits(&want), "sizes {sizes:?}, grown axes {grown:04b}");
+            assert!(got.iter().flatten().all(|x| x.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn cohorts_that_alternate_from_unit_to_unit_are_kept_apart() {
+    let table = cohorts(3);
+    let sizes = [50, 400];
+    let units = [(0..50).map(|at| at % 2).collect(), (0..400).map(|at| at * 7 % 3).collect::<Vec<u32>>()];
+    let step = step(&sizes, &units, &table);
+    let (mut want, grads) = case(50 * 400);
+    let mut got = want.clone();
+    naive(&mut want, &grads, &step);
+    fast(&mut got, &grads, &step);
+    assert!(bits(&got) == bits(&want));
+}
+
+#[test]
+fn a_single_cohort_may_be_listed_or_left_out() {
+    let table = cohorts(1);
+    let sizes = [130, 1025];
+    let (before, grads) = case(130 * 1025);
+    let run = |units: [Vec<u32>; 2]| {
+        let mut state = before.clone();
+        fast(&mut state, &grads, &step(&sizes, &units, &table));
+        bits(&state)
+    };
+    assert!(run([vec![], vec![]]) == run([vec![0; 130], vec![0; 1025]]));
+}
+
+#[test]
+fn no_result_depends_on_the_number_of_threads() {
+    let table = cohorts(4);
+    let sizes = [9, 31, 333];
+    let units = [blocks(9, &[1]), blocks(31, &[2, 3]), blocks(333, &[3])];
+    let step = step(&sizes, &units, &table);
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let (mut state, grads) = case(9 * 31 * 333);
+            fast(&mut state, &grads, &step);
+            (bits(&state), sum_of_squares(&grads).to_bits())
+        })
+    };
+    let one = run(1);
+    assert!(run(2) == one && run(5) == one);
+}
+
+#[test]
+fn a_zero_gradient_on_zero_moments_leaves_them_zero_and_only_decays() {
+    let table = cohorts(1);
+    let units = [vec![]];
+    let mut state = [vec![2.0, -3.0, 0.0], vec![0.0; 3], vec![0.0; 3]];
+    fast(&mut state, &[0.0; 3], &step(&[3], &units, &table));
+    let decay = 1e-3_f32 * 0.1;
+    assert_eq!(state, [vec![2.0 - 2.0 * decay, -3.0 + 3.0 * decay, 0.0], vec![0.0; 3], vec![0.0; 3]]);
+}
+
+#[test]
+fn the_sum_of_squares_is_that_of_double_precision() {
+    for count in [0, 1, LANES - 1, LANES + 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 11] {
+        let values = values(5, count);
+        let want: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        let got = sum_of_squares(&values);
+        assert!((got - want).abs() <= 1e-12 * want, "{count}: {got} {want}");
+    }
+    // Squares that overflow or vanish in f32 count in full.
+    assert_eq!(sum_of_squares(&[1e30, -1e30]), 2.0 * f64::from(1e30_f32) * f64::from(1e30_f32));
+    assert!(sum_of_squares(&[1e-30]) > 0.0);
+}
+
+#[test]
+fn one_entry_that_is_not_finite_makes_the_sum_of_squares_not_finite() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [0, CHUNK, 2 * CHUNK + 4] {
+            let mut values = values(6, 2 * CHUNK + 5);
+            values[at] = bad;
+            assert!(!sum_of_squares(&values).is_finite());
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "cohorts of an axis")]
+fn a_list_of_cohorts_of_another_size_than_its_axis_is_refused() {
+    let table = cohorts(2);
+    let units = [vec![0, 1], vec![]];
+    let (mut state, grads) = case(6);
+    fast(&mut state, &grads, &step(&[3, 2], &units, &table));
+}

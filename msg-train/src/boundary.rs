@@ -1,0 +1,98 @@
+//! What happens between two stages: growth of model and optimizer, and the receipt.
+
+use crate::{
+    error::Result,
+    plan::Stage,
+    receipt::Receipt,
+    task::{Source, Task},
+    trainer::{Event, Trainer},
+};
+use dfdx::tensor::NoneTape;
+use msg_core::{device::Backend, mask::Ramp, ops::Dropout};
+use msg_models::{GrowthSpec, Masks};
+
+/// Sequences of the fixed batch that receipts are taken on.
+const RECEIPT_SEQUENCES: usize = 2;
+
+/// Largest |dlogit| on devices whose sums have no fixed order, as a share of the largest logit.
+const INEXACT: f64 = 1e-5;
+
+/// The fixed batch of a receipt: the first held-out sequences, or the run's first ones.
+fn receipt_batch<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
+    run: &Trainer<D, M, S>,
+    length: usize,
+) -> Result<M::Host> {
+    match run.source.held_out(0, RECEIPT_SEQUENCES, length)? {
+        Some(host) => Ok(host),
+        None => run.source.batch(0, RECEIPT_SEQUENCES, length),
+    }
+}
+
+/// Outputs and loss of a model on a host batch.
+fn measure<D: Backend, M: Task<D>>(model: &M, host: &M::Host, masks: &Masks<D>) -> Result<(Vec<f32>, f32)> {
+    let batch = model.upload(host)?;
+    let loss = model.loss(&batch, M::counts(host), masks, &Dropout::OFF, NoneTape)?;
+    Ok((model.outputs(&batch, masks)?, loss.as_vec()[0]))
+}
+
+/// Compares two computations on the fixed batch.
+fn receipt(
+    tolerance: Option<f64>,
+    exact: bool,
+    before: &(Vec<f32>, f32),
+    after: &(Vec<f32>, f32),
+) -> Receipt {
+    let largest = before.0.iter().fold(0.0f64, |largest, x| largest.max(f64::from(x.abs())));
+    let tolerance = tolerance.unwrap_or(if exact { 0.0 } else { INEXACT * largest });
+    Receipt::new((&before.0, before.1), (&after.0, after.1), tolerance)
+}
+
+/// Grows the model into the stage. Over its tolerance, the receipt stops the run and the model stays small.
+pub(crate) fn cross<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
+    run: &mut Trainer<D, M, S>,
+    stage: &Stage,
+    on: &mut dyn FnMut(Event) -> Result<()>,
+) -> Result<()> {
+    let now = run.state.step;
+    let Some(boundary) = &stage.boundary else {
+        run.state.stage = stage.number;
+        return Ok(());
+    };
+    let host = receipt_batch(run, stage.sequence)?;
+    let before = measure(&run.model, &host, &run.model.masks(now)?)?;
+
+    let spec = GrowthSpec {
+        seed: run.config.run.seed,
+        number: run.state.growths + 1,
+        units: boundary.units,
+        layers: boundary.layers,
+    };
+    let growth = run.model.growth_to(stage.sizes, &spec)?;
+    let ramp = Ramp { start: now, length: boundary.ramp.length };
+    let model = run.model.grown(&growth, &boundary.units.operator(), ramp)?;
+    let after = measure(&model, &host, &model.masks(now)?)?;
+    let receipt = receipt(run.config.train.receipt_tolerance, D::EXACT, &before, &after);
+    receipt.check(&format!("growth into stage {} after step {now}", stage.number))?;
+
+    run.optimizer = run.optimizer.grown(&model, &growth, boundary.state)?;
+    run.model = model;
+    run.state.newest_birth = run.optimizer.applied();
+    run.state.stage = stage.number;
+    run.state.growths += 1;
+    on(Event::Growth { step: now + 1, stage: stage.number, receipt, preserving: ramp.length > 0 })
+}
+
+/// The receipt of a ramp's end: masks that are 1 throughout against none.
+pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
+    run: &Trainer<D, M, S>,
+    kept: &Masks<D>,
+    step: u64,
+) -> Result<Receipt> {
+    let stage = run.plan.stage_at(step);
+    let host = receipt_batch(run, stage.sequence)?;
+    let masked = measure(&run.model, &host, kept)?;
+    let dropped = measure(&run.model, &host, &run.model.masks(step + 1)?)?;
+    let receipt = receipt(run.config.train.receipt_tolerance, D::EXACT, &masked, &dropped);
+    receipt.check(&format!("end of the ramp after step {step}"))?;
+    Ok(receipt)
+}

@@ -1,0 +1,60 @@
+//! Checkpoints: all that a run needs to go on to the bit.
+//!
+//! A checkpoint is a folder `step-NNNNNNNN` with the model, both moments, the resolved configuration,
+//! the tokenizer and `state.json`; `checkpoint.json` is written last and holds the hashes of all of
+//! them. It is made under a temporary name and renamed, so that a folder of that name is whole.
+
+mod keep;
+mod read;
+mod write;
+
+pub use keep::{Action, retention};
+pub use read::{Loaded, latest, load, steps};
+pub use write::{Snapshot, save};
+
+use crate::state::State;
+use msg_core::optim::Births;
+use msg_models::Growing;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf};
+
+/// The file that makes a folder a checkpoint.
+pub const MARKER: &str = "checkpoint.json";
+const MODEL: &str = "model.safetensors";
+const FIRST: &str = "first_moment.safetensors";
+const SECOND: &str = "second_moment.safetensors";
+const STATE: &str = "state.json";
+const CONFIG: &str = "config.toml";
+const TOKENIZER: &str = "tokenizer.json";
+const FORMAT: u32 = 1;
+
+/// The marker: format and hashes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Marker {
+    format: u32,
+    step: u64,
+    /// BLAKE3 of every other file, in hexadecimal.
+    files: BTreeMap<String, String>,
+}
+
+/// Everything that is not a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Header {
+    /// Where the run stands.
+    pub state: State,
+    /// Sizes, ramps and layer identities.
+    pub growing: Growing,
+    /// What the model was made from.
+    pub setup: crate::task::Setup,
+    /// Births of units and layers, in applied updates.
+    pub births: Births,
+    /// Updates applied.
+    pub applied: u64,
+}
+
+/// The folder's name for a step.
+fn folder_name(step: u64) -> PathBuf {
+    format!("step-{step:08}").into()
+}

@@ -1,0 +1,111 @@
+//! Reading a checkpoint: hashes first, then the header, then a model of its sizes, then the tensors.
+
+use super::{CONFIG, FIRST, FORMAT, Header, MARKER, MODEL, Marker, SECOND, STATE, write::hash};
+use crate::{
+    error::{AtPath, Error, Result},
+    task::Task,
+};
+use msg_core::{
+    device::Backend,
+    optim::{AdamW, AdamWConfig},
+    params::{Init, Module},
+};
+use msg_models::hf::{self, TensorFile};
+use serde::de::DeserializeOwned;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A checkpoint in memory.
+#[derive(Debug)]
+pub struct Loaded<D: Backend, M> {
+    /// The model, with its ramps.
+    pub model: M,
+    /// Its optimizer.
+    pub optimizer: AdamW<D>,
+    /// Where the run stood.
+    pub header: Header,
+    /// The resolved configuration that it was saved under, as TOML.
+    pub config: String,
+}
+
+/// The steps of the whole checkpoints in a folder, ascending. What has no marker is none.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn steps(all: &Path) -> Result<Vec<u64>> {
+    if !all.exists() {
+        return Ok(Vec::new());
+    }
+    let mut steps = Vec::new();
+    for entry in fs::read_dir(all).at(all)? {
+        let entry = entry.at(all)?;
+        let name = entry.file_name();
+        let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.parse().ok());
+        if let Some(step) = step.filter(|_| entry.path().join(MARKER).is_file()) {
+            steps.push(step);
+        }
+    }
+    steps.sort_unstable();
+    Ok(steps)
+}
+
+/// The latest whole checkpoint in a folder.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn latest(all: &Path) -> Result<Option<PathBuf>> {
+    Ok(steps(all)?.last().map(|&step| all.join(super::folder_name(step))))
+}
+
+/// Reads a checkpoint whose bytes are those that were written.
+///
+/// # Errors
+/// [`Error::Checkpoint`] where a file is missing, cut or changed, or of another format or family.
+pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig) -> Result<Loaded<D, M>> {
+    check(path)?;
+    let header: Header = parse(&path.join(STATE))?;
+    let config_path = path.join(CONFIG);
+    let config = fs::read_to_string(&config_path).at(config_path)?;
+    let setup = crate::task::Setup { sizes: header.growing.sizes, ..header.setup };
+    let read = |model: &M, file: &str| -> Result<M> {
+        let file = TensorFile::open(path.join(file))?;
+        Ok(hf::load(model, &file.tensors(), &M::NAMING)?)
+    };
+    let empty = M::build(device, &setup, Init::default())?;
+    let mut model = read(&empty, MODEL)?;
+    *model.growing_mut() = header.growing.clone();
+    let (first, second) = (read(&empty, FIRST)?.tensors(), read(&empty, SECOND)?.tensors());
+    let optimizer = AdamW::restored(adamw, first, second, header.births.clone(), header.applied);
+    Ok(Loaded { model, optimizer, header, config })
+}
+
+/// Compares every file with the marker.
+fn check(path: &Path) -> Result<()> {
+    let refuse = |message: String| Error::Checkpoint { path: path.to_owned(), message };
+    let marker_path = path.join(MARKER);
+    if !marker_path.is_file() {
+        return Err(refuse(format!("is no checkpoint: it holds no {MARKER}")));
+    }
+    let marker: Marker = parse(&marker_path)?;
+    if marker.format != FORMAT {
+        return Err(refuse(format!("expected format {FORMAT}, got {}", marker.format)));
+    }
+    for (name, expected) in &marker.files {
+        let got = hash(&path.join(name))?;
+        if got != *expected {
+            return Err(refuse(format!("{name} is damaged: expected hash {expected}, got {got}")));
+        }
+    }
+    match [MODEL, FIRST, SECOND, STATE, CONFIG].iter().find(|name| !marker.files.contains_key(**name)) {
+        Some(name) => Err(refuse(format!("{MARKER} does not list {name}"))),
+        None => Ok(()),
+    }
+}
+
+fn parse<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read(path).at(path)?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Error::Checkpoint { path: path.to_owned(), message: error.to_string() })
+}

@@ -1,0 +1,157 @@
+//! Writing a checkpoint: everything under a temporary name, the marker last, then the rename.
+
+use super::{CONFIG, FIRST, FORMAT, Header, MARKER, MODEL, Marker, SECOND, STATE, TOKENIZER, folder_name};
+use crate::{
+    error::{AtPath, Error, Result},
+    state::State,
+    task::{Setup, Task},
+};
+use msg_core::{
+    axis::NamedShape,
+    device::Backend,
+    optim::AdamW,
+    params::{Param, ParamName, Role, Visitor},
+};
+use msg_models::hf;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+/// What is saved.
+#[derive(Debug)]
+pub struct Snapshot<'a, D: Backend, M> {
+    /// The model.
+    pub model: &'a M,
+    /// Its optimizer.
+    pub optimizer: &'a AdamW<D>,
+    /// Where the run stands.
+    pub state: &'a State,
+    /// What the model was made from.
+    pub setup: &'a Setup,
+    /// The resolved configuration, as TOML.
+    pub config: &'a str,
+    /// The tokenizer's file, where there is one.
+    pub tokenizer: Option<&'a Path>,
+}
+
+/// Writes a checkpoint into the folder `all` and returns its path. One of the same step is replaced.
+///
+/// # Errors
+/// Where the system refuses (the folder is then as it was), or a value is not finite.
+pub fn save<D: Backend, M: Task<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<PathBuf> {
+    fs::create_dir_all(all).at(all)?;
+    let target = all.join(folder_name(snapshot.state.step));
+    let temporary = tempfile::Builder::new().prefix(".saving-").tempdir_in(all).at(all)?;
+    let folder = temporary.path();
+    write_files(folder, snapshot)?;
+    write_marker(folder, snapshot.state.step)?;
+    // A checkpoint of the same step (of a run that was killed after it) gives way; until the rename the
+    // old one stands under a hidden name, so that no moment has neither.
+    let replaced = all.join(format!(".replaced-{}", snapshot.state.step));
+    if target.exists() {
+        let _ = fs::remove_dir_all(&replaced);
+        fs::rename(&target, &replaced).at(&target)?;
+    }
+    let renamed = fs::rename(folder, &target).at(&target);
+    if renamed.is_err() && replaced.exists() {
+        fs::rename(&replaced, &target).at(&target)?;
+    }
+    renamed?;
+    // The folder has its name now; there is nothing left to clean up.
+    let _ = temporary.keep();
+    let _ = fs::remove_dir_all(&replaced);
+    sync_folder(all)?;
+    Ok(target)
+}
+
+fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<()> {
+    let Snapshot { model, optimizer, state, setup, config, tokenizer } = snapshot;
+    let notes = BTreeMap::from([("step".to_owned(), state.step.to_string())]);
+    hf::save(*model, &M::NAMING, &notes, folder.join(MODEL))?;
+    for (which, file) in [(Moment::First, FIRST), (Moment::Second, SECOND)] {
+        let mut moments = (*model).clone();
+        moments.walk(&ParamName::root(), &mut ToMoment { optimizer, which })?;
+        hf::save(&moments, &M::NAMING, &notes, folder.join(file))?;
+    }
+    let header = Header {
+        state: **state,
+        growing: model.growing().clone(),
+        setup: **setup,
+        births: optimizer.births().clone(),
+        applied: optimizer.applied(),
+    };
+    let json = serde_json::to_vec_pretty(&header).map_err(|error| Error::Checkpoint {
+        path: folder.join(STATE),
+        message: error.to_string(),
+    })?;
+    write_synced(&folder.join(STATE), &json)?;
+    write_synced(&folder.join(CONFIG), config.as_bytes())?;
+    if let Some(tokenizer) = tokenizer {
+        write_synced(&folder.join(TOKENIZER), &fs::read(tokenizer).at(*tokenizer)?)?;
+    }
+    Ok(())
+}
+
+fn write_marker(folder: &Path, step: u64) -> Result<()> {
+    let mut files = BTreeMap::new();
+    for name in [MODEL, FIRST, SECOND, STATE, CONFIG, TOKENIZER] {
+        let path = folder.join(name);
+        if path.exists() {
+            files.insert(name.to_owned(), hash(&path)?);
+        }
+    }
+    let marker = Marker { format: FORMAT, step, files };
+    let path = folder.join(MARKER);
+    let json = serde_json::to_vec_pretty(&marker)
+        .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
+    write_synced(&path, &json)?;
+    sync_folder(folder)
+}
+
+/// The hash of a file's bytes, in hexadecimal.
+pub(super) fn hash(path: &Path) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let mut file = File::open(path).at(path)?;
+    hasher.update_reader(&mut file).at(path)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).at(path)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).at(path)
+}
+
+fn sync_folder(path: &Path) -> Result<()> {
+    File::open(path).and_then(|folder| folder.sync_all()).at(path)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    First,
+    Second,
+}
+
+/// Puts a parameter's moment in its place.
+struct ToMoment<'a, D: Backend> {
+    optimizer: &'a AdamW<D>,
+    which: Moment,
+}
+
+impl<D: Backend> Visitor<D> for ToMoment<'_, D> {
+    fn visit<S: NamedShape>(
+        &mut self,
+        name: &ParamName,
+        _: Role,
+        tensor: &mut Param<S, D>,
+    ) -> msg_core::Result<()> {
+        let (first, second) = self.optimizer.moments(name)?;
+        *tensor = match self.which {
+            Moment::First => first.clone(),
+            Moment::Second => second.clone(),
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! GPT: predict the next token.
+
+use crate::{
+    config::Family,
+    data::CausalBatch,
+    error::Result,
+    task::{Counts, Setup, Task},
+};
+use dfdx::tensor::{NoneTape, Tape, Tensor};
+use msg_core::{device::Backend, ops::Dropout, params::Init};
+use msg_models::{
+    Masks,
+    gpt::{Gpt, GptBatch, GptConfig, names},
+    hf::Naming,
+};
+
+impl<D: Backend> Task<D> for Gpt<D> {
+    type Host = CausalBatch;
+    type Batch = GptBatch<D>;
+    const FAMILY: Family = Family::Gpt;
+    const NAMING: Naming = names::NAMING;
+
+    fn upload(&self, host: &CausalBatch) -> Result<GptBatch<D>> {
+        let device = msg_models::Growable::device(self);
+        Ok(GptBatch::new(device, &host.ids, &host.labels, host.shape, self.config())?)
+    }
+
+    fn counts(host: &CausalBatch) -> Counts {
+        Counts { labels: host.labels.iter().filter(|label| **label >= 0).count(), pairs: 0 }
+    }
+
+    fn loss<T: Tape<f32, D>>(
+        &self,
+        batch: &GptBatch<D>,
+        step: Counts,
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Tensor<(), f32, D, T>> {
+        Ok(Gpt::loss(self, batch, step.labels, masks, dropout, tape)?)
+    }
+
+    fn outputs(&self, batch: &GptBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {
+        Ok(self.logits(batch, masks, &Dropout::OFF, NoneTape)?.as_vec())
+    }
+
+    fn dropout(&self) -> f32 {
+        self.config().dropout
+    }
+    fn build(device: &D, setup: &Setup, init: Init) -> Result<Self> {
+        let Setup { vocab, positions, head_dim, sizes, eps, gelu, dropout } = *setup;
+        let published = GptConfig::default();
+        let config = GptConfig {
+            vocab,
+            positions,
+            head_dim,
+            sizes,
+            eps: eps.unwrap_or(published.eps),
+            gelu: gelu.unwrap_or(published.gelu),
+            dropout: dropout.unwrap_or(published.dropout),
+        };
+        Ok(Gpt::new(device, config, init)?)
+    }
+}
