@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[cfg(all(feature = "cuda", not(feature = "ci-check")))]
+mod cuda;
 mod files;
 mod golden;
 mod gradients;

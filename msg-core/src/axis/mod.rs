@@ -13,7 +13,10 @@ mod rename;
 pub use last::EndsWith;
 pub use named::{AxisInfo, NamedShape};
 pub(crate) use rename::as_leaf;
-pub use rename::{hidden_in, hidden_out, merge_heads, merge_rows, query_as_key, split_heads, split_rows};
+pub use rename::{
+    flatten_rows, hidden_in, hidden_out, merge_heads, merge_rows, query_as_key, split_heads, split_rows,
+    unflatten_rows,
+};
 
 use dfdx::shapes::{Const, Dim};
 

@@ -3,7 +3,7 @@
 //! dfdx's `reshape_like` and `realize` accept any axes of the right count; nothing outside this file
 //! may call them (a test reads the sources for that).
 
-use super::{Batch, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
+use super::{Batch, EndsWith, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
 use crate::error::{Context, Error, Result};
 use dfdx::{
     shapes::{Axes4, ConstDim, Dim, Dtype, HasShape, Shape},
@@ -76,6 +76,25 @@ pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: Dim>(
     let (rows, last) = *x.shape();
     crate::error::same_size("split_rows", "Rows", batch.0 * query.0, rows.0)?;
     x.try_reshape_like(&(batch, query, last)).during("split_rows")
+}
+
+/// All leading axes in one. Moves nothing for contiguous tensors.
+pub fn flatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<S, E, D, T>,
+) -> Result<Tensor<(Rows, A), E, D, T>> {
+    let shape = (Rows(x.shape().rows()), x.shape().last());
+    x.try_reshape_like(&shape).during("flatten_rows")
+}
+
+/// The inverse of [`flatten_rows`], to a given shape.
+pub fn unflatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    x: Tensor<(Rows, A), E, D, T>,
+    shape: S,
+) -> Result<Tensor<S, E, D, T>> {
+    let (rows, last) = *x.shape();
+    crate::error::same_size("unflatten_rows", "Rows", shape.rows(), rows.0)?;
+    crate::error::same_size("unflatten_rows", "last", shape.last().size(), last.size())?;
+    x.try_reshape_like(&shape).during("unflatten_rows")
 }
 
 /// Splits Inner into its heads and moves them before the positions `P` (Query or Key).

@@ -1,1 +1,131 @@
-//! dfdx on Cuda (under construction).
+//! The Cuda side of [`Backend`]: the kernels in `kernels/*.cu`, one file of launches for each.
+//!
+//! Values stay on the device. What travels are source maps, cohorts and single sums.
+
+mod adamw;
+mod grow;
+mod reduce;
+
+use super::{Backend, bridge};
+use crate::{
+    error::{Context, Error, Result},
+    growth::{AxisMap, NewEntries},
+    optim::AdamStep,
+    params::Param,
+};
+use cudarc::{
+    driver::{CudaDevice, CudaFunction, LaunchConfig},
+    nvrtc::Ptx,
+};
+use dfdx::{
+    shapes::{HasShape, Shape},
+    tensor::{Cuda, Gradients, ZerosTensor},
+    tensor_ops::ReshapeTo,
+};
+use std::sync::Arc;
+
+/// Threads of a block.
+const THREADS: u32 = 256;
+/// Entries that a thread handles at least, before more blocks are made.
+const PER_THREAD: usize = 4;
+/// More blocks than fill any GPU; what is left over is done in loops.
+const MOST_BLOCKS: usize = 1 << 16;
+
+/// One `.cu` file: its PTX and the names of its kernels.
+struct Module {
+    name: &'static str,
+    ptx: &'static str,
+    functions: &'static [&'static str],
+}
+
+impl Module {
+    /// A kernel, with its module loaded at the first use on that device.
+    fn function(&self, gpu: &Arc<CudaDevice>, name: &'static str) -> Result<CudaFunction> {
+        if !gpu.has_func(self.name, name) {
+            gpu.load_ptx(Ptx::from_src(self.ptx), self.name, self.functions).during(self.name)?;
+        }
+        let missing = || Error::Device { op: self.name, message: format!("the module has no kernel {name}") };
+        gpu.get_func(self.name, name).ok_or_else(missing)
+    }
+}
+
+/// Blocks for a loop over `count` entries.
+fn flat(count: usize) -> LaunchConfig {
+    let blocks = count.div_ceil(THREADS as usize * PER_THREAD).clamp(1, MOST_BLOCKS);
+    LaunchConfig { grid_dim: (blocks as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
+}
+
+/// Blocks for a loop over rows and, within each, over `width` entries.
+fn by_rows(rows: usize, width: usize) -> LaunchConfig {
+    let threads = width.next_multiple_of(32).clamp(32, THREADS as usize);
+    let across = width.div_ceil(threads * PER_THREAD).clamp(1, MOST_BLOCKS - 1);
+    let down = rows.clamp(1, (MOST_BLOCKS / across).max(1));
+    LaunchConfig {
+        grid_dim: (down as u32, across as u32, 1),
+        block_dim: (threads as u32, 1, 1),
+        shared_mem_bytes: 0,
+    }
+}
+
+/// Sizes of up to four axes as the kernels count them, right-aligned; missing leading axes have one unit.
+fn padded(op: &'static str, sizes: &[usize]) -> Result<[u32; 4]> {
+    let mut padded = [1; 4];
+    let lead = padded.len().checked_sub(sizes.len());
+    let lead = lead.ok_or(Error::Count { what: "axes of a tensor", expected: 4, got: sizes.len() })?;
+    for (padded, &size) in padded[lead..].iter_mut().zip(sizes) {
+        let limit =
+            || Error::Value { what: op, expected: "fewer than 2^32 units in an axis", got: size as f64 };
+        *padded = u32::try_from(size).map_err(|_| limit())?;
+    }
+    Ok(padded)
+}
+
+impl Backend for Cuda {
+    fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
+        let out: Param<S, Self> = self.try_zeros_like(shape).during("init")?;
+        let sizes: Vec<usize> = shape.concrete().into_iter().collect();
+        grow::fresh(&bridge::driver(self)?, &out, &sizes, new)?;
+        Ok(out)
+    }
+
+    fn grow<S: Shape, To: Shape>(
+        &self,
+        old: &Param<S, Self>,
+        shape: To,
+        maps: &[AxisMap],
+        new: NewEntries,
+    ) -> Result<Param<To, Self>> {
+        let old = old.clone().try_contiguous().during("growth")?;
+        let out: Param<To, Self> = self.try_zeros_like(&shape).during("growth")?;
+        grow::grow(&bridge::driver(self)?, &old, &out, maps, new)?;
+        Ok(out)
+    }
+
+    fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32> {
+        let count = tensor.shape().num_elements();
+        if count == 0 {
+            return Ok(0.0);
+        }
+        let tensor = tensor.clone().try_contiguous().during("std")?;
+        let gpu = bridge::driver(tensor.device())?;
+        let values = reduce::Values { address: bridge::address(&tensor)?, count };
+        let mean = reduce::sum(&gpu, values)? / count as f64;
+        Ok((reduce::squares(&gpu, values, mean)? / count as f64).sqrt() as f32)
+    }
+
+    fn grad_square<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<f64> {
+        let gradient = grads.get_or_alloc_mut(tensor).during("grad norm")?;
+        let gpu = gradient.device();
+        reduce::squares(&gpu, reduce::Values::of(gradient), 0.0)
+    }
+
+    fn adamw<S: Shape>(
+        tensor: &mut Param<S, Self>,
+        grads: &mut Gradients<f32, Self>,
+        first: &mut Param<S, Self>,
+        second: &mut Param<S, Self>,
+        step: &AdamStep<'_>,
+    ) -> Result<()> {
+        adamw::adamw(tensor, grads.get_or_alloc_mut(tensor).during("adamw")?, first, second, step)
+    }
+}

@@ -1,11 +1,20 @@
 //! What a device must offer: dfdx's own operations, and ours below them.
 
-mod cpu;
-pub(crate) use cpu::host;
 #[cfg(feature = "cuda")]
 pub mod bridge;
+mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+#[cfg(not(feature = "cuda"))]
+mod cuda_off;
+#[cfg(feature = "cuda")]
+mod cuda_on;
+
+pub(crate) use cpu::host;
+#[cfg(not(feature = "cuda"))]
+pub use cuda_off::{Gpu, open_cuda};
+#[cfg(feature = "cuda")]
+pub use cuda_on::{Gpu, open_cuda};
 
 use crate::{
     error::Result,

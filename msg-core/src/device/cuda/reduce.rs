@@ -1,0 +1,84 @@
+//! Launches of `kernels/reduce.cu`.
+
+use super::{Module, THREADS};
+use crate::{
+    device::bridge::Address,
+    error::{Context, Error, Result},
+};
+use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, LaunchAsync, LaunchConfig};
+use std::sync::Arc;
+
+const OP: &str = "reduction";
+const MODULE: Module = Module {
+    name: "msg_reduce",
+    ptx: include_str!(concat!(env!("OUT_DIR"), "/reduce.ptx")),
+    functions: &["piece_sums", "piece_squares", "total"],
+};
+
+/// Values that one block adds; `PIECE` of the kernels.
+const PIECE: usize = 1 << 14;
+
+/// Floats on the device that live until the sum is there.
+#[derive(Clone, Copy)]
+pub(super) struct Values {
+    pub address: Address,
+    pub count: usize,
+}
+
+impl Values {
+    /// All values of a buffer.
+    pub fn of(buffer: &impl DevicePtr<f32>) -> Self {
+        Values { address: *buffer.device_ptr(), count: buffer.len() }
+    }
+
+    fn blocks(self) -> Result<LaunchConfig> {
+        let too_many =
+            || Error::Value { what: OP, expected: "fewer than 2^45 values", got: self.count as f64 };
+        let blocks = i32::try_from(self.count.div_ceil(PIECE)).map_err(|_| too_many())?;
+        Ok(LaunchConfig { grid_dim: (blocks as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 })
+    }
+}
+
+/// The sum of the values.
+#[allow(unsafe_code, reason = "launches a kernel")]
+pub(super) fn sum(gpu: &Arc<CudaDevice>, values: Values) -> Result<f64> {
+    let kernel = MODULE.function(gpu, "piece_sums")?;
+    in_pieces(gpu, values, |blocks, parts| {
+        // SAFETY: the parameters are the kernel's; it reads `count` values and writes one part a block.
+        unsafe { kernel.launch(blocks, (values.address, values.count, parts)) }.during(OP)
+    })
+}
+
+/// The sum of the squared distances of the values from `centre`.
+#[allow(unsafe_code, reason = "launches a kernel")]
+pub(super) fn squares(gpu: &Arc<CudaDevice>, values: Values, centre: f64) -> Result<f64> {
+    let kernel = MODULE.function(gpu, "piece_squares")?;
+    in_pieces(gpu, values, |blocks, parts| {
+        // SAFETY: the parameters are the kernel's; it reads `count` values and writes one part a block.
+        unsafe { kernel.launch(blocks, (values.address, values.count, centre, parts)) }.during(OP)
+    })
+}
+
+/// Reduces pieces to parts by `launch`, adds the parts, and waits for the result.
+#[allow(unsafe_code, reason = "launches a kernel")]
+fn in_pieces(
+    gpu: &Arc<CudaDevice>,
+    values: Values,
+    launch: impl FnOnce(LaunchConfig, &mut CudaSlice<f64>) -> Result<()>,
+) -> Result<f64> {
+    if values.count == 0 {
+        return Ok(0.0);
+    }
+    let blocks = values.blocks()?;
+    let count = blocks.grid_dim.0 as usize;
+    let mut parts = gpu.alloc_zeros::<f64>(count).during(OP)?;
+    launch(blocks, &mut parts)?;
+    let mut total = gpu.alloc_zeros::<f64>(1).during(OP)?;
+    let one = LaunchConfig { grid_dim: (1, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+    let kernel = MODULE.function(gpu, "total")?;
+    // SAFETY: the parameters are the kernel's; it reads `count` parts and writes the one total.
+    unsafe { kernel.launch(one, (&parts, count, &mut total)) }.during(OP)?;
+    let mut host = [0.0];
+    gpu.dtoh_sync_copy_into(&total, &mut host).during(OP)?;
+    Ok(host[0])
+}

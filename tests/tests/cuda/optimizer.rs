@@ -1,0 +1,151 @@
+//! AdamW on Cuda: the Cpu's bits where no clipping is at work, cohorts and growth included.
+
+use super::{assert_close, assert_same_bits, gpu, numbers};
+use dfdx::{
+    prelude::{Backward, SumTo, Trace},
+    shapes::{HasShape, Shape},
+    tensor::{Cpu, Cuda, Gradients, OwnedTape, Tensor},
+};
+use msg_core::{
+    Result,
+    axis::{Ffn, Hidden, NamedShape, Qkv},
+    device::Backend,
+    growth::{AxisMap, Growth, Masked, grow},
+    optim::{AdamW, AdamWConfig, StatePolicy, Update},
+    params::{Init, Module, Param, ParamName, Role, Visitor, init},
+};
+
+/// Tensors of three ranks, one of them without weight decay.
+#[derive(Clone, Debug)]
+struct Toy<D: Backend> {
+    weights: Param<(Qkv, Ffn, Hidden), D>,
+    weight: Param<(Ffn, Hidden), D>,
+    gain: Param<(Hidden,), D>,
+}
+
+impl<D: Backend> Toy<D> {
+    fn new(device: &D) -> Self {
+        let (qkv, ffn, hidden) = (Qkv(3), Ffn(4), Hidden(5));
+        let mut toy = Toy {
+            weights: device.zeros_like(&(qkv, ffn, hidden)),
+            weight: device.zeros_like(&(ffn, hidden)),
+            gain: device.zeros_like(&(hidden,)),
+        };
+        init(&mut toy, Init { seed: 3, std: 0.5 }).unwrap();
+        toy
+    }
+
+    /// Gradients that depend on the parameters and the step.
+    fn gradients(&self, step: usize) -> Gradients<f32, D> {
+        fn part<S, D: Backend>(tensor: &Param<S, D>, name: &str) -> Tensor<(), f32, D, OwnedTape<f32, D>>
+        where
+            S: Shape + dfdx::shapes::ReduceShapeTo<(), S::AllAxes>,
+        {
+            let factors = numbers(name, tensor.shape().num_elements());
+            let factors = tensor.device().tensor_from_vec(factors, *tensor.shape());
+            (tensor.leaky_trace() * factors).sum::<(), S::AllAxes>()
+        }
+        let loss = part(&self.weights, &format!("weights {step}"));
+        let loss = loss + part(&self.weight, &format!("weight {step}"));
+        (loss + part(&self.gain, &format!("gain {step}"))).backward()
+    }
+}
+
+impl<D: Backend> Module<D> for Toy<D> {
+    fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
+        let Toy { weights, weight, gain } = self;
+        visitor.visit(&at.join("weights"), Role::weights(), weights)?;
+        visitor.visit(&at.join("weight"), Role::weight(), weight)?;
+        visitor.visit(&at.join("gain"), Role::gain(), gain)
+    }
+}
+
+/// Values of parameters and moments after each step.
+struct History(Vec<(String, Vec<f32>)>);
+
+fn record<D: Backend>(history: &mut History, at: usize, toy: &Toy<D>, optimizer: &AdamW<D>) {
+    struct Values<'a, D: Backend>(&'a mut History, usize, &'a AdamW<D>);
+    impl<D: Backend> Visitor<D> for Values<'_, D> {
+        fn visit<S: NamedShape>(
+            &mut self,
+            name: &ParamName,
+            _: Role,
+            tensor: &mut Param<S, D>,
+        ) -> Result<()> {
+            let (first, second) = self.2.moments::<S>(name)?;
+            for (what, values) in [("value", &*tensor), ("first", first), ("second", second)] {
+                self.0.0.push((format!("step {} {name} {what}", self.1), values.as_vec()));
+            }
+            Ok(())
+        }
+    }
+    toy.inspect(&mut Values(history, at, optimizer)).unwrap();
+}
+
+/// Steps before, between and after two growths of different axes.
+fn run<D: Backend>(device: &D, clip: Option<f64>, policy: StatePolicy) -> History {
+    let mut history = History(Vec::new());
+    let mut toy = Toy::new(device);
+    let config = AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() };
+    let mut optimizer = AdamW::new(&toy, config).unwrap();
+    let growths = [
+        (2, Growth::new(3, 1).with_axis(AxisMap::append("Hidden", 5, 9).unwrap())),
+        (4, Growth::new(3, 2).with_axis(AxisMap::append("Ffn", 4, 7).unwrap())),
+    ];
+    for step in 0..6 {
+        if let Some((_, growth)) = growths.iter().find(|(at, _)| *at == step) {
+            toy = grow(&toy, growth, &Masked::default()).unwrap();
+            optimizer = optimizer.grown(&toy, growth, policy).unwrap();
+        }
+        let update = Update { clip, new_factor: 0.5, new_since: 4, ..Update::at(0.01) };
+        let mut gradients = toy.gradients(step);
+        let norm = optimizer.step(&mut toy, &mut gradients, update).unwrap();
+        history.0.push((format!("step {step} norm"), vec![norm as f32]));
+        record(&mut history, step, &toy, &optimizer);
+    }
+    history
+}
+
+#[test]
+fn cuda_adamw_equals_the_cpu_in_every_bit() {
+    for policy in [StatePolicy::Age, StatePolicy::Inherit] {
+        let (expected, got) = (run(&Cpu::default(), None, policy), run(&gpu(), None, policy));
+        assert_eq!(expected.0.len(), got.0.len());
+        for ((what, expected), (_, got)) in
+            expected.0.iter().zip(&got.0).filter(|((what, _), _)| !what.contains("norm"))
+        {
+            assert_same_bits(what, expected, got);
+        }
+    }
+}
+
+#[test]
+fn cuda_adamw_with_clipping_agrees_with_the_cpu() {
+    let (expected, got) =
+        (run(&Cpu::default(), Some(0.7), StatePolicy::Age), run(&gpu(), Some(0.7), StatePolicy::Age));
+    assert_eq!(expected.0.len(), got.0.len());
+    for ((what, expected), (_, got)) in expected.0.iter().zip(&got.0) {
+        let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+        assert_close(what, &wide(expected), &wide(got), 1e-6);
+    }
+}
+
+#[test]
+fn cuda_adamw_leaves_clones_alone_and_keeps_the_identity_of_parameters() {
+    let device = gpu();
+    let mut toy = Toy::new(&device);
+    let mut optimizer = AdamW::new(&toy, AdamWConfig::default()).unwrap();
+    let before = toy.clone();
+    let name = ParamName::root().join("weight");
+    optimizer.step(&mut toy, &mut before.gradients(0), Update::at(0.1)).unwrap();
+    let moment: Param<(Ffn, Hidden), Cuda> = optimizer.moments(&name).unwrap().0.clone();
+    let (values, first) = (before.weight.as_vec(), moment.as_vec());
+    assert_ne!(values, toy.weight.as_vec());
+    assert_same_bits("a clone", &Toy::new(&device).weight.as_vec(), &values);
+    // Gradients of the clone, made before the step, are those of the parameter: the ids are the same.
+    let mut gradients = before.gradients(1);
+    assert!(Cuda::grad_square(&toy.weight, &mut gradients).unwrap() > 0.0);
+    optimizer.step(&mut toy, &mut gradients, Update::at(0.1)).unwrap();
+    assert_same_bits("a clone of a moment", &first, &moment.as_vec());
+    assert_same_bits("a clone", &values, &before.weight.as_vec());
+}
