@@ -2,6 +2,7 @@
 
 use dfdx::tensor::Cpu;
 use msg_core::{
+    device::Backend,
     growth::Growth,
     mask::{Ramp, take_masked_nodes},
 };
@@ -19,7 +20,13 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 /// Grows at the step `step`; new entries are then overwritten with values up to 1e3 where asked.
-fn grow<M: Family<Cpu>>(model: &M, target: Sizes, spec: &GrowthSpec, step: u64, wild: bool) -> (M, Growth) {
+fn grow<D: Backend, M: Family<D>>(
+    model: &M,
+    target: Sizes,
+    spec: &GrowthSpec,
+    step: u64,
+    wild: bool,
+) -> (M, Growth) {
     let growth = model.growth_to(target, spec).unwrap();
     let ramp = Ramp { start: step, length: RAMP };
     let mut grown = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
@@ -229,4 +236,44 @@ fn nothing_leaks<M: Family<Cpu>>() {
 fn strict_even_where_a_new_layer_holds_nan() {
     nothing_leaks::<Gpt<Cpu>>();
     nothing_leaks::<Bert<Cpu>>();
+}
+
+/// On Cuda sums have no fixed order, so the outputs may differ by rounding: 1e-5 of their scale.
+#[cfg(all(feature = "cuda", not(feature = "ci-check")))]
+mod on_cuda {
+    use super::*;
+    use dfdx::tensor::Cuda;
+
+    fn close<M: Family<Cuda>>(target: Sizes, spec: &GrowthSpec) {
+        let device = msg_core::device::open_cuda(0).unwrap();
+        let small = M::build(&device, &TINY).unwrap();
+        let batch = small.batch(&TINY).unwrap();
+        let before = small.outputs_at(&batch, 0).unwrap();
+        let scale = before.iter().fold(0.0f32, |scale, x| scale.max(x.abs()));
+        for wild in [false, true] {
+            let (mut grown, _) = grow(&small, target, spec, 0, wild);
+            let after = grown.outputs_at(&batch, 0).unwrap();
+            let largest = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, nan_max);
+            assert!(largest <= 1e-5 * scale, "{} {target:?}: {largest} of {scale}", M::NAME);
+            assert!(grown.retire_ramps(RAMP) && grown.masks(RAMP + 1).unwrap().active() == 0);
+        }
+    }
+
+    /// The larger one, or NaN if any is.
+    fn nan_max(a: f32, b: f32) -> f32 {
+        if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) }
+    }
+
+    #[test]
+    fn strict_cuda_within_rounding() {
+        let old = TINY.sizes;
+        for target in [Sizes { hidden: 13, ..old }, Sizes { heads: 3, ffn: 19, ..old }, ALL] {
+            close::<Gpt<Cuda>>(target, &GrowthSpec::default());
+            close::<Bert<Cuda>>(target, &GrowthSpec::default());
+        }
+        let copies =
+            GrowthSpec { units: UnitInit::Copy, layers: LayerInit::Interpolate, ..GrowthSpec::default() };
+        close::<Gpt<Cuda>>(ALL, &copies);
+        close::<Bert<Cuda>>(ALL, &copies);
+    }
 }

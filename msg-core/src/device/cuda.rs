@@ -81,6 +81,9 @@ fn padded(op: &'static str, sizes: &[usize]) -> Result<[u32; 4]> {
 }
 
 impl Backend for Cuda {
+    // cuBLAS and dfdx's atomic sums take their order from the sizes.
+    const EXACT: bool = false;
+
     fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
         let out: Param<S, Self> = self.try_zeros_like(shape).during("init")?;
         let sizes: Vec<usize> = shape.concrete().into_iter().collect();
