@@ -6,13 +6,19 @@
 
 #![forbid(unsafe_code)]
 
+mod boundary;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
 pub mod plan;
 pub mod plan_table;
 pub mod rate;
+pub mod receipt;
+pub mod state;
 pub mod task;
+mod tasks;
+pub mod trainer;
 
 pub use error::{Error, Result};
 pub use plan::Plan;

@@ -93,24 +93,3 @@ pub struct Setup {
     /// Dropout rate; the family's own where none.
     pub dropout: Option<f32>,
 }
-
-/// Where batches come from: each a pure function of the cursor, so that a resumed run sees the same.
-pub trait Source: Send + Sync + 'static {
-    /// A batch on the host.
-    type Host: Send + 'static;
-
-    /// The batch of `sequences` sequences of `length` tokens that starts at `cursor`.
-    ///
-    /// # Errors
-    /// Where the data cannot be read.
-    fn batch(&self, cursor: u64, sequences: usize, length: usize) -> Result<Self::Host>;
-
-    /// The cursor after that batch.
-    fn advance(&self, cursor: u64, sequences: usize, length: usize) -> u64;
-
-    /// The held-out sequences from number `first` on, in order; none past the end.
-    ///
-    /// # Errors
-    /// Where the data cannot be read.
-    fn held_out(&self, first: u64, sequences: usize, length: usize) -> Result<Option<Self::Host>>;
-}

@@ -3,12 +3,13 @@
 use crate::{
     boundary,
     config::{Guard, RunConfig},
+    data::Batches,
     error::{Error, Result},
     plan::{Plan, Stage},
     rate::NewFactor,
     receipt::Receipt,
     state::State,
-    task::{Counts, Source, Task},
+    task::{Counts, Task},
 };
 use dfdx::{
     tensor::Gradients,
@@ -93,7 +94,7 @@ pub struct Trainer<D: Backend, M: Task<D>, S> {
     pub(crate) state: State,
 }
 
-impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
+impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     /// A run that stands at `state` (a default one: at its start).
     pub fn new(
         device: D,
@@ -249,7 +250,7 @@ impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
         let (mut sum, mut weight, mut first) = (0.0f64, 0.0f64, 0u64);
         while (first as usize) < wanted {
             let sequences = micro.min(wanted - first as usize);
-            let Some(host) = self.source.held_out(first, sequences, stage.sequence)? else { break };
+            let Some(host) = self.source.held_out(first as usize, sequences, stage.sequence)? else { break };
             let counts = M::counts(&host);
             let batch = self.model.upload(&host)?;
             let loss = self.model.loss(&batch, counts, &masks, &Dropout::OFF, dfdx::tensor::NoneTape)?;
