@@ -8,6 +8,8 @@
 
 pub mod config;
 pub mod error;
+pub mod metrics;
+pub mod report;
 pub mod task;
 
 pub use error::{Error, Result};
