@@ -3,10 +3,11 @@
 use crate::{
     data::Batches,
     error::Result,
+    metrics::{self, Growth, Record},
     plan::Stage,
     receipt::Receipt,
     task::Task,
-    trainer::{Event, Trainer},
+    trainer::Trainer,
 };
 use dfdx::tensor::NoneTape;
 use msg_core::{device::Backend, ops::Dropout};
@@ -52,7 +53,7 @@ fn receipt(
 pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run: &mut Trainer<D, M, S>,
     stage: &Stage,
-    on: &mut dyn FnMut(Event) -> Result<()>,
+    on: &mut dyn FnMut(Record) -> Result<()>,
 ) -> Result<()> {
     let now = run.state.step;
     let Some(boundary) = &stage.boundary else {
@@ -62,6 +63,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     let host = receipt_batch(run, stage.sequence)?;
     let before = measure(&run.model, &host, &run.model.masks(now)?)?;
 
+    let (from_stage, from) = (run.state.stage, run.model.growing().sizes);
     let spec = GrowthSpec {
         seed: run.config.run.seed,
         number: boundary.number,
@@ -78,7 +80,18 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run.model = model;
     run.state.births.push((now, run.optimizer.applied()));
     run.state.stage = stage.number;
-    on(Event::Growth { step: now + 1, stage: stage.number, receipt, preserving: boundary.ramp.length > 0 })
+    let mut record = metrics::Receipt::from(receipt);
+    // Without a ramp the function jumps at the first step, whatever the receipt says of the moment before.
+    record.function_preserving &= boundary.ramp.length > 0;
+    on(Record::Growth(Growth {
+        step: now + 1,
+        from_stage,
+        to_stage: stage.number,
+        from,
+        to: stage.sizes,
+        params: run.model.num_params() as u64,
+        receipt: record,
+    }))
 }
 
 /// The receipt of a ramp's end: masks that are 1 throughout against none.
