@@ -277,7 +277,7 @@ pub(crate) fn count(value: f64) -> String {
 
 /// Seconds as people say them.
 pub(crate) fn duration(seconds: f64) -> String {
-    if !(seconds >= 0.0 && seconds < 1e10) {
+    if !(0.0..1e10).contains(&seconds) {
         return "-".to_owned();
     }
     let whole = seconds.round() as u64;
