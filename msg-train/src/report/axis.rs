@@ -73,8 +73,8 @@ impl Quantity {
             Quantity::Plain(name) | Quantity::Log(name) => (1.0, name.to_owned()),
             Quantity::Count(name) => match largest {
                 ..2e4 => (1.0, name.to_owned()),
-                ..2e6 => (1e3, format!("{name} (thousands)")),
-                ..2e9 => (1e6, format!("{name} (millions)")),
+                ..1e6 => (1e3, format!("{name} (thousands)")),
+                ..1e9 => (1e6, format!("{name} (millions)")),
                 _ => (1e9, format!("{name} (billions)")),
             },
             Quantity::Time(name) => match largest {

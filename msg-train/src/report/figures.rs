@@ -58,7 +58,12 @@ pub(super) fn schedule(runs: &[Run]) -> Vec<Plot> {
         let trace = |(at, run): (usize, &Run)| {
             let points: Vec<(f64, f64)> =
                 run.steps.iter().map(|step| (step.step as f64, value(step))).collect();
-            Trace { run: at, curve: series::outline(&points), width: width(at), ..Trace::default() }
+            Trace {
+                run: at,
+                curve: series::outline(&points),
+                width: width(at, runs.len()),
+                ..Trace::default()
+            }
         };
         runs.iter().enumerate().map(trace).collect()
     };
@@ -96,7 +101,7 @@ pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
                 [Some((from, size)), Some((stage.last_step as f64, size))]
             };
             let curve = run.stages().iter().flat_map(ends).collect();
-            Trace { run: at, curve, width: width(at), ..Trace::default() }
+            Trace { run: at, curve, width: width(at, runs.len()), ..Trace::default() }
         };
         let traces: Vec<Trace> = runs.iter().enumerate().map(trace).collect();
         Plot {
@@ -116,8 +121,13 @@ pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
 }
 
 /// Schedules of several runs often lie on each other: later ones are thinner, so that all show.
-fn width(run: usize) -> f64 {
-    [4.6, 2.8, 1.5].get(run).copied().unwrap_or(1.2)
+fn width(run: usize, runs: usize) -> f64 {
+    match (run, runs) {
+        (_, 1) => 2.4,
+        (0, _) => 4.6,
+        (1, _) => 2.8,
+        _ => 1.4,
+    }
 }
 
 fn highest(traces: &[Trace]) -> f64 {

@@ -54,7 +54,7 @@ pub(super) fn summary(runs: &[Run]) -> String {
         ("tokens", |run| Some(count(run.steps.last()?.tokens as f64))),
         ("FLOPs", |run| Some(count(run.steps.last()?.flops))),
         ("FLOPs of the whole plan", |run| Some(count(run.plan.as_ref()?.flops_after(0)))),
-        ("the final size from the start", full_size),
+        ("FLOPs at final size from the start", full_size),
         ("training time", |run| Some(duration(run.timings.last()?.seconds))),
         ("tokens a second", |run| {
             let seconds = run.timings.last()?.seconds;

@@ -151,6 +151,7 @@ fn page_of(made: &[Made]) -> String {
     }
     let out = folder.path().join("deep/er/report.html");
     report(&folders, &out).unwrap();
+    // For eyes: a folder in this variable keeps the pages.
     if let Some(keep) = std::env::var_os("MSG_REPORT_SAMPLES") {
         let name = format!(
             "{}-{}.html",
