@@ -79,7 +79,7 @@ fn prepare_again(config: &DataConfig, family: Family, folder: &Path) -> Result<M
 fn bench(criterion: &mut Criterion, folder: &Path, megabytes: u64) -> Result<()> {
     let text = folder.join("text");
     let mut group = criterion.benchmark_group("data");
-    group.sample_size(10);
+    group.sample_size(10).measurement_time(std::time::Duration::from_secs(20));
     let (bpe, word_piece) = (config(&text, TokenizerKind::Bpe), config(&text, TokenizerKind::WordPiece));
     let (gpt, bert) = (folder.join("gpt"), folder.join("bert"));
     for (name, family, config, folder) in
