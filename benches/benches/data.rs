@@ -37,7 +37,8 @@ fn write_corpus(folder: &Path, bytes: u64) -> std::io::Result<()> {
             fill_bits(key, [0, number as u32, block], 0, &mut draws);
             block += 1;
             for (at, draws) in draws.chunks_exact(2).enumerate() {
-                let rank = (u64::from(draws[0]) * u64::from(draws[1]) >> 32) * 50_000 >> 32;
+                let product = (u64::from(draws[0]) * u64::from(draws[1])) >> 32;
+                let rank = (product * 50_000) >> 32;
                 let mut word = String::new();
                 let mut left = rank * 7 + 3;
                 while left > 0 {
