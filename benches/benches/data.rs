@@ -37,7 +37,8 @@ fn write_corpus(folder: &Path, bytes: u64) -> std::io::Result<()> {
             fill_bits(key, [0, number as u32, block], 0, &mut draws);
             block += 1;
             for (at, draws) in draws.chunks_exact(2).enumerate() {
-                let rank = (u64::from(draws[0]) * u64::from(draws[1]) >> 32) * 50_000 >> 32;
+                let product = (u64::from(draws[0]) * u64::from(draws[1])) >> 32;
+                let rank = (product * 50_000) >> 32;
                 let mut word = String::new();
                 let mut left = rank * 7 + 3;
                 while left > 0 {
@@ -79,7 +80,7 @@ fn prepare_again(config: &DataConfig, family: Family, folder: &Path) -> Result<M
 fn bench(criterion: &mut Criterion, folder: &Path, megabytes: u64) -> Result<()> {
     let text = folder.join("text");
     let mut group = criterion.benchmark_group("data");
-    group.sample_size(10);
+    group.sample_size(10).measurement_time(std::time::Duration::from_secs(20));
     let (bpe, word_piece) = (config(&text, TokenizerKind::Bpe), config(&text, TokenizerKind::WordPiece));
     let (gpt, bert) = (folder.join("gpt"), folder.join("bert"));
     for (name, family, config, folder) in

@@ -204,7 +204,7 @@ impl<'a> Sources<'a> {
                     .map(|piece| piece.text.as_str())
                     .filter(|text| sample.takes(text))
                     .collect();
-                trainer.count(&texts)?;
+                trainer.count(&texts);
             }
             let total = self.estimate.max(hash.bytes);
             progress(Progress { phase: Phase::Scan, done: hash.bytes, total });

@@ -2,6 +2,7 @@
 
 use super::{
     BERT_SPECIALS, END_OF_TEXT, Tokenizer,
+    chunks::chunks,
     learn::{Learned, Start, learn},
 };
 use crate::{
@@ -40,7 +41,8 @@ pub(super) fn byte_characters() -> Vec<char> {
 pub struct Trainer {
     kind: Trained,
     family: Family,
-    words: HashMap<String, u64>,
+    /// How often each chunk of text occurs.
+    chunks: HashMap<String, u64>,
 }
 
 /// A kind that is made here, with the entries asked for.
@@ -78,7 +80,7 @@ impl Trainer {
             },
             TokenizerKind::File => return Ok(None),
         };
-        Ok(Some(Trainer { kind, family, words: HashMap::new() }))
+        Ok(Some(Trainer { kind, family, chunks: HashMap::new() }))
     }
 
     /// Whether it learns from text.
@@ -86,29 +88,38 @@ impl Trainer {
         !matches!(self.kind, Trained::Bytes)
     }
 
-    /// Counts the words of texts, in parallel.
-    ///
-    /// # Errors
-    /// Where the normaliser refuses a text.
-    pub fn count(&mut self, texts: &[&str]) -> Result<()> {
-        let word_piece = matches!(self.kind, Trained::WordPiece(_));
-        let counts = texts
-            .par_iter()
-            .map(|text| words(text, word_piece))
-            .collect::<tokenizers::Result<Vec<HashMap<String, u64>>>>()
-            .map_err(|error| Error::Data { path: "tokenizer.json".into(), message: error.to_string() })?;
-        for (word, count) in counts.into_iter().flatten() {
-            *self.words.entry(word).or_default() += count;
+    /// Counts the chunks of texts, in parallel.
+    pub fn count(&mut self, texts: &[&str]) {
+        let counts: Vec<HashMap<&str, u64>> = texts.par_iter().map(|text| count_chunks(text)).collect();
+        for (chunk, count) in counts.into_iter().flatten() {
+            match self.chunks.get_mut(chunk) {
+                Some(sum) => *sum += count,
+                None => drop(self.chunks.insert(chunk.to_owned(), count)),
+            }
         }
-        Ok(())
+    }
+
+    /// The words of the chunks counted, and how often each occurs.
+    fn words(&mut self) -> Result<HashMap<String, u64>> {
+        let word_piece = matches!(self.kind, Trained::WordPiece(_));
+        let mut words = HashMap::new();
+        for (chunk, count) in self.chunks.drain() {
+            split(&chunk, word_piece, |word| match words.get_mut(word) {
+                Some(sum) => *sum += count,
+                None => drop(words.insert(word.to_owned(), count)),
+            })
+            .map_err(|error| Error::Data { path: "tokenizer.json".into(), message: error.to_string() })?;
+        }
+        Ok(words)
     }
 
     /// The tokenizer.
     ///
     /// # Errors
-    /// Where the crate refuses what was learnt, which would be our mistake.
-    pub fn finish(self) -> Result<Tokenizer> {
-        let Trainer { kind, family, words } = self;
+    /// Where the crate refuses a text, or what was learnt, which would be our mistake.
+    pub fn finish(mut self) -> Result<Tokenizer> {
+        let words = self.words()?;
+        let Trainer { kind, family, .. } = self;
         let json = match kind {
             Trained::Bpe(vocab) => {
                 // Specials first, then bytes in the order of their values.
@@ -144,8 +155,15 @@ fn specials(family: Family, kind: TokenizerKind) -> Vec<&'static str> {
     }
 }
 
-/// The words of a text as a tokenizer's model would get them, and how often each occurs.
-fn words(text: &str, word_piece: bool) -> tokenizers::Result<HashMap<String, u64>> {
+/// How often each chunk of a text occurs.
+fn count_chunks(text: &str) -> HashMap<&str, u64> {
+    let mut counts = HashMap::new();
+    chunks(text).for_each(|chunk| *counts.entry(chunk).or_default() += 1);
+    counts
+}
+
+/// Hands over the words of a text as a tokenizer's model would get them.
+fn split(text: &str, word_piece: bool, mut word: impl FnMut(&str)) -> tokenizers::Result<()> {
     let mut normalized = text.into();
     if word_piece {
         BertNormalizer::new(true, true, None, true).normalize(&mut normalized)?;
@@ -156,14 +174,9 @@ fn words(text: &str, word_piece: bool) -> tokenizers::Result<HashMap<String, u64
     } else {
         ByteLevel::new(false, true, true).pre_tokenize(&mut split)?;
     }
-    let mut words = HashMap::new();
-    for (word, ..) in split.get_splits(OffsetReferential::Original, OffsetType::Byte) {
-        match words.get_mut(word) {
-            Some(count) => *count += 1,
-            None => drop(words.insert(word.to_owned(), 1)),
-        }
-    }
-    Ok(words)
+    let splits = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    splits.into_iter().for_each(|(text, ..)| word(text));
+    Ok(())
 }
 
 /// Learns a WordPiece vocabulary: the commonest letters, then merged pieces.
@@ -270,7 +283,7 @@ mod tests {
         let config = TokenizerConfig { kind, vocab, path: None };
         let mut trainer = Trainer::new(&config, family).unwrap().unwrap();
         if trainer.wants_text() {
-            trainer.count(&[TEXT, "the quick fox and the dog", include_str!("build.rs")]).unwrap();
+            trainer.count(&[TEXT, "the quick fox and the dog", include_str!("build.rs")]);
         }
         trainer.finish().unwrap()
     }
@@ -327,6 +340,20 @@ mod tests {
             let first = train(kind, Some(vocab), Family::Bert);
             for _ in 0..3 {
                 assert_eq!(first.json(), train(kind, Some(vocab), Family::Bert).json());
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_by_themselves_become_what_the_whole_text_does() {
+        let nasty = "  a\n\n\n b 's't ''re x'll\u{a0}\u{3000} \u{301}e\u{301} \u{1F600}\t\tdon't  \r\n I\u{307}\u{85}q \u{0}\u{200b} ";
+        let text = [nasty, TEXT, include_str!("build.rs"), nasty, "  "].concat();
+        for (kind, vocab) in [(TokenizerKind::Bpe, 700), (TokenizerKind::WordPiece, 500)] {
+            let tokenizer = train(kind, Some(vocab), Family::Bert);
+            assert!(tokenizer.caches.is_some());
+            let whole = tokenizer.encode_whole(&text).unwrap();
+            for _ in 0..2 {
+                assert!(tokenizer.encode(&text).unwrap() == whole, "{kind:?}");
             }
         }
     }

@@ -2,6 +2,7 @@
 //! gives the same tokenizer on every machine.
 
 mod build;
+mod chunks;
 mod learn;
 mod words;
 
@@ -12,7 +13,12 @@ use crate::{
     config::Family,
     error::{AtPath, Error, Result},
 };
-use std::{fs, path::Path};
+use chunks::{Cache, can_cut, chunks};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Ends every document of a GPT.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
@@ -62,6 +68,9 @@ pub struct Tokenizer {
     json: Vec<u8>,
     vocab: usize,
     specials: Specials,
+    /// Where chunks of text can be tokenised by themselves: what they became, a cache for each thread that
+    /// is not at work.
+    caches: Option<Arc<Mutex<Vec<Cache>>>>,
 }
 
 impl Tokenizer {
@@ -99,7 +108,8 @@ impl Tokenizer {
         };
         // Ids may have holes: what a model needs is one more than the largest.
         let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        Ok(Tokenizer { inner, json, vocab, specials })
+        let caches = can_cut(&inner).then(Arc::default);
+        Ok(Tokenizer { inner, json, vocab, specials, caches })
     }
 
     /// The bytes of its tokenizer.json.
@@ -122,6 +132,25 @@ impl Tokenizer {
     /// # Errors
     /// Where the tokenizer refuses the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let Some(caches) = &self.caches else { return self.encode_whole(text) };
+        // A thread that panicked gave no cache back: those here are whole.
+        let free = || caches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cache = free().pop().unwrap_or_default();
+        let mut ids = Vec::with_capacity(text.len() / 2);
+        for chunk in chunks(text) {
+            if let Some(known) = cache.get(chunk) {
+                ids.extend(known);
+            } else {
+                let new = self.encode_whole(chunk)?;
+                cache.insert(chunk, &new);
+                ids.extend(new);
+            }
+        }
+        free().push(cache);
+        Ok(ids)
+    }
+
+    fn encode_whole(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| refusal(&*error))?;
         Ok(encoding.get_ids().to_vec())
     }
