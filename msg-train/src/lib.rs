@@ -27,4 +27,4 @@ pub use error::{Error, Result};
 pub use plan::Plan;
 pub use receipt::Receipt;
 pub use state::State;
-pub use trainer::Trainer;
+pub use trainer::{HeldOut, Trainer};

@@ -11,7 +11,10 @@ use crate::{
     state::State,
     task::{Counts, Task},
 };
-use dfdx::{tensor::Gradients, tensor_ops::Backward};
+use dfdx::{
+    tensor::{Gradients, NoneTape},
+    tensor_ops::Backward,
+};
 use msg_core::{
     device::Backend,
     error::Context,
@@ -194,23 +197,41 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     ///
     /// # Errors
     /// Where data or device fail.
-    pub fn evaluate(&self) -> Result<f32> {
+    pub fn evaluate(&self) -> Result<HeldOut> {
         let stage = self.plan.stage_at(self.state.step.max(1));
         let wanted = self.config.train.eval_sequences;
         let micro = self.config.train.micro_batch.unwrap_or(stage.batch).min(wanted.max(1));
         let masks = self.model.masks(self.state.step)?;
-        let (mut sum, mut weight, mut first) = (0.0f64, 0.0f64, 0u64);
-        while (first as usize) < wanted {
-            let sequences = micro.min(wanted - first as usize);
-            let Some(host) = self.source.held_out(first as usize, sequences, stage.sequence)? else { break };
+        let (mut sum, mut tokens, mut weight, mut first) = (0.0f64, 0.0f64, 0.0f64, 0);
+        while first < wanted {
+            let sequences = micro.min(wanted - first);
+            let Some(host) = self.source.held_out(first, sequences, stage.sequence)? else { break };
             let counts = M::counts(&host);
             let batch = self.model.upload(&host)?;
-            let loss = self.model.loss(&batch, counts, &masks, &Dropout::OFF, dfdx::tensor::NoneTape)?;
+            let loss = |counts| -> Result<f64> {
+                let loss = self.model.loss(&batch, counts, &masks, &Dropout::OFF, NoneTape)?;
+                Ok(f64::from(loss.as_vec()[0]))
+            };
             let labels = counts.labels.max(1) as f64;
-            sum += f64::from(loss.as_vec()[0]) * labels;
+            let all = loss(counts)?;
+            // Divided by so many pairs, the sentence term vanishes.
+            let of_tokens =
+                if counts.pairs == 0 { all } else { loss(Counts { pairs: usize::MAX, ..counts })? };
+            sum += all * labels;
+            tokens += of_tokens * labels;
             weight += labels;
-            first += sequences as u64;
+            first += sequences;
         }
-        Ok((sum / weight.max(1.0)) as f32)
+        let weight = weight.max(1.0);
+        Ok(HeldOut { loss: sum / weight, perplexity: (tokens / weight).exp() })
     }
+}
+
+/// What the held-out sequences say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeldOut {
+    /// Mean loss over labels, all terms.
+    pub loss: f64,
+    /// e to the mean loss of the tokens alone.
+    pub perplexity: f64,
 }

@@ -13,7 +13,7 @@ use crate::{
     plan_table::cost,
     state::State,
     task::Task,
-    trainer::Trainer,
+    trainer::{HeldOut, Trainer},
 };
 use msg_core::{
     device::Backend,
@@ -43,7 +43,7 @@ pub struct Outcome {
     /// Whether all steps are made; otherwise it was asked to stop, and goes on with `--resume auto`.
     pub finished: bool,
     /// The last held-out loss.
-    pub validation: Option<f32>,
+    pub validation: Option<f64>,
 }
 
 /// A run under way.
@@ -57,7 +57,7 @@ pub struct Session<D: Backend, M: Task<D>, B> {
     log: RunLog,
     /// Seconds of training before this process.
     seconds: f64,
-    validation: Option<f32>,
+    validation: Option<f64>,
 }
 
 /// Seconds since 1970, for TensorBoard's events.
@@ -183,11 +183,10 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     }
 
     fn evaluate(&mut self) -> Result<()> {
-        let loss = self.trainer.evaluate()?;
+        let HeldOut { loss, perplexity } = self.trainer.evaluate()?;
         let State { step, stage, .. } = *self.trainer.state();
         self.validation = Some(loss);
-        let loss = f64::from(loss);
-        self.log.record(&Record::Eval(Eval { step, stage, loss, perplexity: loss.exp(), accuracy: None }))
+        self.log.record(&Record::Eval(Eval { step, stage, loss, perplexity, accuracy: None }))
     }
 
     fn save(&mut self) -> Result<()> {
