@@ -7,12 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod data;
 pub mod error;
 pub mod plan;
-mod plan_table;
+pub mod plan_table;
 pub mod rate;
 pub mod task;
 
 pub use error::{Error, Result};
 pub use plan::Plan;
-pub use plan_table::plan_table;

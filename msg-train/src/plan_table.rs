@@ -84,10 +84,10 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
     let mut table = aligned(rows);
     let tokens = plan.tokens_through(plan.total_steps()) as f64;
     table.push_str(&format!(
-        "\n{} steps, {}tokens, {}FLOPs: {:.2}x fewer FLOPs than the full size from the start ({}).\n",
+        "\n{} steps, {} tokens, {} FLOPs: {:.2}x fewer FLOPs than the full size from the start ({}).\n",
         plan.total_steps(),
-        spaced(tokens),
-        spaced(savings.flops),
+        scaled(tokens),
+        scaled(savings.flops),
         savings.factor(),
         scaled(savings.full_size),
     ));
@@ -125,13 +125,6 @@ fn scaled(value: f64) -> String {
     format!("{value:.decimals$}{}", letters[power])
 }
 
-/// As [`scaled`], with a gap before a unit: "1.5 G", "12 ".
-fn spaced(value: f64) -> String {
-    let text = scaled(value);
-    let digits = text.trim_end_matches(char::is_alphabetic);
-    format!("{digits} {}", &text[digits.len()..])
-}
-
 /// Columns as wide as their widest entry, flush right.
 fn aligned(rows: impl Iterator<Item = [String; HEADINGS.len()]>) -> String {
     let mut lines = vec![HEADINGS.map(str::to_owned)];
@@ -156,6 +149,5 @@ mod tests {
     fn numbers_have_three_digits_and_a_letter() {
         let written = [0.0, 12.0, 999.0, 999.6, 1234.0, 99_950.0, 124_439_808.0, 9.999e9, 3.2e18].map(scaled);
         assert_eq!(written, ["0", "12", "999", "1.00k", "1.23k", "100k", "124M", "10.0G", "3.20E"]);
-        assert_eq!((spaced(12.0).as_str(), spaced(2.5e9).as_str()), ("12 ", "2.50 G"));
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod config;
 #[cfg(all(feature = "cuda", not(feature = "ci-check")))]
 mod cuda;
 mod files;

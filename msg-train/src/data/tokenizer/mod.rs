@@ -1,0 +1,151 @@
+//! Text to token ids and back, through the `tokenizers` crate; training is ours, so that the same text
+//! gives the same tokenizer on every machine.
+
+mod build;
+mod learn;
+mod words;
+
+pub use build::Trainer;
+pub use words::WordParts;
+
+use crate::{
+    config::Family,
+    error::{AtPath, Error, Result},
+};
+use std::{fs, path::Path};
+
+/// Ends every document of a GPT.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// BERT's special tokens: padding, unknown, start, separator, mask.
+pub const BERT_SPECIALS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// The special tokens that a family needs, by id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Specials {
+    /// GPT's.
+    Gpt {
+        /// Follows every document.
+        end: u32,
+    },
+    /// BERT's.
+    Bert(BertSpecials),
+}
+
+/// Ids of BERT's special tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BertSpecials {
+    /// Fills sequences up.
+    pub pad: u32,
+    /// Stands for what the vocabulary cannot spell.
+    pub unk: u32,
+    /// Starts a sequence.
+    pub cls: u32,
+    /// Ends a segment.
+    pub sep: u32,
+    /// Hides a token.
+    pub mask: u32,
+}
+
+impl BertSpecials {
+    /// All of them, in ascending order.
+    pub fn sorted(self) -> [u32; 5] {
+        let mut ids = [self.pad, self.unk, self.cls, self.sep, self.mask];
+        ids.sort_unstable();
+        ids
+    }
+}
+
+/// A tokenizer with the special tokens of its family.
+#[derive(Clone, Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    json: Vec<u8>,
+    vocab: usize,
+    specials: Specials,
+}
+
+impl Tokenizer {
+    /// Reads a tokenizer.json.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or is no tokenizer, or a special token of the family is missing.
+    pub fn read(path: &Path, family: Family) -> Result<Self> {
+        Tokenizer::parse(path, fs::read(path).at(path)?, family)
+    }
+
+    /// Takes the bytes of a tokenizer.json; `path` names them in errors.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::read`].
+    pub fn parse(path: &Path, json: Vec<u8>, family: Family) -> Result<Self> {
+        let refused = |message: String| Error::Data { path: path.to_owned(), message };
+        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
+            .map_err(|error| refused(format!("expected a tokenizer.json, got {error}")))?;
+        // The text is data: what reads like a special token in it is spelt, and nothing is cut or filled up.
+        inner.set_encode_special_tokens(true);
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|error| refused(error.to_string()))?;
+        let find = |token: &str| {
+            inner.token_to_id(token).ok_or_else(|| {
+                refused(format!("expected the special token {token}, got a vocabulary without it"))
+            })
+        };
+        let specials = match family {
+            Family::Gpt => Specials::Gpt { end: find(END_OF_TEXT)? },
+            Family::Bert => {
+                let [pad, unk, cls, sep, mask] = BERT_SPECIALS.map(find);
+                Specials::Bert(BertSpecials { pad: pad?, unk: unk?, cls: cls?, sep: sep?, mask: mask? })
+            }
+        };
+        // Ids may have holes: what a model needs is one more than the largest.
+        let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        Ok(Tokenizer { inner, json, vocab, specials })
+    }
+
+    /// The bytes of its tokenizer.json.
+    pub fn json(&self) -> &[u8] {
+        &self.json
+    }
+
+    /// One more than the largest id.
+    pub fn vocab(&self) -> usize {
+        self.vocab
+    }
+
+    /// The special tokens.
+    pub fn specials(&self) -> Specials {
+        self.specials
+    }
+
+    /// The ids of a text, without special tokens.
+    ///
+    /// # Errors
+    /// Where the tokenizer refuses the text.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|error| refusal(&*error))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of ids; special tokens are left out.
+    ///
+    /// # Errors
+    /// Where the tokenizer refuses the ids.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.inner.decode(ids, true).map_err(|error| refusal(&*error))
+    }
+
+    /// The token of an id, as the vocabulary spells it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// How the tokens join into words.
+    pub fn word_parts(&self) -> WordParts {
+        WordParts::of(&self.inner, self.vocab)
+    }
+}
+
+/// The tokenizer's own words as our error.
+fn refusal(error: &(dyn std::error::Error + Send + Sync)) -> Error {
+    Error::Data { path: "tokenizer.json".into(), message: error.to_string() }
+}
