@@ -1,11 +1,13 @@
 //! What happens between two stages: growth of model and optimizer, and the receipt.
 
 use crate::{
+    data::Batches,
     error::Result,
+    metrics::{self, Growth, Record},
     plan::Stage,
     receipt::Receipt,
-    task::{Source, Task},
-    trainer::{Event, Trainer},
+    task::Task,
+    trainer::Trainer,
 };
 use dfdx::tensor::NoneTape;
 use msg_core::{device::Backend, ops::Dropout};
@@ -18,7 +20,7 @@ const RECEIPT_SEQUENCES: usize = 2;
 const INEXACT: f64 = 1e-5;
 
 /// The fixed batch of a receipt: the first held-out sequences, or the run's first ones.
-fn receipt_batch<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
+fn receipt_batch<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run: &Trainer<D, M, S>,
     length: usize,
 ) -> Result<M::Host> {
@@ -48,10 +50,10 @@ fn receipt(
 }
 
 /// Grows the model into the stage. Over its tolerance, the receipt stops the run and the model stays small.
-pub(crate) fn cross<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
+pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run: &mut Trainer<D, M, S>,
     stage: &Stage,
-    on: &mut dyn FnMut(Event) -> Result<()>,
+    on: &mut dyn FnMut(Record) -> Result<()>,
 ) -> Result<()> {
     let now = run.state.step;
     let Some(boundary) = &stage.boundary else {
@@ -61,6 +63,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
     let host = receipt_batch(run, stage.sequence)?;
     let before = measure(&run.model, &host, &run.model.masks(now)?)?;
 
+    let (from_stage, from) = (run.state.stage, run.model.growing().sizes);
     let spec = GrowthSpec {
         seed: run.config.run.seed,
         number: boundary.number,
@@ -77,11 +80,22 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
     run.model = model;
     run.state.births.push((now, run.optimizer.applied()));
     run.state.stage = stage.number;
-    on(Event::Growth { step: now + 1, stage: stage.number, receipt, preserving: boundary.ramp.length > 0 })
+    let mut record = metrics::Receipt::from(receipt);
+    // Without a ramp the function jumps at the first step, whatever the receipt says of the moment before.
+    record.function_preserving &= boundary.ramp.length > 0;
+    on(Record::Growth(Growth {
+        step: now + 1,
+        from_stage,
+        to_stage: stage.number,
+        from,
+        to: stage.sizes,
+        params: run.model.num_params() as u64,
+        receipt: record,
+    }))
 }
 
 /// The receipt of a ramp's end: masks that are 1 throughout against none.
-pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Source<Host = M::Host>>(
+pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run: &Trainer<D, M, S>,
     kept: &Masks<D>,
     step: u64,

@@ -6,13 +6,25 @@
 
 #![forbid(unsafe_code)]
 
+mod boundary;
+pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
+pub mod metrics;
 pub mod plan;
 pub mod plan_table;
 pub mod rate;
+mod receipt;
+pub mod report;
+pub mod run;
+mod state;
 pub mod task;
+mod tasks;
+mod trainer;
 
 pub use error::{Error, Result};
 pub use plan::Plan;
+pub use receipt::Receipt;
+pub use state::State;
+pub use trainer::Trainer;

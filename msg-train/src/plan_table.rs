@@ -99,7 +99,7 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
     table
 }
 
-fn cost(config: &RunConfig, vocab: usize) -> Cost {
+pub(crate) fn cost(config: &RunConfig, vocab: usize) -> Cost {
     match config.model.family {
         Family::Gpt => Cost::gpt(&config.gpt(vocab)),
         Family::Bert => Cost::bert(&config.bert(vocab)),

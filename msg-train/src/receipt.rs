@@ -1,10 +1,9 @@
 //! Parity receipts: what a growth, or the end of a ramp, did to the model's outputs on a fixed batch.
 
 use crate::error::{Error, Result};
-use serde::{Deserialize, Serialize};
 
 /// Two computations of the same function, compared.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Receipt {
     /// Largest difference of any output (logits of every position and head).
     pub max_dlogit: f64,
@@ -58,6 +57,17 @@ impl Receipt {
              tolerance {:e}",
             self.max_dlogit, self.dloss, self.differing, self.outputs, self.tolerance
         )))
+    }
+}
+
+impl From<Receipt> for crate::metrics::Receipt {
+    fn from(receipt: Receipt) -> Self {
+        crate::metrics::Receipt {
+            max_dlogit: receipt.max_dlogit,
+            dloss: receipt.dloss,
+            tolerance: receipt.tolerance,
+            function_preserving: receipt.holds(),
+        }
     }
 }
 

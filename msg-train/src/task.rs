@@ -1,14 +1,13 @@
 //! What the trainer needs of a model family. A new family implements [`Task`] and is registered in one place.
 
-use crate::{config::Family, error::Result};
-use dfdx::tensor::{Tape, Tensor};
-use msg_core::{
-    device::Backend,
-    ops::{Dropout, Gelu},
-    params::Init,
+use crate::{
+    config::{Family, RunConfig},
+    error::Result,
 };
-use msg_models::{Growable, Masks, Sizes, hf::Naming};
-use serde::{Deserialize, Serialize};
+use dfdx::tensor::{Tape, Tensor};
+use msg_core::{device::Backend, ops::Dropout, params::Init};
+use msg_models::{Growable, Masks, hf::Naming};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// How many labels of each loss term a batch, or all micro-batches of a step, hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,49 +67,18 @@ pub trait Task<D: Backend>: Growable<D> + Sized {
     /// Its dropout rate.
     fn dropout(&self) -> f32;
 
-    /// A model of these sizes that draws its first weights from `init`.
+    /// What a model of this family is made from.
+    type Config: Copy + Serialize + DeserializeOwned;
+
+    /// The configuration of a run's first stage, with a vocabulary of `vocab`.
+    fn config_of(run: &RunConfig, vocab: usize) -> Self::Config;
+
+    /// The configuration that the model was made from, at its present sizes.
+    fn config_now(&self) -> Self::Config;
+
+    /// A model that draws its first weights from `init`.
     ///
     /// # Errors
     /// Where the sizes cannot be, or the device fails.
-    fn build(device: &D, setup: &Setup, init: Init) -> Result<Self>;
-}
-
-/// What a model is made from, with everything that the run's configuration left open filled in.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setup {
-    /// Entries of the token table.
-    pub vocab: usize,
-    /// Longest sequence.
-    pub positions: usize,
-    /// Size of one head.
-    pub head_dim: usize,
-    /// First sizes.
-    pub sizes: Sizes,
-    /// Added to the variance in every norm; the family's own where none.
-    pub eps: Option<f64>,
-    /// Form of the activation; the family's own where none.
-    pub gelu: Option<Gelu>,
-    /// Dropout rate; the family's own where none.
-    pub dropout: Option<f32>,
-}
-
-/// Where batches come from: each a pure function of the cursor, so that a resumed run sees the same.
-pub trait Source: Send + Sync + 'static {
-    /// A batch on the host.
-    type Host: Send + 'static;
-
-    /// The batch of `sequences` sequences of `length` tokens that starts at `cursor`.
-    ///
-    /// # Errors
-    /// Where the data cannot be read.
-    fn batch(&self, cursor: u64, sequences: usize, length: usize) -> Result<Self::Host>;
-
-    /// The cursor after that batch.
-    fn advance(&self, cursor: u64, sequences: usize, length: usize) -> u64;
-
-    /// The held-out sequences from number `first` on, in order; none past the end.
-    ///
-    /// # Errors
-    /// Where the data cannot be read.
-    fn held_out(&self, first: u64, sequences: usize, length: usize) -> Result<Option<Self::Host>>;
+    fn build(device: &D, config: Self::Config, init: Init) -> Result<Self>;
 }

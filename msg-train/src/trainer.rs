@@ -3,17 +3,15 @@
 use crate::{
     boundary,
     config::{Guard, RunConfig},
+    data::Batches,
     error::{Error, Result},
+    metrics::{RampEnd, Record, Step},
     plan::{Plan, Stage},
     rate::NewFactor,
-    receipt::Receipt,
     state::State,
-    task::{Counts, Source, Task},
+    task::{Counts, Task},
 };
-use dfdx::{
-    tensor::Gradients,
-    tensor_ops::Backward,
-};
+use dfdx::{tensor::Gradients, tensor_ops::Backward};
 use msg_core::{
     device::Backend,
     error::Context,
@@ -22,64 +20,8 @@ use msg_core::{
     optim::{AdamW, Update},
     params::{tape, zero_grads},
 };
-use std::sync::Arc;
-
-/// What happened, in the order in which it did. No clock is in it.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// An optimizer step was made (or skipped by the guard).
-    Step(StepDone),
-    /// The held-out loss.
-    Eval {
-        /// Steps made.
-        step: u64,
-        /// The stage.
-        stage: usize,
-        /// Mean loss over the held-out sequences.
-        loss: f32,
-    },
-    /// The model grew; `step` is the first one of the new stage.
-    Growth {
-        /// The first step of the new stage.
-        step: u64,
-        /// The stage that begins.
-        stage: usize,
-        /// Before and after.
-        receipt: Receipt,
-        /// False where the ramp has no length: the function jumps at the first step.
-        preserving: bool,
-    },
-    /// The last mask is at 1 and was dropped.
-    RampEnd {
-        /// Steps made.
-        step: u64,
-        /// Masked and dropped.
-        receipt: Receipt,
-    },
-}
-
-/// One optimizer step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepDone {
-    /// Its number, from 1.
-    pub step: u64,
-    /// Its stage, from 1.
-    pub stage: usize,
-    /// The loss over the whole step.
-    pub loss: f32,
-    /// The learning rate in force.
-    pub lr: f64,
-    /// The gradient's global norm before clipping.
-    pub grad_norm: f64,
-    /// The smallest mask value in force; 1 where none is.
-    pub mask: f32,
-    /// Tokens consumed so far.
-    pub tokens: u64,
-    /// Floating point operations spent so far.
-    pub flops: f64,
-    /// Whether the guard left the update out.
-    pub skipped: bool,
-}
+use msg_models::Cost;
+use std::{sync::Arc, time::Instant};
 
 /// A run under way.
 #[derive(Debug)]
@@ -87,24 +29,27 @@ pub struct Trainer<D: Backend, M: Task<D>, S> {
     pub(crate) device: D,
     pub(crate) config: RunConfig,
     pub(crate) plan: Plan,
+    pub(crate) cost: Cost,
     pub(crate) source: Arc<S>,
     pub(crate) model: M,
     pub(crate) optimizer: AdamW<D>,
     pub(crate) state: State,
+    /// Seconds that steps waited for data, since they were last asked for.
+    data_seconds: f64,
 }
 
-impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
+impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     /// A run that stands at `state` (a default one: at its start).
     pub fn new(
         device: D,
         config: RunConfig,
         plan: Plan,
+        cost: Cost,
         source: Arc<S>,
-        model: M,
-        optimizer: AdamW<D>,
+        (model, optimizer): (M, AdamW<D>),
         state: State,
     ) -> Self {
-        Trainer { device, config, plan, source, model, optimizer, state }
+        Trainer { device, config, plan, cost, source, model, optimizer, state, data_seconds: 0.0 }
     }
 
     /// Where the run stands.
@@ -122,6 +67,11 @@ impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
         &self.optimizer
     }
 
+    /// Seconds that steps waited for data, since the last call.
+    pub fn take_data_seconds(&mut self) -> f64 {
+        std::mem::take(&mut self.data_seconds)
+    }
+
     /// Whether all steps are made.
     pub fn is_done(&self) -> bool {
         self.state.step >= self.plan.total_steps()
@@ -133,21 +83,21 @@ impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
     /// # Errors
     /// [`Error::Receipt`] where a growth changes the function, [`Error::Diverged`] by the guard's
     /// policy, and what data or device refuse. The last checkpoint is not touched by any of them.
-    pub fn advance(&mut self, on: &mut dyn FnMut(Event) -> Result<()>) -> Result<()> {
+    pub fn advance(&mut self, on: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
         let step = self.state.step + 1;
         let stage = *self.plan.stage_at(step);
         if stage.number > self.state.stage {
             boundary::cross(self, &stage, on)?;
         }
         let done = self.step(step, &stage)?;
-        on(Event::Step(done))?;
+        on(Record::Step(done))?;
         if self.model.growing().ramps.is_empty() {
             return Ok(());
         }
         let kept = self.model.masks_kept(step)?;
         if self.model.retire_ramps(step) {
             let receipt = boundary::ramp_end(self, &kept, step)?;
-            on(Event::RampEnd { step, receipt })?;
+            on(Record::RampEnd(RampEnd { step, receipt: receipt.into() }))?;
         }
         Ok(())
     }
@@ -164,8 +114,10 @@ impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
         Ok((hosts, cursor))
     }
 
-    fn step(&mut self, step: u64, stage: &Stage) -> Result<StepDone> {
+    fn step(&mut self, step: u64, stage: &Stage) -> Result<Step> {
+        let start = Instant::now();
         let (hosts, cursor) = self.hosts(stage)?;
+        self.data_seconds += start.elapsed().as_secs_f64();
         let counts = hosts.iter().map(M::counts).fold(Counts::default(), |a, b| a + b);
         let (loss, mut grads) = self.gradients(step, &hosts, counts)?;
 
@@ -188,13 +140,14 @@ impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
         self.state.step = step;
         self.state.cursor = cursor;
         self.state.tokens += tokens;
-        self.state.flops += self.plan.flops_per_token(stage) * tokens as f64;
-        Ok(StepDone {
+        let per_token = self.cost.training_flops(stage.sizes, stage.sequence, self.config.logits());
+        self.state.flops += per_token * tokens as f64;
+        Ok(Step {
             step,
             stage: stage.number,
             loss,
             lr,
-            grad_norm,
+            grad_norm: grad_norm as f32,
             mask: self.smallest_mask(step)?,
             tokens: self.state.tokens,
             flops: self.state.flops,
@@ -249,7 +202,7 @@ impl<D: Backend, M: Task<D>, S: Source<Host = M::Host>> Trainer<D, M, S> {
         let (mut sum, mut weight, mut first) = (0.0f64, 0.0f64, 0u64);
         while (first as usize) < wanted {
             let sequences = micro.min(wanted - first as usize);
-            let Some(host) = self.source.held_out(first, sequences, stage.sequence)? else { break };
+            let Some(host) = self.source.held_out(first as usize, sequences, stage.sequence)? else { break };
             let counts = M::counts(&host);
             let batch = self.model.upload(&host)?;
             let loss = self.model.loss(&batch, counts, &masks, &Dropout::OFF, dfdx::tensor::NoneTape)?;

@@ -325,6 +325,8 @@ fn a_resolved_run_holds_every_default_and_survives_its_text() {
     let run = tiny(&[]);
     assert_eq!((run.model.positions, run.model.eps, run.model.dropout), (Some(32), Some(1e-5), Some(0.0)));
     assert_eq!((run.stages[2].hidden, run.stages[2].heads, run.lr.r#final), (Some(12), Some(2), Some(0.0)));
+    let bytes = ["data.tokenizer={kind = \"bytes\"}", "model.family=bert"];
+    assert_eq!([run.vocab(), tiny(&bytes[..1]).vocab(), tiny(&bytes).vocab()], [300, 257, 261].map(Some));
     assert!(tiny(&["model.dropout=0.1"]).to_toml().unwrap().contains("dropout = 0.1\n"));
 }
 

@@ -1,5 +1,8 @@
 //! Which checkpoints stay: a pure function of their steps.
 
+use crate::error::{AtPath, Result};
+use std::{fs, path::Path};
+
 /// What becomes of one checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -18,6 +21,17 @@ pub fn retention(steps: &[u64], last: usize, every: u64) -> Vec<Action> {
         if at >= first_kept || multiple { Action::Keep } else { Action::Remove }
     };
     steps.iter().enumerate().map(action).collect()
+}
+
+/// Removes a checkpoint: its marker first, so that what is left of it is none.
+///
+/// # Errors
+/// Where the system refuses.
+pub fn remove(all: &Path, step: u64) -> Result<()> {
+    let path = all.join(super::folder_name(step));
+    let marker = path.join(super::MARKER);
+    fs::remove_file(&marker).at(&marker)?;
+    fs::remove_dir_all(&path).at(&path)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod keep;
 mod read;
 mod write;
 
-pub use keep::{Action, retention};
+pub use keep::{Action, remove, retention};
 pub use read::{Loaded, latest, load, steps};
 pub use write::{Snapshot, save};
 
@@ -46,8 +46,8 @@ pub struct Header {
     pub state: State,
     /// Sizes, ramps and layer identities.
     pub growing: Growing,
-    /// What the model was made from.
-    pub setup: crate::task::Setup,
+    /// What a model of its sizes is made from, in the family's own terms.
+    pub model: serde_json::Value,
     /// Births of units and layers, in applied updates.
     pub births: Births,
     /// Updates applied.

@@ -8,7 +8,7 @@ use crate::{
 use msg_core::{
     device::Backend,
     optim::{AdamW, AdamWConfig},
-    params::{Init, Module},
+    params::Init,
 };
 use msg_models::hf::{self, TensorFile};
 use serde::de::DeserializeOwned;
@@ -68,12 +68,15 @@ pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig)
     let header: Header = parse(&path.join(STATE))?;
     let config_path = path.join(CONFIG);
     let config = fs::read_to_string(&config_path).at(config_path)?;
-    let setup = crate::task::Setup { sizes: header.growing.sizes, ..header.setup };
     let read = |model: &M, file: &str| -> Result<M> {
         let file = TensorFile::open(path.join(file))?;
         Ok(hf::load(model, &file.tensors(), &M::NAMING)?)
     };
-    let empty = M::build(device, &setup, Init::default())?;
+    let made_from = serde_json::from_value(header.model.clone()).map_err(|error| Error::Checkpoint {
+        path: path.join(STATE),
+        message: format!("is of another family or version: {error}"),
+    })?;
+    let empty = M::build(device, made_from, Init::default())?;
     let mut model = read(&empty, MODEL)?;
     *model.growing_mut() = header.growing.clone();
     let moments = (read(&empty, FIRST)?.tensors(), read(&empty, SECOND)?.tensors());

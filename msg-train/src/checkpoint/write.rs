@@ -4,7 +4,7 @@ use super::{CONFIG, FIRST, FORMAT, Header, MARKER, MODEL, Marker, SECOND, STATE,
 use crate::{
     error::{AtPath, Error, Result},
     state::State,
-    task::{Setup, Task},
+    task::Task,
 };
 use msg_core::{
     axis::NamedShape,
@@ -29,8 +29,6 @@ pub struct Snapshot<'a, D: Backend, M> {
     pub optimizer: &'a AdamW<D>,
     /// Where the run stands.
     pub state: &'a State,
-    /// What the model was made from.
-    pub setup: &'a Setup,
     /// The resolved configuration, as TOML.
     pub config: &'a str,
     /// The tokenizer's file, where there is one.
@@ -68,7 +66,7 @@ pub fn save<D: Backend, M: Task<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -
 }
 
 fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<()> {
-    let Snapshot { model, optimizer, state, setup, config, tokenizer } = snapshot;
+    let Snapshot { model, optimizer, state, config, tokenizer } = snapshot;
     let notes = BTreeMap::from([("step".to_owned(), state.step.to_string())]);
     hf::save(*model, &M::NAMING, &notes, folder.join(MODEL))?;
     for (which, file) in [(Moment::First, FIRST), (Moment::Second, SECOND)] {
@@ -76,17 +74,16 @@ fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D,
         moments.walk(&ParamName::root(), &mut ToMoment { optimizer, which })?;
         hf::save(&moments, &M::NAMING, &notes, folder.join(file))?;
     }
+    let malformed =
+        |error: serde_json::Error| Error::Checkpoint { path: folder.join(STATE), message: error.to_string() };
     let header = Header {
         state: (*state).clone(),
         growing: model.growing().clone(),
-        setup: **setup,
+        model: serde_json::to_value(model.config_now()).map_err(malformed)?,
         births: optimizer.births().clone(),
         applied: optimizer.applied(),
     };
-    let json = serde_json::to_vec_pretty(&header).map_err(|error| Error::Checkpoint {
-        path: folder.join(STATE),
-        message: error.to_string(),
-    })?;
+    let json = serde_json::to_vec_pretty(&header).map_err(malformed)?;
     write_synced(&folder.join(STATE), &json)?;
     write_synced(&folder.join(CONFIG), config.as_bytes())?;
     if let Some(tokenizer) = tokenizer {

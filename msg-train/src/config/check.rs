@@ -287,7 +287,7 @@ impl Rules<'_> {
                 self.need(batch.is_multiple_of(micro), "train.micro_batch", expected, micro)?;
             }
         }
-        if let (Some(vocab), Some(tokens)) = (run.model.vocab, run.data.vocab()) {
+        if let (Some(vocab), Some(tokens)) = (run.model.vocab, run.tokenizer_vocab()) {
             let expected = format!("at least {tokens}, the tokenizer's");
             self.need(vocab >= tokens, "model.vocab", expected, vocab)?;
         }

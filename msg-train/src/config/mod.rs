@@ -16,7 +16,6 @@ mod train;
 pub use data::{DataConfig, InvalidUtf8, MlmConfig, TokenizerConfig, TokenizerKind};
 pub use model::{Family, ModelConfig};
 pub use read::differing_keys;
-pub use resolve::BYTE_VOCAB;
 pub use schedule::{LrAtGrowth, LrConfig, LrShape, StageConfig};
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
 

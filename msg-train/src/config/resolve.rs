@@ -1,10 +1,8 @@
 //! What is left out, filled in.
 
-use super::{DataConfig, Family, LrShape, RunConfig, StageConfig, TokenizerKind};
+use super::{Family, LrShape, RunConfig, StageConfig, TokenizerKind};
+use crate::data::BERT_SPECIALS;
 use msg_models::{Sizes, bert::BertConfig, cost::Logits, gpt::GptConfig};
-
-/// Entries of the byte-level tokenizer: one a byte, and the end of a document.
-pub const BYTE_VOCAB: usize = 257;
 
 impl RunConfig {
     /// The same run with every default written out: sizes of every stage, positions, the family's
@@ -50,7 +48,20 @@ impl RunConfig {
     /// The entries of the token table, as far as the configuration alone tells: `model.vocab`, or the
     /// tokenizer's. A tokenizer file has to be read first.
     pub fn vocab(&self) -> Option<usize> {
-        self.model.vocab.or(self.data.vocab())
+        self.model.vocab.or(self.tokenizer_vocab())
+    }
+
+    /// The tokenizer's entries, where the configuration alone tells them.
+    pub(super) fn tokenizer_vocab(&self) -> Option<usize> {
+        let specials = match self.model.family {
+            Family::Gpt => 1,
+            Family::Bert => BERT_SPECIALS.len(),
+        };
+        match self.data.tokenizer.kind {
+            TokenizerKind::Bytes => Some(256 + specials),
+            TokenizerKind::Bpe | TokenizerKind::WordPiece => self.data.tokenizer.vocab,
+            TokenizerKind::File => None,
+        }
     }
 
     /// The model of a resolved run as a GPT with the first stage's sizes.
@@ -105,17 +116,6 @@ impl StageConfig {
             hidden: given(self.hidden),
             ffn: given(self.ffn),
             heads: given(self.heads),
-        }
-    }
-}
-
-impl DataConfig {
-    /// The tokenizer's number of entries, where the configuration alone tells it.
-    pub fn vocab(&self) -> Option<usize> {
-        match self.tokenizer.kind {
-            TokenizerKind::Bytes => Some(BYTE_VOCAB),
-            TokenizerKind::Bpe | TokenizerKind::WordPiece => self.tokenizer.vocab,
-            TokenizerKind::File => None,
         }
     }
 }

@@ -21,6 +21,8 @@ mod source;
 mod split;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 mod writer;
 

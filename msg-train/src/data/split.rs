@@ -1,9 +1,9 @@
 //! Which documents are held out.
 //!
-//! Documents are taken in an order that depends on their number alone, each one where it brings the
-//! held-out tokens closer to their share. Where every document is so large that none does, the end of the
-//! longest one is held out, exactly as many tokens as the share asks for: from then on it counts as two
-//! documents.
+//! Documents are taken in an order that depends on their number alone, each one that still fits into the
+//! share of the tokens; at last the smallest other one, where that brings the sum closer. Where every
+//! document is so large that none does, the end of the longest one is held out, exactly as many tokens as
+//! the share asks for: from then on it counts as two documents.
 
 use msg_core::random::{Key, philox4x32};
 
@@ -31,10 +31,17 @@ pub(super) fn select(tokens: &[u64], share: f64) -> Selection {
     order.sort_unstable();
     let mut taken = 0;
     for (_, document) in order {
-        if (taken + tokens[document]).abs_diff(target) < target.abs_diff(taken) {
+        if taken + tokens[document] <= target {
             taken += tokens[document];
             held_out[document] = true;
         }
+    }
+    let others = (0..tokens.len()).filter(|&document| !held_out[document]);
+    if let Some(smallest) = others.min_by_key(|&document| tokens[document])
+        && (taken + tokens[smallest]).abs_diff(target) < target - taken
+    {
+        taken += tokens[smallest];
+        held_out[smallest] = true;
     }
     let longest =
         tokens.iter().enumerate().max_by_key(|&(document, &length)| (length, std::cmp::Reverse(document)));

@@ -1,15 +1,15 @@
 //! BERT: fill in masked tokens and tell whether the second sentence follows the first.
 
 use crate::{
-    config::Family,
+    config::{Family, RunConfig},
     data::MlmBatch,
     error::Result,
-    task::{Counts, Setup, Task},
+    task::{Counts, Task},
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{device::Backend, ops::Dropout, params::Init};
 use msg_models::{
-    Masks,
+    Growable, Masks,
     bert::{Bert, BertBatch, BertConfig, BertInput, names},
     hf::Naming,
 };
@@ -17,6 +17,7 @@ use msg_models::{
 impl<D: Backend> Task<D> for Bert<D> {
     type Host = MlmBatch;
     type Batch = BertBatch<D>;
+    type Config = BertConfig;
     const FAMILY: Family = Family::Bert;
     const NAMING: Naming = names::NAMING;
 
@@ -29,7 +30,7 @@ impl<D: Backend> Task<D> for Bert<D> {
             next: &host.next,
             shape: host.shape,
         };
-        Ok(BertBatch::new(msg_models::Growable::device(self), &input, self.config())?)
+        Ok(BertBatch::new(self.device(), &input, self.config())?)
     }
 
     fn counts(host: &MlmBatch) -> Counts {
@@ -58,19 +59,15 @@ impl<D: Backend> Task<D> for Bert<D> {
     fn dropout(&self) -> f32 {
         self.config().dropout
     }
-    fn build(device: &D, setup: &Setup, init: Init) -> Result<Self> {
-        let Setup { vocab, positions, head_dim, sizes, eps, gelu, dropout } = *setup;
-        let published = BertConfig::default();
-        let config = BertConfig {
-            vocab,
-            positions,
-            head_dim,
-            sizes,
-            eps: eps.unwrap_or(published.eps),
-            gelu: gelu.unwrap_or(published.gelu),
-            dropout: dropout.unwrap_or(published.dropout),
-            ..published
-        };
+    fn config_of(run: &RunConfig, vocab: usize) -> BertConfig {
+        run.bert(vocab)
+    }
+
+    fn config_now(&self) -> BertConfig {
+        BertConfig { sizes: self.growing().sizes, ..*self.config() }
+    }
+
+    fn build(device: &D, config: BertConfig, init: Init) -> Result<Self> {
         Ok(Bert::new(device, config, init)?)
     }
 }

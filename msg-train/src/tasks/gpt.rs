@@ -1,15 +1,15 @@
 //! GPT: predict the next token.
 
 use crate::{
-    config::Family,
+    config::{Family, RunConfig},
     data::CausalBatch,
     error::Result,
-    task::{Counts, Setup, Task},
+    task::{Counts, Task},
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{device::Backend, ops::Dropout, params::Init};
 use msg_models::{
-    Masks,
+    Growable, Masks,
     gpt::{Gpt, GptBatch, GptConfig, names},
     hf::Naming,
 };
@@ -17,11 +17,12 @@ use msg_models::{
 impl<D: Backend> Task<D> for Gpt<D> {
     type Host = CausalBatch;
     type Batch = GptBatch<D>;
+    type Config = GptConfig;
     const FAMILY: Family = Family::Gpt;
     const NAMING: Naming = names::NAMING;
 
     fn upload(&self, host: &CausalBatch) -> Result<GptBatch<D>> {
-        let device = msg_models::Growable::device(self);
+        let device = self.device();
         Ok(GptBatch::new(device, &host.ids, &host.labels, host.shape, self.config())?)
     }
 
@@ -47,18 +48,15 @@ impl<D: Backend> Task<D> for Gpt<D> {
     fn dropout(&self) -> f32 {
         self.config().dropout
     }
-    fn build(device: &D, setup: &Setup, init: Init) -> Result<Self> {
-        let Setup { vocab, positions, head_dim, sizes, eps, gelu, dropout } = *setup;
-        let published = GptConfig::default();
-        let config = GptConfig {
-            vocab,
-            positions,
-            head_dim,
-            sizes,
-            eps: eps.unwrap_or(published.eps),
-            gelu: gelu.unwrap_or(published.gelu),
-            dropout: dropout.unwrap_or(published.dropout),
-        };
+    fn config_of(run: &RunConfig, vocab: usize) -> GptConfig {
+        run.gpt(vocab)
+    }
+
+    fn config_now(&self) -> GptConfig {
+        GptConfig { sizes: self.growing().sizes, ..*self.config() }
+    }
+
+    fn build(device: &D, config: GptConfig, init: Init) -> Result<Self> {
         Ok(Gpt::new(device, config, init)?)
     }
 }

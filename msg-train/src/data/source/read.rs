@@ -328,13 +328,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_archive_is_refused() {
+    fn a_cut_archive_and_none_at_all_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt.gz");
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(b"some text that is long enough").unwrap();
         let bytes = encoder.finish().unwrap();
         write(&path, &bytes[..bytes.len() - 6]);
-        assert!(matches!(all(&path, InvalidUtf8::Replace), Err(Error::Io { .. })));
+        let read = || all(&path, InvalidUtf8::Replace).unwrap_err().to_string();
+        let shown = path.display().to_string();
+        assert_eq!(read(), format!("{shown}: unexpected end of file"));
+        write(&path, b"no archive at all");
+        assert_eq!(read(), format!("{shown}: invalid gzip header"));
     }
 }

@@ -30,7 +30,7 @@ impl WordParts {
             ModelWrapper::WordPiece(model) => Some(model.continuing_subword_prefix.clone()),
             _ => None,
         };
-        let bytes: HashMap<char, u8> = byte_characters().into_iter().zip(0..).collect();
+        let bytes: HashMap<char, u8> = byte_characters().into_iter().zip(0..=u8::MAX).collect();
         let is_word = |letter: char| match bytes.get(&letter) {
             Some(byte) => byte.is_ascii_alphanumeric() || *byte > 127,
             None => letter.is_alphanumeric(),

@@ -1,0 +1,86 @@
+//! What a run writes down about itself, and what a person sees of it while it goes on.
+//!
+//! Everything starts from a [`Record`]: what a step is, a pure function of the run, so that a run which
+//! was killed and resumed writes the same bytes as one that was not. Clock readings are the only thing
+//! that cannot be so; they stand in a file of their own ([`StepTiming`]).
+//!
+//! | file in the run's folder  | holds                                             | on resume |
+//! |---------------------------|---------------------------------------------------|-----------|
+//! | `metrics.jsonl`           | [`Record`]s, one a line                           | cut off   |
+//! | `timing.jsonl`            | [`StepTiming`]s, one a line                       | cut off   |
+//! | `plan.json`               | the [`RunPlan`]                                   | as it was |
+//! | `events.out.tfevents.*`   | the scalars of both, for TensorBoard              | cut off   |
+//!
+//! # Which step a record belongs to
+//! Steps count from 1. Every record of step n is written before the checkpoint of step n is, and a growth
+//! belongs to the first step of the new stage: then "all lines up to the checkpoint's step" is what an
+//! unbroken run had written at that moment, no line twice, none lost.
+
+pub mod console;
+pub mod jsonl;
+mod plan;
+mod record;
+mod store;
+pub mod tensorboard;
+mod timing;
+
+pub use plan::{RunPlan, StagePlan};
+pub use record::{End, Eval, Growth, Heads, RampEnd, Receipt, Record, Start, Step};
+pub use store::RunLog;
+pub use timing::StepTiming;
+
+use std::path::PathBuf;
+
+/// Name of the file of [`Record`]s in a run's folder.
+pub const METRICS: &str = "metrics.jsonl";
+/// Name of the file of [`StepTiming`]s in a run's folder.
+pub const TIMING: &str = "timing.jsonl";
+/// Name of the file of the [`RunPlan`] in a run's folder.
+pub const PLAN: &str = "plan.json";
+
+/// What is wrong with a file of metrics.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Damage {
+    /// A line that is no record, and not the last.
+    #[error("line {line}: expected {expected}, got {got:?}")]
+    Line {
+        /// From 1.
+        line: u64,
+        /// What the parser wanted.
+        expected: String,
+        /// The line's beginning.
+        got: String,
+    },
+    /// A line that goes back in time.
+    #[error("line {line}: step {step} after step {before}; steps never fall")]
+    Order {
+        /// From 1.
+        line: u64,
+        /// Its step.
+        step: u64,
+        /// The step of the line before.
+        before: u64,
+    },
+    /// A file that is not what its name says.
+    #[error("expected {expected}")]
+    Foreign {
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A file that stops before the step from which a run is to go on.
+    #[error("the last line is of step {last}, but the checkpoint of step {step}: lines are missing")]
+    Short {
+        /// The last step on file.
+        last: u64,
+        /// The checkpoint's.
+        step: u64,
+    },
+}
+
+impl Damage {
+    /// Names the file.
+    pub(crate) fn of(self, path: impl Into<PathBuf>) -> crate::Error {
+        crate::Error::Data { path: path.into(), message: self.to_string() }
+    }
+}

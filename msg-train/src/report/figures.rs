@@ -1,0 +1,146 @@
+//! Which plots a page has, and what each shows.
+
+use super::{
+    axis::Quantity,
+    plot::{Mark, Plot, Trace},
+    run::{Against, Run},
+    series::{self, range},
+};
+use msg_models::Sizes;
+
+/// Loss against one axis; none where no run has anything to show on it.
+pub(super) fn loss(runs: &[Run], against: Against) -> Option<Plot> {
+    let (mut traces, mut marks) = (Vec::new(), Vec::new());
+    for (at, run) in runs.iter().enumerate() {
+        let training = series::smooth(&run.training(against));
+        traces.push(Trace { run: at, curve: training.means, bands: training.bands, width: 1.3, dots: false });
+        let curve = series::gapped(&run.validation(against));
+        traces.push(Trace { run: at, curve, bands: Vec::new(), width: 2.4, dots: true });
+        for (step, number, words) in run.boundaries() {
+            if let Some(x) = run.at(step, against) {
+                marks.push(Mark { run: at, x, number, words });
+            }
+        }
+    }
+    let points = || traces.iter().flat_map(|trace| trace.curve.iter().flatten());
+    let (_, farthest) = range(points().map(|(x, _)| *x))?;
+    let (low, high) = loss_range(points().map(|(_, y)| *y).collect());
+    let (x, over) = match against {
+        Against::Steps => (Quantity::Count("optimizer steps"), "optimizer steps"),
+        Against::Tokens => (Quantity::Count("tokens"), "tokens"),
+        Against::Flops => (Quantity::Power("FLOPs"), "floating-point operations"),
+        Against::Seconds => (Quantity::Time("training time"), "training time"),
+    };
+    let label = format!("Training and validation loss against {over}");
+    let y = Quantity::Plain("loss (nats)");
+    Some(Plot { label, x, y, x_range: (0.0, farthest), y_range: (low, high), traces, marks })
+}
+
+/// The range of losses with some air. A spike of a diverging run does not press the rest flat: what lies
+/// far above nearly everything is drawn at the upper edge.
+fn loss_range(mut losses: Vec<f64>) -> (f64, f64) {
+    losses.sort_by(f64::total_cmp);
+    let (Some(low), Some(high)) = (losses.first(), losses.last()) else { return (0.0, 1.0) };
+    let usual = losses[(losses.len() - 1) * 95 / 100];
+    let high = high.min(low + 3.0 * (usual - low).max(0.05 * usual.abs()));
+    let air = 0.05 * (high - low);
+    (low - air, high + air)
+}
+
+/// The learning rate and the mask against steps.
+pub(super) fn schedule(runs: &[Run]) -> Vec<Plot> {
+    let of = |value: fn(&crate::metrics::Step) -> f64| -> Vec<Trace> {
+        let trace = |(at, run): (usize, &Run)| {
+            let points: Vec<(f64, f64)> =
+                run.steps.iter().map(|step| (step.step as f64, value(step))).collect();
+            Trace { run: at, curve: series::outline(&points), width: width(at), ..Trace::default() }
+        };
+        runs.iter().enumerate().map(trace).collect()
+    };
+    let rates = of(|step| step.lr);
+    let highest = highest(&rates);
+    let x_range = (0.0, last_step(runs));
+    let plot = |label: &str, y, y_range, traces| Plot {
+        label: format!("{label} against optimizer steps"),
+        x: Quantity::Count("optimizer steps"),
+        y,
+        x_range,
+        y_range,
+        traces,
+        marks: Vec::new(),
+    };
+    vec![
+        plot("Learning rate", Quantity::Power("learning rate"), (0.0, highest * 1.05), rates),
+        plot("Mask value", Quantity::Plain("mask"), (0.0, 1.05), of(|step| f64::from(step.mask))),
+    ]
+}
+
+/// Each size against steps.
+pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
+    let axes: [(&'static str, fn(Sizes) -> usize); 4] = [
+        ("layers", |sizes| sizes.layers),
+        ("hidden", |sizes| sizes.hidden),
+        ("ffn", |sizes| sizes.ffn),
+        ("heads", |sizes| sizes.heads),
+    ];
+    let plot = |(name, size): (&'static str, fn(Sizes) -> usize)| {
+        let trace = |(at, run): (usize, &Run)| {
+            let ends = |stage: &super::run::Stage| {
+                let size = size(stage.sizes) as f64;
+                let from = stage.first_step.saturating_sub(1) as f64;
+                [Some((from, size)), Some((stage.last_step as f64, size))]
+            };
+            let curve = run.stages().iter().flat_map(ends).collect();
+            Trace { run: at, curve, width: width(at), ..Trace::default() }
+        };
+        let traces: Vec<Trace> = runs.iter().enumerate().map(trace).collect();
+        Plot {
+            label: format!("{name} against optimizer steps"),
+            x: Quantity::Count("optimizer steps"),
+            y: Quantity::Count(name),
+            x_range: (0.0, planned_steps(runs)),
+            y_range: (0.0, highest(&traces) * 1.1),
+            traces,
+            marks: Vec::new(),
+        }
+    };
+    axes.map(plot)
+        .into_iter()
+        .filter(|plot| plot.traces.iter().any(|trace| !trace.curve.is_empty()))
+        .collect()
+}
+
+/// Schedules of several runs often lie on each other: later ones are thinner, so that all show.
+fn width(run: usize) -> f64 {
+    [4.6, 2.8, 1.5].get(run).copied().unwrap_or(1.2)
+}
+
+fn highest(traces: &[Trace]) -> f64 {
+    range(traces.iter().flat_map(|trace| trace.curve.iter().flatten().map(|(_, y)| *y)))
+        .map_or(1.0, |(_, high)| high)
+}
+
+fn last_step(runs: &[Run]) -> f64 {
+    runs.iter().map(Run::last_step).max().unwrap_or(0) as f64
+}
+
+/// The last step of all that is planned, reached or not.
+fn planned_steps(runs: &[Run]) -> f64 {
+    let planned = runs.iter().filter_map(|run| Some(run.stages().last()?.last_step as f64));
+    planned.fold(last_step(runs), f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spike_does_not_press_the_rest_of_the_curve_flat() {
+        let mut losses: Vec<f64> = (0..100).map(|n| 2.0 + f64::from(n) * 0.01).collect();
+        assert!(loss_range(losses.clone()).1 < 3.1);
+        losses.push(1e6);
+        let (low, high) = loss_range(losses);
+        assert!(low < 2.0 && (3.0..6.0).contains(&high), "{low} {high}");
+        assert_eq!(loss_range(vec![]), (0.0, 1.0));
+    }
+}

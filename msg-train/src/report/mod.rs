@@ -1,0 +1,60 @@
+//! One page that shows runs: curves, schedule, receipts and a summary, for one run or several.
+//!
+//! The page is one HTML file without scripts and without anything from outside, so that it can be kept
+//! and sent. The plots are SVG by our own hand: texts that avoid each other, gaps where a loss was no
+//! number and two drawings of each plot (wide, and narrow for phones) want full control.
+//!
+//! [`run`] reads folders, [`series`] makes curves, [`axis`] and [`plot`] draw, [`figures`] and [`tables`]
+//! say what is shown, [`page`] puts it together.
+
+mod axis;
+mod figures;
+mod html;
+mod page;
+mod plot;
+mod run;
+mod series;
+mod tables;
+
+use crate::error::{AtPath, Result};
+use run::Run;
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Writes a page about `runs` (their folders) to the file `out`, whose folder is made where there is none.
+/// A folder needs `metrics.jsonl`; `timing.jsonl`, `plan.json` and `config.toml` add what they hold.
+///
+/// # Errors
+/// Where there is no run, a folder has no metrics, a file is damaged, or the page cannot be written.
+pub fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
+    if runs.is_empty() {
+        let message = "a report needs at least one run's folder, got none".to_owned();
+        return Err(crate::Error::Data { path: out.to_path_buf(), message });
+    }
+    let mut loaded = runs.iter().map(|folder| Run::load(folder)).collect::<Result<Vec<Run>>>()?;
+    tell_apart(&mut loaded);
+    let text = page::page(&loaded);
+    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).at(folder)?;
+    }
+    let mut part = OsString::from(out);
+    part.push(".part");
+    fs::write(&part, text).at(&part)?;
+    fs::rename(&part, out).at(out)
+}
+
+/// Numbers runs of the same name.
+fn tell_apart(runs: &mut [Run]) {
+    for at in 1..runs.len() {
+        let before = runs[..at].iter().filter(|run| run.given_name == runs[at].given_name).count();
+        if before > 0 {
+            runs[at].name = format!("{} ({})", runs[at].given_name, before + 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

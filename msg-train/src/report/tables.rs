@@ -1,0 +1,250 @@
+//! The page's tables.
+
+use super::{
+    html::escape,
+    plot::color,
+    run::{Against, Run},
+};
+use crate::metrics::{
+    Receipt,
+    console::{count, duration},
+};
+use std::fmt::Write;
+
+/// A table that scrolls by itself where the page is narrow. Cells are HTML.
+fn table(class: &str, head: &[String], rows: &[Vec<String>]) -> String {
+    let mut html = format!(r#"<div class="scroll"><table class="{class}"><thead><tr>"#);
+    for cell in head {
+        let _ = write!(html, r#"<th scope="col">{cell}</th>"#);
+    }
+    html.push_str("</tr></thead><tbody>");
+    for row in rows {
+        html.push_str("<tr>");
+        for (at, cell) in row.iter().enumerate() {
+            let _ = match at {
+                0 => write!(html, r#"<th scope="row">{cell}</th>"#),
+                _ => write!(html, "<td>{cell}</td>"),
+            };
+        }
+        html.push_str("</tr>");
+    }
+    html.push_str("</tbody></table></div>\n");
+    html
+}
+
+/// A run's name beside a patch of its colour.
+pub(super) fn named(at: usize, run: &Run) -> String {
+    format!(r#"<span class="name"><i class="patch {}"></i>{}</span>"#, color(at), escape(&run.name))
+}
+
+fn headed(first: &str, runs: &[Run]) -> Vec<String> {
+    std::iter::once(first.to_owned()).chain(runs.iter().enumerate().map(|(at, run)| named(at, run))).collect()
+}
+
+/// What there is to say of a run, where there is something.
+type Fact = fn(&Run) -> Option<String>;
+
+/// One column a run.
+pub(super) fn summary(runs: &[Run]) -> String {
+    let facts: [(&str, Fact); 15] = [
+        ("family", |run| Some(escape(&run.plan.as_ref()?.family))),
+        ("state", |run| Some(state(run))),
+        ("steps", |run| Some(grouped(run.last_step()))),
+        ("parameters by stage", parameters),
+        ("tokens", |run| Some(count(run.steps.last()?.tokens as f64))),
+        ("FLOPs", |run| Some(count(run.steps.last()?.flops))),
+        ("FLOPs of the whole plan", |run| Some(count(run.plan.as_ref()?.flops_after(0)))),
+        ("the final size from the start", full_size),
+        ("training time", |run| Some(duration(run.timings.last()?.seconds))),
+        ("tokens a second", |run| {
+            let seconds = run.timings.last()?.seconds;
+            (seconds > 0.0).then(|| Some(count(run.steps.last()?.tokens as f64 / seconds)))?
+        }),
+        ("last training loss", |run| {
+            let last: Vec<f64> = run.steps.iter().rev().take(20).map(|step| f64::from(step.loss)).collect();
+            let mean = last.iter().sum::<f64>() / last.len() as f64;
+            (!last.is_empty()).then(|| format!("{mean:.4} <small>mean of {}</small>", last.len()))
+        }),
+        ("last validation loss", |run| {
+            let eval = run.evals.last()?;
+            Some(format!("{:.4} <small>perplexity {}</small>", eval.loss, count(eval.perplexity)))
+        }),
+        ("lowest validation loss", |run| {
+            let eval = run.best()?;
+            Some(format!("{:.4} <small>step {}</small>", eval.loss, grouped(eval.step)))
+        }),
+        ("right answers", |run| {
+            let heads = run.evals.last()?.accuracy?;
+            Some(format!("MLM {:.1} %, NSP {:.1} %", heads.mlm * 100.0, heads.nsp * 100.0))
+        }),
+        ("updates left out", |run| Some(run.steps.iter().filter(|step| step.skipped).count().to_string())),
+    ];
+    let row = |(name, fact): &(&str, Fact)| {
+        let cells: Vec<Option<String>> = runs.iter().map(fact).collect();
+        cells.iter().any(Option::is_some).then(|| {
+            let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "–".to_owned()));
+            std::iter::once((*name).to_owned()).chain(cells).collect::<Vec<String>>()
+        })
+    };
+    let rows: Vec<Vec<String>> = facts.iter().filter_map(row).collect();
+    table("summary", &headed("", runs), &rows)
+}
+
+fn state(run: &Run) -> String {
+    let planned = run.plan.as_ref().map(|plan| plan.total_steps);
+    match (run.end.is_some(), planned) {
+        (true, _) => "finished".to_owned(),
+        (false, Some(total)) => format!("at step {} of {}", grouped(run.last_step()), grouped(total)),
+        (false, None) => format!("at step {}", grouped(run.last_step())),
+    }
+}
+
+fn parameters(run: &Run) -> Option<String> {
+    let mut by_stage: Vec<String> = run.stages().iter().map(|stage| count(stage.params as f64)).collect();
+    by_stage.dedup();
+    (!by_stage.is_empty()).then(|| by_stage.join(" → "))
+}
+
+fn full_size(run: &Run) -> Option<String> {
+    let plan = run.plan.as_ref()?;
+    let (full, own) = (plan.flops_at_full_size()?, plan.flops_after(0));
+    (own > 0.0).then(|| format!("{} <small>{:.2} × the plan's</small>", count(full), full / own))
+}
+
+/// What each run needed for a held-out loss that all have reached; none for a single run.
+pub(super) fn race(runs: &[Run]) -> Option<(f64, String)> {
+    if runs.len() < 2 {
+        return None;
+    }
+    let lowest: Option<Vec<f64>> = runs.iter().map(|run| Some(run.best()?.loss)).collect();
+    let goal = lowest?.into_iter().fold(f64::NEG_INFINITY, f64::max);
+    let axes: [(&str, Against, fn(f64) -> String); 4] = [
+        ("steps", Against::Steps, |value| grouped(value as u64)),
+        ("tokens", Against::Tokens, count),
+        ("FLOPs", Against::Flops, count),
+        ("training time", Against::Seconds, duration),
+    ];
+    let row = |(name, against, format): &(&str, Against, fn(f64) -> String)| {
+        let needed = |run: &Run| run.reached(goal).and_then(|eval| run.at(eval.step, *against));
+        let first = needed(&runs[0]);
+        let cell = |(at, run): (usize, &Run)| match (needed(run), first) {
+            (None, _) => "–".to_owned(),
+            (Some(value), Some(first)) if at > 0 && first > 0.0 => {
+                format!("{} <small>{:.2} ×</small>", format(value), value / first)
+            }
+            (Some(value), _) => format(value),
+        };
+        std::iter::once((*name).to_owned()).chain(runs.iter().enumerate().map(cell)).collect()
+    };
+    let rows: Vec<Vec<String>> = axes.iter().map(row).collect();
+    Some((goal, table("summary", &headed("", runs), &rows)))
+}
+
+/// Every growth and every end of a ramp.
+pub(super) fn receipts(runs: &[Run]) -> Option<String> {
+    let mut rows = Vec::new();
+    for (at, run) in runs.iter().enumerate() {
+        let mut events: Vec<(u64, String, Receipt)> = Vec::new();
+        for growth in &run.growths {
+            let grown = crate::metrics::console::changes(growth.from, growth.to);
+            let what = format!("stage {}: {}", growth.to_stage, grown.unwrap_or_else(|| "same sizes".into()));
+            events.push((growth.step, what, growth.receipt));
+        }
+        for end in &run.ramp_ends {
+            events.push((end.step, "end of a ramp".to_owned(), end.receipt));
+        }
+        events.sort_by_key(|(step, ..)| *step);
+        for (step, what, receipt) in events {
+            let verdict = match receipt.function_preserving {
+                true => r#"<span class="good">✓ preserved</span>"#,
+                false => r#"<span class="bad">✗ not preserved</span>"#,
+            };
+            let name = if runs.len() > 1 { named(at, run) } else { grouped(step) };
+            let mut row = vec![name];
+            if runs.len() > 1 {
+                row.push(grouped(step));
+            }
+            row.extend([
+                what,
+                small(receipt.max_dlogit),
+                small(receipt.dloss),
+                small(receipt.tolerance),
+                verdict.to_owned(),
+            ]);
+            rows.push(row);
+        }
+    }
+    let head = ["step", "what changed", "max |Δlogit|", "Δloss", "tolerance", "function"];
+    let run = (runs.len() > 1).then_some("run");
+    let head: Vec<String> = run.into_iter().chain(head).map(str::to_owned).collect();
+    (!rows.is_empty()).then(|| table("receipts", &head, &rows))
+}
+
+/// The stages of a run; none where they are not known.
+pub(super) fn stages(run: &Run) -> Option<String> {
+    let stages = run.stages();
+    let all = run.plan.as_ref().map_or(0.0, |plan| plan.flops_after(0));
+    let planned = stages.iter().any(|stage| stage.planned.is_some());
+    let row = |stage: &super::run::Stage| {
+        let sizes = stage.sizes;
+        let mut row = vec![
+            stage.number.to_string(),
+            format!("{}–{}", grouped(stage.first_step), grouped(stage.last_step)),
+            sizes.layers.to_string(),
+            sizes.hidden.to_string(),
+            sizes.ffn.to_string(),
+            sizes.heads.to_string(),
+            count(stage.params as f64),
+        ];
+        if let Some((sequence, batch, ramp, flops)) = stage.planned {
+            let steps = (stage.last_step + 1).saturating_sub(stage.first_step);
+            let share = (steps * (sequence * batch) as u64) as f64 * flops / all;
+            row.extend([
+                sequence.to_string(),
+                batch.to_string(),
+                if ramp == 0 { "–".to_owned() } else { grouped(ramp) },
+                count(flops),
+                if share.is_finite() { format!("{:.1} %", share * 100.0) } else { "–".to_owned() },
+            ]);
+        }
+        row
+    };
+    let head = ["stage", "steps", "layers", "hidden", "ffn", "heads", "parameters"];
+    let more = ["sequence", "batch", "ramp", "FLOPs a token", "share of FLOPs"];
+    let head: Vec<String> =
+        head.into_iter().chain(more.into_iter().filter(|_| planned)).map(str::to_owned).collect();
+    let rows: Vec<Vec<String>> = stages.iter().map(row).collect();
+    (!rows.is_empty()).then(|| table("stages", &head, &rows))
+}
+
+/// A difference: exactly 0, or with its power of ten.
+fn small(value: f64) -> String {
+    if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
+}
+
+/// A number with narrow spaces between thousands.
+fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && digits.len() > 4 && (digits.len() - at).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_parted_from_five_digits_on_and_exact_zeros_say_so() {
+        assert_eq!(
+            [0, 9999, 12_345, 1_234_567].map(grouped),
+            ["0", "9999", "12\u{202f}345", "1\u{202f}234\u{202f}567"]
+        );
+        assert_eq!([0.0, -0.0, 1.25e-6, f64::NAN].map(small), ["0", "0", "1.3e-6", "NaN"]);
+    }
+}

@@ -1,0 +1,86 @@
+//! A run from its configuration to its last checkpoint: folder, data, resume, the loop, what is saved when.
+
+mod folder;
+mod session;
+
+pub use folder::RunFolder;
+pub use session::{Outcome, Session};
+
+use crate::{
+    config::{Family, RunConfig},
+    data::{Batches, Causal, Mlm, Phase, Prepare, Prepared, Progress, prepare},
+    error::Result,
+    task::Task,
+};
+use msg_core::device::Backend;
+use msg_models::{bert::Bert, gpt::Gpt};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+/// What to do with a run that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Refuse to touch it.
+    Never,
+    /// Go on after its last checkpoint, or start it where there is none.
+    Auto,
+}
+
+/// What a run is given besides its configuration.
+pub struct Request<'a> {
+    /// The checked configuration.
+    pub config: RunConfig,
+    /// What to do with a run that exists.
+    pub resume: Resume,
+    /// Set from outside (Ctrl-C): the run saves after the step under way and stops.
+    pub stop: &'a AtomicBool,
+    /// Whether to show progress on stderr.
+    pub console: bool,
+}
+
+/// The folder of a run's prepared data.
+pub fn data_folder(config: &RunConfig) -> PathBuf {
+    config.data.shards.clone().unwrap_or_else(|| config.run.folder().join("data"))
+}
+
+/// Prepares a run's data where that is not done yet, and opens it.
+///
+/// # Errors
+/// What sources, tokenizer or shards refuse.
+pub fn open_data(config: &RunConfig, progress: &mut dyn FnMut(Phase, u64, u64)) -> Result<Arc<Prepared>> {
+    let folder = data_folder(config);
+    let request = Prepare::new(&config.data, config.model.family, &folder);
+    prepare(&request, &mut |Progress { phase, done, total }| progress(phase, done, total))?;
+    Ok(Arc::new(Prepared::open(&folder)?))
+}
+
+/// Trains a run to its end, or until it is asked to stop.
+///
+/// # Errors
+/// Whatever configuration, data, receipts, guard or system refuse; what was saved before stays whole.
+pub fn train<D: Backend>(device: D, request: Request<'_>) -> Result<Outcome> {
+    let config = &request.config;
+    let data = open_data(config, &mut |_, _, _| {})?;
+    let longest = crate::Plan::new(config)?.window();
+    match config.model.family {
+        Family::Gpt => {
+            let batches = Causal::new(data.clone(), config.run.seed, longest)?;
+            train_on::<D, Gpt<D>, _>(device, request, data, batches)
+        }
+        Family::Bert => {
+            let batches = Mlm::new(data.clone(), config.run.seed, config.data.mlm)?;
+            train_on::<D, Bert<D>, _>(device, request, data, batches)
+        }
+    }
+}
+
+fn train_on<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static>(
+    device: D,
+    request: Request<'_>,
+    data: Arc<Prepared>,
+    batches: B,
+) -> Result<Outcome> {
+    Session::<D, M, B>::open(device, &request, data, Arc::new(batches))?.run(request.stop)
+}

@@ -1,0 +1,287 @@
+//! A run under way: the trainer between its folder and those who watch.
+
+use super::{Request, Resume, RunFolder, data_folder};
+use crate::{
+    checkpoint::{self, Action, Loaded, Snapshot},
+    config::{RunConfig, differing_keys},
+    data::{Batches, Prepared},
+    error::{AtPath, Error, Result},
+    metrics::{
+        End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, StepTiming, TIMING, console::Console,
+    },
+    plan::Plan,
+    plan_table::cost,
+    state::State,
+    task::Task,
+    trainer::Trainer,
+};
+use msg_core::{
+    device::Backend,
+    growth::NORMAL_STD,
+    optim::{AdamW, AdamWConfig},
+    params::Init,
+};
+use msg_models::{Cost, hf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Steps made.
+    pub step: u64,
+    /// Whether all steps are made; otherwise it was asked to stop, and goes on with `--resume auto`.
+    pub finished: bool,
+    /// The last held-out loss.
+    pub validation: Option<f32>,
+}
+
+/// A run under way.
+pub struct Session<D: Backend, M: Task<D>, B> {
+    folder: RunFolder,
+    trainer: Trainer<D, M, B>,
+    plan: Plan,
+    config: RunConfig,
+    config_text: String,
+    tokenizer: PathBuf,
+    log: RunLog,
+    /// Seconds of training before this process.
+    seconds: f64,
+    validation: Option<f32>,
+}
+
+/// Seconds since 1970, for TensorBoard's events.
+fn wall_clock() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M, B> {
+    /// Opens a run: a new one, or one that goes on after its last checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] for a run that exists and is not to be resumed, or whose configuration
+    /// differs; what the checkpoint or the device refuse.
+    pub fn open(device: D, request: &Request<'_>, data: Arc<Prepared>, batches: Arc<B>) -> Result<Self> {
+        let config = request.config.resolved();
+        let folder = RunFolder::lock(config.run.folder())?;
+        let begun = folder.is_begun();
+        if begun && request.resume == Resume::Never {
+            return Err(Error::Checkpoint {
+                path: folder.path().to_owned(),
+                message:
+                    "a run is here already: `--resume auto` continues it, another `run.name` starts a new one"
+                        .into(),
+            });
+        }
+        let vocab = vocabulary(&config, &data)?;
+        let (plan, cost) = (Plan::new(&config)?, cost(&config, vocab));
+        let adamw = AdamWConfig {
+            beta1: config.train.beta1,
+            beta2: config.train.beta2,
+            eps: config.train.adam_eps,
+            weight_decay: config.train.weight_decay,
+        };
+        let latest = if begun { checkpoint::latest(&folder.checkpoints())? } else { None };
+        let run_plan = run_plan(&config, &plan, &cost);
+        let console = |done| request.console.then(|| Console::stderr(run_plan.clone(), done));
+        let config_text = config.to_toml()?;
+
+        let (model, optimizer, state, log, seconds) = match latest {
+            Some(path) => {
+                let Loaded { model, optimizer, header, config: saved } =
+                    checkpoint::load::<D, M>(&path, &device, adamw)?;
+                same_config(&path, &saved, &config)?;
+                let step = header.state.step;
+                let (log, seconds) =
+                    RunLog::resume(folder.path(), step, Box::new(wall_clock), console(step))?;
+                (model, optimizer, header.state, log, seconds)
+            }
+            None => {
+                // What a killed run wrote before its first checkpoint begins anew.
+                let std = config.model.init_std.unwrap_or(NORMAL_STD);
+                let init = Init { seed: config.run.seed, std };
+                let model = M::build(&device, M::config_of(&config, vocab), init)?;
+                let optimizer = AdamW::new(&model, adamw)?;
+                remove_logs(folder.path())?;
+                let mut log = RunLog::start(folder.path(), Box::new(wall_clock), console(0))?;
+                let sizes = model.growing().sizes;
+                let params = model.num_params() as u64;
+                let state = State { stage: 1, ..State::default() };
+                log.record(&Record::Start(Start { step: 0, name: config.run.name.clone(), sizes, params }))?;
+                (model, optimizer, state, log, 0.0)
+            }
+        };
+        fs::write(folder.config(), &config_text).at(folder.config())?;
+        run_plan.write(folder.path())?;
+        let tokenizer = data_folder(&config).join("tokenizer.json");
+        let trainer =
+            Trainer::new(device, config.clone(), plan.clone(), cost, batches, (model, optimizer), state);
+        Ok(Session { folder, trainer, plan, config, config_text, tokenizer, log, seconds, validation: None })
+    }
+
+    /// Makes the steps that are left, until the last one or until `stop` is set.
+    ///
+    /// # Errors
+    /// What the trainer or the system refuse.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<Outcome> {
+        let mut finished = self.trainer.is_done();
+        while !finished {
+            self.step()?;
+            let step = self.trainer.state().step;
+            finished = self.trainer.is_done();
+            let (eval_every, checkpoint_every) =
+                (self.config.train.eval_every, self.config.train.checkpoint_every);
+            let boundary = step == self.plan.last_step_of_stage(step);
+            let stopping = stop.load(Ordering::Relaxed);
+            if boundary || due(step, eval_every) {
+                self.evaluate()?;
+            }
+            if finished {
+                let State { tokens, flops, .. } = *self.trainer.state();
+                self.log.record(&Record::End(End { step, tokens, flops }))?;
+            }
+            if boundary || stopping || due(step, checkpoint_every) {
+                self.save()?;
+            }
+            if stopping && !finished {
+                break;
+            }
+        }
+        if finished {
+            self.export()?;
+        }
+        let step = self.trainer.state().step;
+        let folder = self.folder.path().to_owned();
+        Ok(Outcome { folder, step, finished, validation: self.validation })
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let start = Instant::now();
+        let log = &mut self.log;
+        self.trainer.advance(&mut |record| log.record(&record))?;
+        let step_seconds = start.elapsed().as_secs_f64();
+        self.seconds += step_seconds;
+        let step = self.trainer.state().step;
+        let tokens = self.plan.stage_at(step).tokens_per_step() as f64;
+        self.log.timing(&StepTiming {
+            step,
+            seconds: self.seconds,
+            step_seconds,
+            data_seconds: self.trainer.take_data_seconds(),
+            tokens_per_second: tokens / step_seconds,
+        })
+    }
+
+    fn evaluate(&mut self) -> Result<()> {
+        let loss = self.trainer.evaluate()?;
+        let State { step, stage, .. } = *self.trainer.state();
+        self.validation = Some(loss);
+        let loss = f64::from(loss);
+        self.log.record(&Record::Eval(Eval { step, stage, loss, perplexity: loss.exp(), accuracy: None }))
+    }
+
+    fn save(&mut self) -> Result<()> {
+        self.log.sync()?;
+        let all = self.folder.checkpoints();
+        let snapshot = Snapshot {
+            model: self.trainer.model(),
+            optimizer: self.trainer.optimizer(),
+            state: self.trainer.state(),
+            config: &self.config_text,
+            tokenizer: Some(&self.tokenizer),
+        };
+        checkpoint::save(&all, &snapshot)?;
+        let steps = checkpoint::steps(&all)?;
+        let actions =
+            checkpoint::retention(&steps, self.config.train.keep_last, self.config.train.keep_every);
+        for (step, _) in steps.iter().zip(actions).filter(|(_, action)| *action == Action::Remove) {
+            checkpoint::remove(&all, *step)?;
+        }
+        Ok(())
+    }
+
+    /// The finished model under Hugging Face names, beside its tokenizer.
+    fn export(&self) -> Result<()> {
+        let last = self.folder.last();
+        fs::create_dir_all(&last).at(&last)?;
+        hf::save(self.trainer.model(), &M::NAMING, &BTreeMap::new(), last.join("model.safetensors"))?;
+        fs::copy(&self.tokenizer, last.join("tokenizer.json")).map(drop).at(&self.tokenizer)
+    }
+}
+
+/// Removes what a run that was killed before its first checkpoint wrote down.
+fn remove_logs(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).at(folder)? {
+        let path = entry.at(folder)?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name == METRICS || name == TIMING || name.starts_with("events.out.tfevents.") {
+            fs::remove_file(&path).at(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn due(step: u64, every: u64) -> bool {
+    every > 0 && step.is_multiple_of(every)
+}
+
+/// Entries of the token table: the configuration's, or the tokenizer's.
+fn vocabulary(config: &RunConfig, data: &Prepared) -> Result<usize> {
+    let needed = data.tokenizer().vocab();
+    match config.model.vocab {
+        Some(vocab) if vocab < needed => Err(Error::Config {
+            file: config.run.name.clone(),
+            key: "model.vocab".into(),
+            expected: format!("at least the tokenizer's {needed}"),
+            got: vocab.to_string(),
+        }),
+        Some(vocab) => Ok(vocab),
+        None => Ok(needed),
+    }
+}
+
+/// Refuses a configuration that contradicts the one that the checkpoint was saved under.
+fn same_config(path: &Path, saved: &str, config: &RunConfig) -> Result<()> {
+    let saved = RunConfig::parse(saved, &path.join("config.toml").display().to_string(), &[])?;
+    let keys = differing_keys(&saved, config);
+    if keys.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Checkpoint {
+        path: path.to_owned(),
+        message: format!("was saved under another configuration: {} differ", keys.join(", ")),
+    })
+}
+
+fn run_plan(config: &RunConfig, plan: &Plan, cost: &Cost) -> RunPlan {
+    let stages = plan.stages().iter().map(|stage| StagePlan {
+        number: stage.number,
+        first_step: stage.first_step,
+        steps: stage.steps,
+        layers: stage.sizes.layers,
+        hidden: stage.sizes.hidden,
+        ffn: stage.sizes.ffn,
+        heads: stage.sizes.heads,
+        sequence: stage.sequence,
+        batch: stage.batch,
+        params: cost.parameters(stage.sizes),
+        flops_per_token: cost.training_flops(stage.sizes, stage.sequence, config.logits()),
+        ramp: stage.boundary.map_or(0, |boundary| boundary.ramp.length),
+    });
+    RunPlan {
+        name: config.run.name.clone(),
+        family: format!("{:?}", config.model.family).to_lowercase(),
+        stages: stages.collect(),
+        total_steps: plan.total_steps(),
+    }
+}
