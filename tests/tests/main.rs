@@ -14,6 +14,7 @@ mod optim;
 mod ramps;
 mod refuse_core;
 mod refuse_models;
+mod resume;
 mod strict;
 mod strict_ops;
 mod twins;

@@ -261,7 +261,8 @@ pub(crate) fn changes(from: Sizes, to: Sizes) -> Option<String> {
 /// A count with three digits and a unit of thousands.
 pub(crate) fn count(value: f64) -> String {
     const UNITS: [&str; 8] = ["", "k", "M", "G", "T", "P", "E", "Z"];
-    let (mut scaled, mut unit) = (value, 0);
+    // Adding zero takes the sign off a negative zero, which an empty sum is.
+    let (mut scaled, mut unit) = (value + 0.0, 0);
     while scaled.abs() >= 999.5 && unit + 1 < UNITS.len() {
         scaled /= 1000.0;
         unit += 1;
@@ -277,7 +278,7 @@ pub(crate) fn count(value: f64) -> String {
 
 /// Seconds as people say them.
 pub(crate) fn duration(seconds: f64) -> String {
-    if !(seconds >= 0.0 && seconds < 1e10) {
+    if !(0.0..1e10).contains(&seconds) {
         return "-".to_owned();
     }
     let whole = seconds.round() as u64;

@@ -9,6 +9,8 @@ pub(super) enum Quantity {
     Power(&'static str),
     /// Seconds, in minutes or hours where they are many.
     Time(&'static str),
+    /// Numbers as they are, equal factors as equal lengths. For a range above 0.
+    Log(&'static str),
     /// Numbers as they are.
     Plain(&'static str),
 }
@@ -21,6 +23,7 @@ pub(super) struct Axis {
     /// Place and text.
     pub ticks: Vec<(f64, String)>,
     pub title: String,
+    log: bool,
 }
 
 impl Axis {
@@ -33,6 +36,11 @@ impl Axis {
             () if low == 0.0 => (0.0, 1.0),
             () => (low - low.abs() / 2.0, low + low.abs() / 2.0),
         };
+        if let Quantity::Log(name) = quantity
+            && low > 0.0
+        {
+            return Axis { low, high, ticks: log_ticks(low, high), title: name.to_owned(), log: true };
+        }
         let (unit, title) = quantity.unit(low.abs().max(high.abs()));
         // Half a step is no step, but half a million tokens is.
         let whole = unit == 1.0 && matches!(quantity, Quantity::Count(_));
@@ -44,12 +52,17 @@ impl Axis {
             // Adding zero takes the sign off a negative zero.
             (value * unit, format!("{:.digits$}", value + 0.0))
         });
-        Axis { low, high, ticks: ticks.collect(), title }
+        Axis { low, high, ticks: ticks.collect(), title, log: false }
     }
 
     /// The share of the axis that lies before a value; values outside lie at its ends.
     pub(super) fn share(&self, value: f64) -> f64 {
-        ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+        let share = match self.log {
+            // A value of 0 or less has no logarithm: it lies at the lower end.
+            true => (value.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
+            false => (value - self.low) / (self.high - self.low),
+        };
+        share.clamp(0.0, 1.0)
     }
 }
 
@@ -57,11 +70,11 @@ impl Quantity {
     /// What a tick of 1 stands for, and the title that says so.
     fn unit(self, largest: f64) -> (f64, String) {
         match self {
-            Quantity::Plain(name) => (1.0, name.to_owned()),
+            Quantity::Plain(name) | Quantity::Log(name) => (1.0, name.to_owned()),
             Quantity::Count(name) => match largest {
                 ..2e4 => (1.0, name.to_owned()),
-                ..2e6 => (1e3, format!("{name} (thousands)")),
-                ..2e9 => (1e6, format!("{name} (millions)")),
+                ..1e6 => (1e3, format!("{name} (thousands)")),
+                ..1e9 => (1e6, format!("{name} (millions)")),
                 _ => (1e9, format!("{name} (billions)")),
             },
             Quantity::Time(name) => match largest {
@@ -90,6 +103,28 @@ fn round_step(length: f64, whole: bool) -> f64 {
         _ => 10.0 * power,
     };
     if whole { step.max(1.0) } else { step }
+}
+
+/// Ticks of a range above 0: the fewer of each power of ten, the more powers there are.
+fn log_ticks(low: f64, high: f64) -> Vec<(f64, String)> {
+    let leads: &[f64] = match high / low {
+        ..20.0 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0],
+        ..200.0 => &[1.0, 2.0, 5.0],
+        _ => &[1.0],
+    };
+    let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let values = powers.flat_map(|power| leads.iter().map(move |lead| lead * 10f64.powi(power)));
+    let inside = values.filter(|value| (low..=high).contains(value));
+    // Three digits hide that a sum of binary fractions is not the round number.
+    let text = |value: f64| match value {
+        0.001..1e6 => {
+            let digits = (2.0 - value.log10().floor()).max(0.0) as usize;
+            let text = format!("{value:.digits$}");
+            if digits == 0 { text } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+        }
+        _ => format!("{value:.0e}"),
+    };
+    inside.map(|value| (value, text(value))).collect()
 }
 
 /// A number as a power is written.
@@ -134,6 +169,19 @@ mod tests {
         assert_eq!((axis.title.as_str(), texts(&axis)[3]), ("learning rate (× 10⁻⁴)", "3"));
         let axis = Axis::new(Quantity::Time("time"), 0.0, 600.0, 5.0);
         assert_eq!((axis.title.as_str(), texts(&axis)[5]), ("time (minutes)", "10"));
+    }
+
+    #[test]
+    fn a_logarithmic_axis_has_round_ticks_and_equal_factors_at_equal_lengths() {
+        let axis = Axis::new(Quantity::Log("loss"), 1.4, 11.0, 5.0);
+        assert_eq!(texts(&axis), ["1.5", "2", "3", "4", "5", "6", "8", "10"]);
+        assert!((axis.share(2.8) + axis.share(5.5) - 1.0).abs() < 1e-9);
+        assert_eq!((axis.share(-1.0), axis.share(1e9)), (0.0, 1.0));
+        assert_eq!(
+            texts(&Axis::new(Quantity::Log("loss"), 0.009, 0.9, 5.0)),
+            ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]
+        );
+        assert!(!Axis::new(Quantity::Log("loss"), 0.0, 3.0, 5.0).log);
     }
 
     #[test]

@@ -32,7 +32,11 @@ pub(super) fn loss(runs: &[Run], against: Against) -> Option<Plot> {
         Against::Seconds => (Quantity::Time("training time"), "training time"),
     };
     let label = format!("Training and validation loss against {over}");
-    let y = Quantity::Plain("loss (nats)");
+    let y = match low > 0.0 && high / low > 3.0 {
+        // The first steps fall from so high that the rest would lie flat on a linear axis.
+        true => Quantity::Log("loss (nats, log scale)"),
+        false => Quantity::Plain("loss (nats)"),
+    };
     Some(Plot { label, x, y, x_range: (0.0, farthest), y_range: (low, high), traces, marks })
 }
 
@@ -43,8 +47,9 @@ fn loss_range(mut losses: Vec<f64>) -> (f64, f64) {
     let (Some(low), Some(high)) = (losses.first(), losses.last()) else { return (0.0, 1.0) };
     let usual = losses[(losses.len() - 1) * 95 / 100];
     let high = high.min(low + 3.0 * (usual - low).max(0.05 * usual.abs()));
-    let air = 0.05 * (high - low);
-    (low - air, high + air)
+    // Air as a factor, where it can be: it does for both kinds of axis.
+    let air = (high / low).powf(0.04);
+    if *low > 0.0 && air > 1.0 { (low / air, high * air) } else { (low - 0.1, high + 0.1) }
 }
 
 /// The learning rate and the mask against steps.
@@ -53,7 +58,12 @@ pub(super) fn schedule(runs: &[Run]) -> Vec<Plot> {
         let trace = |(at, run): (usize, &Run)| {
             let points: Vec<(f64, f64)> =
                 run.steps.iter().map(|step| (step.step as f64, value(step))).collect();
-            Trace { run: at, curve: series::outline(&points), width: width(at), ..Trace::default() }
+            Trace {
+                run: at,
+                curve: series::outline(&points),
+                width: width(at, runs.len()),
+                ..Trace::default()
+            }
         };
         runs.iter().enumerate().map(trace).collect()
     };
@@ -91,7 +101,7 @@ pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
                 [Some((from, size)), Some((stage.last_step as f64, size))]
             };
             let curve = run.stages().iter().flat_map(ends).collect();
-            Trace { run: at, curve, width: width(at), ..Trace::default() }
+            Trace { run: at, curve, width: width(at, runs.len()), ..Trace::default() }
         };
         let traces: Vec<Trace> = runs.iter().enumerate().map(trace).collect();
         Plot {
@@ -111,8 +121,13 @@ pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
 }
 
 /// Schedules of several runs often lie on each other: later ones are thinner, so that all show.
-fn width(run: usize) -> f64 {
-    [4.6, 2.8, 1.5].get(run).copied().unwrap_or(1.2)
+fn width(run: usize, runs: usize) -> f64 {
+    match (run, runs) {
+        (_, 1) => 2.4,
+        (0, _) => 4.6,
+        (1, _) => 2.8,
+        _ => 1.4,
+    }
 }
 
 fn highest(traces: &[Trace]) -> f64 {

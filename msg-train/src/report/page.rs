@@ -82,10 +82,10 @@ fn losses(html: &mut String, runs: &[Run]) {
         return;
     };
     figure(html, &first, HERO);
-    html.push_str(r#"<div class="grid">"#);
+    html.push_str(r#"<div class="grid three">"#);
     for against in [Against::Tokens, Against::Flops, Against::Seconds] {
         if let Some(plot) = figures::loss(runs, against) {
-            figure(html, &plot, HALF);
+            figure(html, &plot, THIRD);
         }
     }
     html.push_str("</div>\n");
@@ -122,6 +122,10 @@ type Canvases = (Canvas, Canvas);
 const HERO: Canvases = (
     Canvas { width: 1080.0, height: 430.0, words: true },
     Canvas { width: 370.0, height: 300.0, words: false },
+);
+const THIRD: Canvases = (
+    Canvas { width: 350.0, height: 280.0, words: false },
+    Canvas { width: 370.0, height: 280.0, words: false },
 );
 const HALF: Canvases = (
     Canvas { width: 530.0, height: 300.0, words: false },

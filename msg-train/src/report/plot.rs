@@ -151,8 +151,12 @@ impl Plot {
             let rise = label.as_ref().map_or(0.0, |label| label.row as f64 * ROW + 2.0);
             let (top, bottom) = (frame.top - rise, frame.bottom);
             put(svg, format_args!(r#"<path class="mark {run}" d="M{x:.1} {top:.1}V{bottom:.1}"/>"#));
-            if let Some(Label { start, text, .. }) = label {
-                let (y, text) = (top - 4.0, escape(text));
+        }
+        // Texts after all lines: their rim in the page's colour parts a line of a higher row.
+        for (mark, label) in self.marks.iter().zip(labels) {
+            if let Some(Label { row, start, text }) = label {
+                let (run, text) = (color(mark.run), escape(text));
+                let y = frame.top - *row as f64 * ROW - 6.0;
                 put(svg, format_args!(r#"<text class="tag {run}" x="{start:.1}" y="{y:.1}">{text}</text>"#));
             }
         }

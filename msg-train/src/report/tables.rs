@@ -44,7 +44,7 @@ fn headed(first: &str, runs: &[Run]) -> Vec<String> {
 /// What there is to say of a run, where there is something.
 type Fact = fn(&Run) -> Option<String>;
 
-/// One column a run.
+/// One column a run, or for a single one its facts side by side.
 pub(super) fn summary(runs: &[Run]) -> String {
     let facts: [(&str, Fact); 15] = [
         ("family", |run| Some(escape(&run.plan.as_ref()?.family))),
@@ -54,7 +54,7 @@ pub(super) fn summary(runs: &[Run]) -> String {
         ("tokens", |run| Some(count(run.steps.last()?.tokens as f64))),
         ("FLOPs", |run| Some(count(run.steps.last()?.flops))),
         ("FLOPs of the whole plan", |run| Some(count(run.plan.as_ref()?.flops_after(0)))),
-        ("the final size from the start", full_size),
+        ("FLOPs at final size from the start", full_size),
         ("training time", |run| Some(duration(run.timings.last()?.seconds))),
         ("tokens a second", |run| {
             let seconds = run.timings.last()?.seconds;
@@ -87,7 +87,23 @@ pub(super) fn summary(runs: &[Run]) -> String {
         })
     };
     let rows: Vec<Vec<String>> = facts.iter().filter_map(row).collect();
+    if let [_] = runs {
+        return tiles(&rows);
+    }
     table("summary", &headed("", runs), &rows)
+}
+
+/// Names and values, as many side by side as there is room for.
+fn tiles(rows: &[Vec<String>]) -> String {
+    let tile = |row: &Vec<String>| match row.as_slice() {
+        [name, value] => {
+            // Parameters of many stages need room.
+            let class = if value.chars().count() > 60 { r#" class="wide""# } else { "" };
+            format!("<div{class}><dt>{name}</dt><dd>{value}</dd></div>")
+        }
+        _ => String::new(),
+    };
+    format!("<dl class=\"tiles\">{}</dl>\n", rows.iter().map(tile).collect::<String>())
 }
 
 fn state(run: &Run) -> String {

@@ -111,7 +111,9 @@ impl Made {
                     step,
                     stage: stage.number,
                     loss: if bad { f32::NAN } else { (clean + 0.5 * wobble) as f32 },
-                    lr: 6e-4 * (step as f64 / 40.0).min(1.0) * (0.1 + 0.45 * (1.0 + (share * 3.1416).cos())),
+                    lr: 6e-4
+                        * (step as f64 / 40.0).min(1.0)
+                        * (0.1 + 0.45 * (1.0 + (share * std::f64::consts::PI).cos())),
                     grad_norm: 1.0,
                     mask: if stage.ramp == 0 { 1.0 } else { (into / stage.ramp as f64).min(1.0) as f32 },
                     tokens,
@@ -149,6 +151,7 @@ fn page_of(made: &[Made]) -> String {
     }
     let out = folder.path().join("deep/er/report.html");
     report(&folders, &out).unwrap();
+    // For eyes: a folder in this variable keeps the pages.
     if let Some(keep) = std::env::var_os("MSG_REPORT_SAMPLES") {
         let name = format!(
             "{}-{}.html",
@@ -256,7 +259,7 @@ fn runs_without_evaluations_plans_or_with_losses_that_are_no_numbers_have_a_page
     let page =
         page_of(&[Made { name: "gaps", eval_every: 0, plan: false, bad_steps: 300..360, ..Made::default() }]);
     assert!(!page.contains("last validation loss"));
-    assert!(page.contains("<th scope=\"row\">updates left out</th><td>60</td>"));
+    assert!(page.contains("<dt>updates left out</dt><dd>60</dd>"));
     assert!(page.contains(">2: ffn 192 → 256</text>"), "stages come from the growths");
     page_of(&[Made { name: "all bad", bad_steps: 0..10_000, ..Made::default() }]);
 }

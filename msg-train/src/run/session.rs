@@ -253,7 +253,10 @@ fn vocabulary(config: &RunConfig, data: &Prepared) -> Result<usize> {
 /// Refuses a configuration that contradicts the one that the checkpoint was saved under.
 fn same_config(path: &Path, saved: &str, config: &RunConfig) -> Result<()> {
     let saved = RunConfig::parse(saved, &path.join("config.toml").display().to_string(), &[])?;
-    let keys = differing_keys(&saved, config);
+    // Folders are where a run lies, not what it is: it may be moved.
+    let moved = ["run.dir", "data.shards"];
+    let mut keys = differing_keys(&saved, config);
+    keys.retain(|key| !moved.contains(&key.as_str()));
     if keys.is_empty() {
         return Ok(());
     }

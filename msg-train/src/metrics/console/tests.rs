@@ -146,7 +146,7 @@ fn the_bar_has_a_template_that_indicatif_accepts_and_goes_through_a_whole_run() 
 
 #[test]
 fn numbers_have_three_digits_and_durations_two_parts() {
-    let counts = [0.0, 7.0, 7.25, 999.4, 999.9, 1234.0, 45_678.0, 999_900.0, 3e9, 1e21, 1e27];
+    let counts = [-0.0, 7.0, 7.25, 999.4, 999.9, 1234.0, 45_678.0, 999_900.0, 3e9, 1e21, 1e27];
     assert_eq!(
         counts.map(count),
         ["0", "7", "7.25", "999", "1.00k", "1.23k", "45.7k", "1.00M", "3.00G", "1.00Z", "1000000Z"]
