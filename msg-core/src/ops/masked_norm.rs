@@ -45,7 +45,8 @@ where
         // The same order as the sums over units.
         Some(c) => c.as_vec().into_iter().fold(E::of(0.0), |sum, c| sum + c),
     };
-    if mask.values().is_some() && !(total > E::of(0.0)) {
+    // A mask's values are never NaN (see `Mask::new`), so neither is their sum.
+    if mask.values().is_some() && total <= E::of(0.0) {
         let got = total.to_f64().unwrap_or(f64::NAN);
         return Err(Error::Value {
             what: "masked_layer_norm: sum of the mask",
