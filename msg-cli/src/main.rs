@@ -10,9 +10,13 @@ mod device;
 
 use clap::Parser;
 use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
+    // Warnings by default; MSG_LOG=info says more, in the syntax of tracing's env filter.
+    let filter = EnvFilter::try_from_env("MSG_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     match commands::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -199,7 +199,8 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
             config: &self.config_text,
             tokenizer: Some(&self.tokenizer),
         };
-        checkpoint::save(&all, &snapshot)?;
+        let path = checkpoint::save(&all, &snapshot)?;
+        tracing::info!(path = %path.display(), "checkpoint saved");
         let steps = checkpoint::steps(&all)?;
         let actions =
             checkpoint::retention(&steps, self.config.train.keep_last, self.config.train.keep_every);
