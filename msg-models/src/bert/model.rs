@@ -81,21 +81,19 @@ impl<D: Backend> Bert<D> {
         let x = self.embed(batch, tape)?;
         let mask = masks.hidden(Site::outside(Place::EmbeddingNorm));
         let x = self.norm.forward(x, &mask, self.config.eps)?;
-        let mut x = dropout.apply(x, DropoutSite { layer: None, place: "embedding" })?;
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let context = BlockContext {
-                masks,
-                seen: &batch.seen,
-                dropout: *dropout,
-                head_dim: self.config.head_dim(),
-                eps: self.config.eps,
-                gelu: self.config.gelu,
-                layer,
-                layer_id: self.growing.layer_ids[layer],
-            };
-            x = block.forward(x, &context)?;
-        }
-        Ok(x)
+        let x = dropout.apply(x, DropoutSite { layer: None, place: "embedding" })?;
+        let context = BlockContext {
+            masks,
+            seen: &batch.seen,
+            dropout: *dropout,
+            head_dim: self.config.head_dim(),
+            eps: self.config.eps,
+            gelu: self.config.gelu,
+            layer: 0,
+            layer_id: 0,
+        };
+        let ids = &self.growing.layer_ids;
+        context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))
     }
 
     /// The token logits of every position, from the encoder's output.

@@ -105,22 +105,21 @@ impl<D: Backend> Gpt<D> {
         dropout: &Dropout,
         tape: T,
     ) -> Result<Tensor<(Batch, Query, Vocab), f32, D, T>> {
-        let mut x = self.embed(batch, tape)?;
+        let x = self.embed(batch, tape)?;
         let site = DropoutSite { layer: None, place: "embedding" };
-        x = dropout.apply(x, site)?;
-        for (layer, block) in self.blocks.iter().enumerate() {
-            let context = BlockContext {
-                masks,
-                seen: &batch.seen,
-                dropout: *dropout,
-                head_dim: self.config.head_dim(),
-                eps: self.config.eps,
-                gelu: self.config.gelu,
-                layer,
-                layer_id: self.growing.layer_ids[layer],
-            };
-            x = block.forward(x, &context)?;
-        }
+        let x = dropout.apply(x, site)?;
+        let context = BlockContext {
+            masks,
+            seen: &batch.seen,
+            dropout: *dropout,
+            head_dim: self.config.head_dim(),
+            eps: self.config.eps,
+            gelu: self.config.gelu,
+            layer: 0,
+            layer_id: 0,
+        };
+        let ids = &self.growing.layer_ids;
+        let x = context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))?;
         let mask = masks.hidden(Site::outside(Place::FinalNorm));
         let x = self.ln_f.forward(x, &mask, self.config.eps)?;
         ops::linear(x, self.wte.weight.retaped(), None)

@@ -2,6 +2,7 @@
 
 use crate::{Masks, Place, Site};
 use msg_core::{
+    Result,
     axis::HeadDim,
     device::Backend,
     ops::{AttentionMask, Dropout, DropoutSite, Gelu},
@@ -29,6 +30,20 @@ pub struct BlockContext<'a, D: Backend> {
 }
 
 impl<D: Backend> BlockContext<'_, D> {
+    /// Sends `x` through a stack of blocks, bottom first, each with its own place and identity.
+    pub(crate) fn through<B, X>(
+        &self,
+        blocks: &[B],
+        ids: &[u64],
+        x: X,
+        forward: impl Fn(&B, X, &Self) -> Result<X>,
+    ) -> Result<X> {
+        let mut stack = blocks.iter().zip(ids).enumerate();
+        stack.try_fold(x, |x, (layer, (block, &layer_id))| {
+            forward(block, x, &BlockContext { layer, layer_id, ..*self })
+        })
+    }
+
     pub(crate) fn site(&self, place: Place) -> Site {
         Site::in_layer(self.layer, place)
     }
