@@ -4,8 +4,8 @@
 //! and sent. The plots are SVG by our own hand: texts that avoid each other, gaps where a loss was no
 //! number and two drawings of each plot (wide, and narrow for phones) want full control.
 //!
-//! [`run`] reads folders, [`series`] makes curves, [`axis`] and [`plot`] draw, [`figures`] and [`tables`]
-//! say what is shown, [`page`] puts it together.
+//! `run` reads folders, `series` makes curves, `axis` and `plot` draw, `figures` and `tables`
+//! say what is shown, `page` puts it together.
 
 mod axis;
 mod figures;
