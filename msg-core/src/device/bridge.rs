@@ -56,7 +56,8 @@ impl NumberSink {
             self.numbers[self.field] = Some(number.ok_or(fmt::Error)?);
             return Ok(());
         }
-        if self.numbers[self.field].is_none() {
+        // Both are decimal and followed by another field; anything else is another text.
+        if self.numbers[self.field].is_none() || byte != b',' {
             return Err(fmt::Error);
         }
         self.field += 1;
