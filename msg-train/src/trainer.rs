@@ -139,15 +139,6 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
             )));
         }
 
-        if skipped {
-            tracing::warn!(
-                step,
-                loss,
-                grad_norm,
-                "not finite: the update was left out (train.guard = \"skip\")"
-            );
-        }
-
         let tokens = (stage.batch * stage.sequence) as u64;
         self.state.step = step;
         self.state.cursor = cursor;

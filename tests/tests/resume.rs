@@ -4,7 +4,7 @@ use dfdx::tensor::Cpu;
 use msg_train::{
     Error,
     config::RunConfig,
-    run::{Outcome, Request, Resume, train},
+    run::{Outcome, Request, Resume, open_data, train},
 };
 use std::{
     collections::BTreeMap,
@@ -86,7 +86,8 @@ fn config(folder: &Path, family: &str, name: &str) -> RunConfig {
 
 fn run(config: RunConfig, resume: Resume) -> Result<Outcome, Error> {
     let stop = AtomicBool::new(false);
-    train(Cpu::default(), Request { config, resume, stop: &stop, console: false })
+    let data = open_data(&config, &mut |_, _, _| {})?;
+    train(Cpu::default(), Request { config, data, resume, stop: &stop, console: false })
 }
 
 /// Every file of a folder, by name.

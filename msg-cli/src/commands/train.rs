@@ -21,7 +21,6 @@ pub fn run(args: &Train) -> anyhow::Result<()> {
     let config = super::read(&args.configured)?;
     let data = super::data::open(&config)?;
     let vocab = config.model.vocab.unwrap_or(data.tokenizer().vocab());
-    drop(data);
     eprintln!("{}", plan_table(&config, &Plan::new(&config)?, vocab));
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -38,7 +37,7 @@ pub fn run(args: &Train) -> anyhow::Result<()> {
         Some(ResumeChoice::Auto) => Resume::Auto,
         None => Resume::Never,
     };
-    let request = Request { config, resume, stop: &stop, console: true };
+    let request = Request { config, data, resume, stop: &stop, console: true };
     let outcome = match args.device {
         DeviceChoice::Cpu => train(Cpu::default(), request)?,
         DeviceChoice::Cuda(number) => train(open_cuda(number)?, request)?,

@@ -32,6 +32,8 @@ pub enum Resume {
 pub struct Request<'a> {
     /// The checked configuration.
     pub config: RunConfig,
+    /// Its data, from [`open_data`].
+    pub data: Arc<Prepared>,
     /// What to do with a run that exists.
     pub resume: Resume,
     /// Set from outside (Ctrl-C): the run saves after the step under way and stops.
@@ -61,26 +63,24 @@ pub fn open_data(config: &RunConfig, progress: &mut dyn FnMut(Phase, u64, u64)) 
 /// # Errors
 /// Whatever configuration, data, receipts, guard or system refuse; what was saved before stays whole.
 pub fn train<D: Backend>(device: D, request: Request<'_>) -> Result<Outcome> {
-    let config = &request.config;
-    let data = open_data(config, &mut |_, _, _| {})?;
+    let Request { config, data, .. } = &request;
     let longest = crate::Plan::new(config)?.window();
     match config.model.family {
         Family::Gpt => {
             let batches = Causal::new(data.clone(), config.run.seed, longest)?;
-            train_on::<D, Gpt<D>, _>(device, request, data, batches)
+            train_on::<D, Gpt<D>, _>(device, &request, batches)
         }
         Family::Bert => {
             let batches = Mlm::new(data.clone(), config.run.seed, config.data.mlm)?;
-            train_on::<D, Bert<D>, _>(device, request, data, batches)
+            train_on::<D, Bert<D>, _>(device, &request, batches)
         }
     }
 }
 
 fn train_on<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static>(
     device: D,
-    request: Request<'_>,
-    data: Arc<Prepared>,
+    request: &Request<'_>,
     batches: B,
 ) -> Result<Outcome> {
-    Session::<D, M, B>::open(device, &request, data, Arc::new(batches))?.run(request.stop)
+    Session::<D, M, B>::open(device, request, Arc::new(batches))?.run(request.stop)
 }

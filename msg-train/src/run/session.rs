@@ -71,7 +71,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     /// # Errors
     /// [`Error::Checkpoint`] for a run that exists and is not to be resumed, or whose configuration
     /// differs; what the checkpoint or the device refuse.
-    pub fn open(device: D, request: &Request<'_>, data: Arc<Prepared>, batches: Arc<B>) -> Result<Self> {
+    pub fn open(device: D, request: &Request<'_>, batches: Arc<B>) -> Result<Self> {
         let config = request.config.resolved();
         let folder = RunFolder::lock(config.run.folder())?;
         let begun = folder.is_begun();
@@ -83,7 +83,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
                         .into(),
             });
         }
-        let vocab = vocabulary(&config, &data)?;
+        let vocab = vocabulary(&config, &request.data)?;
         let (plan, cost) = (Plan::new(&config)?, cost(&config, vocab));
         let adamw = AdamWConfig {
             beta1: config.train.beta1,
