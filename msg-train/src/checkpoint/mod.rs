@@ -4,10 +4,12 @@
 //! the tokenizer and `state.json`; `checkpoint.json` is written last and holds the hashes of all of
 //! them. It is made under a temporary name and renamed, so that a folder of that name is whole.
 
+mod find;
 mod keep;
 mod read;
 mod write;
 
+pub use find::{config_of, find};
 pub use keep::{Action, remove, retention};
 pub use read::{Loaded, latest, load, steps};
 pub use write::{Snapshot, save};
