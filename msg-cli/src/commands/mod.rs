@@ -5,17 +5,21 @@ mod plan;
 mod report;
 mod train;
 
-use crate::args::{Args, Command, Configured, Data};
+use crate::{
+    Done,
+    args::{Args, Command, Configured, Data},
+};
 use msg_train::config::RunConfig;
 
 /// Runs what was asked for.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: Args) -> anyhow::Result<Done> {
     match args.command {
-        Command::Train(args) => train::run(&args),
-        Command::Plan(args) => plan::run(&args),
-        Command::Data(Data::Prepare(args)) => data::prepare(&args),
-        Command::Report(args) => report::run(&args),
+        Command::Train(args) => return train::run(&args),
+        Command::Plan(args) => plan::run(&args)?,
+        Command::Data(Data::Prepare(args)) => data::prepare(&args)?,
+        Command::Report(args) => report::run(&args)?,
     }
+    Ok(Done::All)
 }
 
 /// The checked configuration.

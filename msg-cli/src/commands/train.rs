@@ -1,6 +1,7 @@
 //! `msg train`.
 
 use crate::{
+    Done, STOPPED,
     args::{ResumeChoice, Train},
     device::DeviceChoice,
 };
@@ -17,7 +18,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-pub fn run(args: &Train) -> anyhow::Result<()> {
+pub fn run(args: &Train) -> anyhow::Result<Done> {
     let config = super::read(&args.configured)?;
     let data = super::data::open(&config)?;
     let vocab = config.model.vocab.unwrap_or(data.tokenizer().vocab());
@@ -27,7 +28,7 @@ pub fn run(args: &Train) -> anyhow::Result<()> {
     let asked = stop.clone();
     ctrlc::set_handler(move || {
         if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(STOPPED.into());
         }
         eprintln!("\nsaving after this step; Ctrl-C again leaves at once");
     })
@@ -46,11 +47,11 @@ pub fn run(args: &Train) -> anyhow::Result<()> {
 }
 
 /// What was reached, and where it lies.
-fn summary(outcome: &Outcome) -> anyhow::Result<()> {
+fn summary(outcome: &Outcome) -> anyhow::Result<Done> {
     let folder = &outcome.folder;
     if !outcome.finished {
         eprintln!("stopped after step {}; `--resume auto` goes on", outcome.step);
-        return Ok(());
+        return Ok(Done::Stopped);
     }
     let page = folder.join("report.html");
     msg_train::report::report(std::slice::from_ref(folder), &page)?;
@@ -59,5 +60,5 @@ fn summary(outcome: &Outcome) -> anyhow::Result<()> {
     }
     println!("model          {}", folder.join("final").display());
     println!("report         {}", page.display());
-    Ok(())
+    Ok(Done::All)
 }

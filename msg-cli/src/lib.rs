@@ -1,0 +1,77 @@
+//! The `msg` command as a library: what `msg` does, for any process that wants to be it.
+//!
+//! The only crate that prints, exits and picks a device. A refusal is one line on stderr.
+//!
+//! Exit codes: 0 for done, 2 for refused (nothing that was saved is lost), 130 for a run that was asked to
+//! stop: `--resume auto` goes on.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod device;
+
+use clap::{Parser, error::ErrorKind};
+use std::{ffi::OsString, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+
+/// What a command ends with that was not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// All that was asked for.
+    All,
+    /// A run that was asked to stop, and can go on.
+    Stopped,
+}
+
+/// Exit code of a refusal.
+const REFUSED: u8 = 2;
+/// Exit code of a run that was asked to stop: 128 and the number of SIGINT, as shells have it.
+const STOPPED: u8 = 130;
+
+/// Does what the command line asks for; the first of `arguments` is the program's name.
+pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match args::Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    // Warnings by default; MSG_LOG=info says more, in the syntax of tracing's env filter.
+    let filter = EnvFilter::try_from_env("MSG_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
+    // A process that has a log of its own keeps it.
+    let _ = log.try_init();
+    match commands::run(args) {
+        Ok(Done::All) => ExitCode::SUCCESS,
+        Ok(Done::Stopped) => ExitCode::from(STOPPED),
+        Err(error) => refuse(&format!("{error:#}")),
+    }
+}
+
+/// One line, whatever the text has.
+fn refuse(text: &str) -> ExitCode {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    eprintln!("msg: {}", lines.join("; "));
+    ExitCode::from(REFUSED)
+}
+
+/// Help as asked for; a mistake on the command line in one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe is the reader's choice.
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            ExitCode::from(REFUSED)
+        }
+        _ => {
+            let text = error.to_string();
+            // What follows is the usage and where to find help.
+            let told = text.split("\n\nUsage:").next().unwrap_or(&text);
+            let told = told.split("\n\nFor more").next().unwrap_or(told);
+            refuse(told.trim_start_matches("error: "))
+        }
+    }
+}
