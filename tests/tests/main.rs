@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod cli;
 mod config;
 #[cfg(all(feature = "cuda", not(feature = "ci-check")))]
 mod cuda;
@@ -11,6 +12,7 @@ mod gradients;
 mod grow_tensors;
 mod layering;
 mod optim;
+mod quickstart;
 mod ramps;
 mod refuse_core;
 mod refuse_models;

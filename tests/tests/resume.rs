@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Text without meaning, but not without rhythm.
-fn corpus(folder: &Path) {
+pub(crate) fn corpus(folder: &Path) {
     let words = ["grow", "mask", "layer", "head", "unit", "ramp", "step", "stage"];
     for document in 0..24 {
         let words = (0..60).map(|at| words[(at * at + document * 7 + at / 3) % words.len()]);
@@ -91,7 +91,7 @@ fn run(config: RunConfig, resume: Resume) -> Result<Outcome, Error> {
 }
 
 /// Every file of a folder, by name.
-fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files
         .filter(|path| path.is_file())

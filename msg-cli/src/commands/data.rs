@@ -4,7 +4,7 @@ use crate::args::Configured;
 use indicatif::{ProgressBar, ProgressStyle};
 use msg_train::{
     config::RunConfig,
-    data::{Phase, Prepared},
+    data::{Counts, Phase, Prepared},
     run::{data_folder, open_data},
 };
 use std::sync::Arc;
@@ -12,7 +12,12 @@ use std::sync::Arc;
 pub fn prepare(args: &Configured) -> anyhow::Result<()> {
     let config = super::read(args)?;
     let data = open(&config)?;
+    let Counts { documents, bytes, tokens, held_out_tokens, invalid, .. } = data.manifest().counts;
     println!("{}: {} entries in the token table", data_folder(&config).display(), data.tokenizer().vocab());
+    println!("{documents} documents, {bytes} bytes, {tokens} tokens, {held_out_tokens} of them held out");
+    if invalid > 0 {
+        println!("{invalid} invalid UTF-8 sequence{} replaced", if invalid == 1 { "" } else { "s" });
+    }
     Ok(())
 }
 

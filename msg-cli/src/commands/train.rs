@@ -11,7 +11,7 @@ use msg_core::device::open_cuda;
 use msg_train::{
     Plan,
     plan_table::plan_table,
-    run::{Outcome, Request, Resume, train},
+    run::{Outcome, Request, Resume, check_folder, train},
 };
 use std::sync::{
     Arc,
@@ -20,6 +20,11 @@ use std::sync::{
 
 pub fn run(args: &Train) -> anyhow::Result<Done> {
     let config = super::read(&args.configured)?;
+    let resume = match args.resume {
+        Some(ResumeChoice::Auto) => Resume::Auto,
+        None => Resume::Never,
+    };
+    check_folder(&config, resume)?;
     let data = super::data::open(&config)?;
     let vocab = config.model.vocab.unwrap_or(data.tokenizer().vocab());
     eprintln!("{}", plan_table(&config, &Plan::new(&config)?, vocab));
@@ -34,10 +39,6 @@ pub fn run(args: &Train) -> anyhow::Result<Done> {
     })
     .context("Ctrl-C cannot be caught")?;
 
-    let resume = match args.resume {
-        Some(ResumeChoice::Auto) => Resume::Auto,
-        None => Resume::Never,
-    };
     let request = Request { config, data, resume, stop: &stop, console: true };
     let outcome = match args.device {
         DeviceChoice::Cpu => train(Cpu::default(), request)?,

@@ -23,15 +23,18 @@ pub fn retention(steps: &[u64], last: usize, every: u64) -> Vec<Action> {
     steps.iter().enumerate().map(action).collect()
 }
 
-/// Removes a checkpoint: its marker first, so that what is left of it is none.
+/// Removes a checkpoint: it loses its name first, so that what is left of it after a kill is none.
 ///
 /// # Errors
 /// Where the system refuses.
 pub fn remove(all: &Path, step: u64) -> Result<()> {
     let path = all.join(super::folder_name(step));
-    let marker = path.join(super::MARKER);
-    fs::remove_file(&marker).at(&marker)?;
-    fs::remove_dir_all(&path).at(&path)
+    let removing = all.join(format!("{}{step}", super::REMOVING));
+    if removing.exists() {
+        fs::remove_dir_all(&removing).at(&removing)?;
+    }
+    fs::rename(&path, &removing).at(&path)?;
+    fs::remove_dir_all(&removing).at(&removing)
 }
 
 #[cfg(test)]

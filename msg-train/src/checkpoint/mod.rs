@@ -6,11 +6,13 @@
 
 mod find;
 mod keep;
+mod mend;
 mod read;
 mod write;
 
 pub use find::{config_of, find};
 pub use keep::{Action, remove, retention};
+pub use mend::mend;
 pub use read::{Loaded, latest, load, steps};
 pub use write::{Snapshot, save};
 
@@ -29,6 +31,11 @@ const STATE: &str = "state.json";
 const CONFIG: &str = "config.toml";
 const TOKENIZER: &str = "tokenizer.json";
 const FORMAT: u32 = 1;
+/// What the names of folders begin with that are being written, are about to give way (their step follows)
+/// and are being removed. None of them is a checkpoint; [`mend`] deals with those that a killed run left.
+const SAVING: &str = ".saving-";
+const REPLACED: &str = ".replaced-";
+const REMOVING: &str = ".removing-";
 
 /// The marker: format and hashes.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,6 +1,9 @@
 //! Writing a checkpoint: everything under a temporary name, the marker last, then the rename.
 
-use super::{CONFIG, FIRST, FORMAT, Header, MARKER, MODEL, Marker, SECOND, STATE, TOKENIZER, folder_name};
+use super::{
+    CONFIG, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REPLACED, SAVING, SECOND, STATE, TOKENIZER,
+    folder_name,
+};
 use crate::{
     error::{AtPath, Error, Result},
     state::State,
@@ -42,13 +45,13 @@ pub struct Snapshot<'a, D: Backend, M> {
 pub fn save<D: Backend, M: Task<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<PathBuf> {
     fs::create_dir_all(all).at(all)?;
     let target = all.join(folder_name(snapshot.state.step));
-    let temporary = tempfile::Builder::new().prefix(".saving-").tempdir_in(all).at(all)?;
+    let temporary = tempfile::Builder::new().prefix(SAVING).tempdir_in(all).at(all)?;
     let folder = temporary.path();
     write_files(folder, snapshot)?;
     write_marker(folder, snapshot.state.step)?;
-    // A checkpoint of the same step (of a run that was killed after it) gives way; until the rename the
-    // old one stands under a hidden name, so that no moment has neither.
-    let replaced = all.join(format!(".replaced-{}", snapshot.state.step));
+    // What stands under the same step gives way; until the second rename it has a hidden name, from which
+    // `mend` brings it back, so that no moment has neither.
+    let replaced = all.join(format!("{REPLACED}{}", snapshot.state.step));
     if target.exists() {
         let _ = fs::remove_dir_all(&replaced);
         fs::rename(&target, &replaced).at(&target)?;
@@ -121,8 +124,16 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.sync_all()).at(path)
 }
 
+/// Makes the names in a folder survive a power cut.
+#[cfg(unix)]
 fn sync_folder(path: &Path) -> Result<()> {
     File::open(path).and_then(|folder| folder.sync_all()).at(path)
+}
+
+/// Elsewhere folders cannot be opened; a rename is as durable as the system makes it.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> Result<()> {
+    Ok(())
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use super::{
     source::{self, CargoFolders, Documents, Piece, ReadOptions},
     split::{Selection, select},
     tokenizer::{Specials, Tokenizer, Trainer},
-    writer::{ShardWriter, clear, replace_file},
+    writer::{ShardWriter, clear, lock, replace_file},
 };
 use crate::{
     config::{DataConfig, Family, TokenizerKind},
@@ -109,10 +109,10 @@ pub fn prepare(request: &Prepare<'_>, progress: &mut dyn FnMut(Progress)) -> Res
         let (hash, shards) = (text.hash.clone(), request.shard_tokens);
         Recipe::new(hash, family, &config.tokenizer, file_hash.clone(), config.held_out, shards)
     };
-    if let (Some(before), Some(text)) = (before, &text) {
+    if let (Some(before), Some(text)) = (&before, &text) {
         let differences = before.recipe.differences(&recipe(text));
         if differences.is_empty() {
-            return Ok(before);
+            return Ok(before.clone());
         }
         if !request.replace {
             let message = format!(
@@ -134,6 +134,11 @@ pub fn prepare(request: &Prepare<'_>, progress: &mut dyn FnMut(Progress)) -> Res
         }
         (None, None) => return Err(no_tokenizer()),
     };
+    // Held until all is written; whoever waited for it finds the folder as the other process left it.
+    let _lock = lock(folder)?;
+    if before.is_none() && !request.replace && Manifest::exists(folder)? {
+        return prepare(request, progress);
+    }
     clear(folder)?;
     let mut writer = Writer::new(request, &tokenizer);
     sources.tokenize(&text, &tokenizer, &mut writer, progress)?;

@@ -176,6 +176,23 @@ fn a_preparation_that_was_cut_short_is_no_preparation() {
 }
 
 #[test]
+fn two_that_prepare_one_folder_at_once_leave_it_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, out) = (folder.path().join("text"), folder.path().join("data"));
+    corpus(&text, 60);
+    let config = bpe(&text, 300);
+    for _ in 0..4 {
+        let _ = fs::remove_dir_all(&out);
+        let results = std::thread::scope(|scope| {
+            let run = || prepare(&request(&config, Family::Gpt, &out), &mut |_| ());
+            [0; 3].map(|_| scope.spawn(run)).map(|thread| thread.join().unwrap().unwrap())
+        });
+        assert!(results.iter().all(|manifest| *manifest == results[0]));
+        Prepared::open(&out).unwrap();
+    }
+}
+
+#[test]
 fn texts_that_cannot_be_used_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (text, out) = (folder.path().join("text"), folder.path().join("data"));

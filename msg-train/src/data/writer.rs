@@ -3,7 +3,7 @@
 use super::manifest::{self, Dtype, Shard};
 use crate::error::{AtPath, Result};
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -113,9 +113,25 @@ pub(super) fn replace_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<()
     Ok(())
 }
 
+/// Makes the folder and waits until no other process writes to it. The lock ends with the file, or with the
+/// process that holds it.
+pub(super) fn lock(folder: &Path) -> Result<File> {
+    fs::create_dir_all(folder).at(folder)?;
+    let path = folder.join("lock");
+    let file = File::create(&path).at(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            tracing::warn!("waiting for another process that prepares {}", folder.display());
+            file.lock().at(&path)?;
+            Ok(file)
+        }
+        Err(TryLockError::Error(source)) => Err(source).at(&path),
+    }
+}
+
 /// Removes what an earlier preparation left: the manifest first, so that nothing half removed looks whole.
 pub(super) fn clear(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).at(folder)?;
     let manifest = folder.join(manifest::FILE);
     if manifest.try_exists().at(&manifest)? {
         fs::remove_file(&manifest).at(&manifest)?;

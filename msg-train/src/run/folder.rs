@@ -1,5 +1,6 @@
 //! A run's folder: who may use it, and where its parts lie.
 
+use super::Resume;
 use crate::error::{AtPath, Error, Result};
 use std::{
     fs::{self, File, TryLockError},
@@ -18,8 +19,22 @@ impl RunFolder {
     /// Makes and locks the folder.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] where another process uses it; where the system refuses.
-    pub fn lock(path: PathBuf) -> Result<Self> {
+    /// [`Error::Checkpoint`] where another process uses it, or a run is there that is not to be resumed;
+    /// where the system refuses.
+    pub fn claim(path: PathBuf, resume: Resume) -> Result<Self> {
+        let folder = RunFolder::lock(path)?;
+        if folder.is_begun() && resume == Resume::Never {
+            return Err(Error::Checkpoint {
+                path: folder.path,
+                message:
+                    "a run is here already: `--resume auto` continues it, another `run.name` starts a new one"
+                        .into(),
+            });
+        }
+        Ok(folder)
+    }
+
+    fn lock(path: PathBuf) -> Result<Self> {
         fs::create_dir_all(&path).at(&path)?;
         let file = path.join("lock");
         let lock = File::create(&file).at(&file)?;
@@ -42,9 +57,18 @@ impl RunFolder {
         self.path.join("checkpoints")
     }
 
-    /// Its resolved configuration.
-    pub fn config(&self) -> PathBuf {
+    fn config(&self) -> PathBuf {
         self.path.join("config.toml")
+    }
+
+    /// Writes the resolved configuration: the old file or the new one is there at any moment.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        let part = self.path.join("config.toml.part");
+        fs::write(&part, text).at(&part)?;
+        fs::rename(&part, self.config()).at(self.config())
     }
 
     /// The finished model in Hugging Face layout.

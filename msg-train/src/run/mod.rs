@@ -42,6 +42,16 @@ pub struct Request<'a> {
     pub console: bool,
 }
 
+/// Refuses, before any work, what [`train`] would refuse about the run's folder.
+///
+/// # Errors
+/// [`Error::Checkpoint`](crate::Error::Checkpoint) where another process uses it, or a run is there that is
+/// not to be resumed.
+pub fn check_folder(config: &RunConfig, resume: Resume) -> Result<()> {
+    let folder = config.run.folder();
+    if folder.exists() { RunFolder::claim(folder, resume).map(drop) } else { Ok(()) }
+}
+
 /// The folder of a run's prepared data.
 pub fn data_folder(config: &RunConfig) -> PathBuf {
     config.data.shards.clone().unwrap_or_else(|| config.run.folder().join("data"))

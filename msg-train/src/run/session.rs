@@ -1,6 +1,6 @@
 //! A run under way: the trainer between its folder and those who watch.
 
-use super::{Request, Resume, RunFolder, data_folder};
+use super::{Request, RunFolder, data_folder};
 use crate::{
     checkpoint::{self, Action, Loaded, Snapshot},
     config::{RunConfig, differing_keys},
@@ -73,16 +73,9 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     /// differs; what the checkpoint or the device refuse.
     pub fn open(device: D, request: &Request<'_>, batches: Arc<B>) -> Result<Self> {
         let config = request.config.resolved();
-        let folder = RunFolder::lock(config.run.folder())?;
+        let folder = RunFolder::claim(config.run.folder(), request.resume)?;
+        checkpoint::mend(&folder.checkpoints())?;
         let begun = folder.is_begun();
-        if begun && request.resume == Resume::Never {
-            return Err(Error::Checkpoint {
-                path: folder.path().to_owned(),
-                message:
-                    "a run is here already: `--resume auto` continues it, another `run.name` starts a new one"
-                        .into(),
-            });
-        }
         let vocab = vocabulary(&config, &request.data)?;
         let (plan, cost) = (Plan::new(&config)?, cost(&config, vocab));
         let adamw = AdamWConfig {
@@ -121,7 +114,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
                 (model, optimizer, state, log, 0.0)
             }
         };
-        fs::write(folder.config(), &config_text).at(folder.config())?;
+        folder.write_config(&config_text)?;
         run_plan.write(folder.path())?;
         let tokenizer = data_folder(&config).join("tokenizer.json");
         let trainer =

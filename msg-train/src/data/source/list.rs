@@ -89,10 +89,25 @@ mod tests {
         for name in ["b.txt", "a/z.md", "a/b.rs", "c.bin", ".hidden/x.txt", "d.txt.gz", "e.jsonl.zst"] {
             write(&folder.path().join(name), b"x");
         }
+        // The order of bytes, name by name: upper case first, and a folder by its name alone, whatever
+        // stands between the names of a path on this system.
+        for name in ["Z.txt", "a.txt", "a-c.txt", "a.b/x.txt"] {
+            write(&folder.path().join(name), b"x");
+        }
         let files = files(&config(folder.path()), &CargoFolders::default()).unwrap();
         let names: Vec<_> = files.iter().map(|file| file.strip_prefix(folder.path()).unwrap()).collect();
-        let expected = ["a/b.rs", "a/z.md", "b.txt", "d.txt.gz", "e.jsonl.zst"].map(Path::new);
-        assert_eq!(names, expected);
+        let expected = [
+            "Z.txt",
+            "a/b.rs",
+            "a/z.md",
+            "a-c.txt",
+            "a.b/x.txt",
+            "a.txt",
+            "b.txt",
+            "d.txt.gz",
+            "e.jsonl.zst",
+        ];
+        assert_eq!(names, expected.map(Path::new));
     }
 
     #[test]
