@@ -7,6 +7,10 @@
 
 #![forbid(unsafe_code)]
 
+// First, since its macros hold from here on.
+#[macro_use]
+mod output;
+
 mod args;
 mod commands;
 mod device;
@@ -40,7 +44,11 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
     // A process that has a log of its own keeps it.
     let _ = log.try_init();
-    match commands::run(args) {
+    let done = commands::run(args);
+    if let (Ok(_), Some(error)) = (&done, output::lost()) {
+        return refuse(&format!("standard output: {error}"));
+    }
+    match done {
         Ok(Done::All) => ExitCode::SUCCESS,
         Ok(Done::Stopped) => ExitCode::from(STOPPED),
         Err(error) => refuse(&format!("{error:#}")),

@@ -38,6 +38,9 @@ pub fn run(args: &Train) -> anyhow::Result<Done> {
         eprintln!("\nsaving after this step; Ctrl-C again leaves at once");
     })
     .context("Ctrl-C cannot be caught")?;
+    // As a scheduler ends a process. A hang-up stays what the shell made of it: under nohup nothing.
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
+        .context("SIGTERM cannot be caught")?;
 
     let request = Request { config, data, resume, stop: &stop, console: true };
     let outcome = match args.device {

@@ -157,7 +157,9 @@ impl Console {
     pub fn say(&mut self, text: &str) {
         match &self.out {
             // indicatif drops lines of a bar that is not drawn any more.
-            Out::Bar(bar) if bar.is_finished() => eprintln!("{text}"),
+            Out::Bar(bar) if bar.is_finished() => {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }
             Out::Bar(bar) => bar.println(text),
             Out::Lines(_) => self.print(text),
         }

@@ -73,3 +73,20 @@ fn a_run_that_is_there_is_refused_with_the_two_ways_out() {
     place.done(&["train", "tiny.toml", "--set", "run.name=other"]);
     assert!(place.path("runs/other/final/model.safetensors").is_file());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_nobody_takes_ends_no_run_and_lost_results_are_said() {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let place = Place::new("gpt", 1);
+    // The terminal is gone: the run does not need it.
+    let status =
+        place.command(&["train", "tiny.toml"]).stdout(Stdio::null()).stderr(full()).status().unwrap();
+    assert!(status.success() && place.path("runs/tiny/final/model.safetensors").is_file());
+    let output = place.command(&["plan", "tiny.toml"]).stdout(full()).output().unwrap();
+    assert_refused(&output, &["msg: standard output: No space left on device"], true);
+    // A reader that has enough closes its pipe.
+    let mut process = place.command(&["plan", "tiny.toml"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(process.stdout.take());
+    assert!(process.wait().unwrap().success());
+}
