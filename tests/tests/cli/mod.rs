@@ -116,7 +116,7 @@ fn config(family: &str, steps: u64) -> String {
         heads = 3
         ramp = {ramp}
         lr = "rewarm-new"
-        rewarm_steps = 3
+        rewarm_steps = {rewarm}
         units = "copy"
         [[stage]]
         steps = {steps}
@@ -126,6 +126,7 @@ fn config(family: &str, steps: u64) -> String {
         lr = "rewind"
         "#,
         ramp = steps + 2,
+        rewarm = steps.min(3),
     )
 }
 
@@ -212,5 +213,5 @@ fn assert_same(got: &BTreeMap<PathBuf, Vec<u8>>, expected: &BTreeMap<PathBuf, Ve
     }
     // What is compared must be worth it.
     assert!(expected.contains_key(Path::new("final/model.safetensors")));
-    assert!(["metrics.jsonl", "scalars"].iter().all(|name| expected[Path::new(name)].len() > 1000));
+    assert!(["metrics.jsonl", "scalars"].iter().all(|name| expected[Path::new(name)].len() > 200));
 }

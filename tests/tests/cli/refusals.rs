@@ -120,7 +120,6 @@ fn texts_that_cannot_be_used_take_one_line_and_name_the_file() {
             &["msg: image: expected files ending in txt, md, rs, jsonl, got none"],
         ),
         (&["data.sources=[\"empty\"]"], &["empty/a.txt: expected text, got 1 empty files"]),
-        (&["data.sources=[\"short\"]"], &["expected", "got"]),
         (
             &["data.sources=[\"invalid\"]", "data.invalid_utf8=refuse"],
             &["invalid/a.txt: expected UTF-8, got an invalid sequence at byte 2"],
@@ -147,6 +146,10 @@ fn texts_that_cannot_be_used_take_one_line_and_name_the_file() {
         // Each attempt begins anew.
         let _ = fs::remove_dir_all(place.path("runs"));
     }
+    // The plan is shown before the batches of it are made.
+    let output = place.msg(&with(&["data.sources=[\"short\"]"]));
+    assert_refused(&output, &["stage.sequence: expected from 1 to the 8 tokens", "got 12"], false);
+    fs::remove_dir_all(place.path("runs")).unwrap();
     // By default invalid sequences are replaced, and said.
     let output = place.done(&["data", "prepare", "tiny.toml", "--set", "data.sources=[\"invalid\"]"]);
     let said = String::from_utf8(output.stdout).unwrap();
