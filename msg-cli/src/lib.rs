@@ -51,8 +51,19 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(Done::All) => ExitCode::SUCCESS,
         Ok(Done::Stopped) => ExitCode::from(STOPPED),
-        Err(error) => refuse(&format!("{error:#}")),
+        Err(error) => refuse(&with_causes(&error)),
     }
+}
+
+/// An error and its causes, those left out that its text tells already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// One line, whatever the text has.

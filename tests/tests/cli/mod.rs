@@ -146,6 +146,7 @@ fn assert_refused(output: &Output, parts: &[&str], alone: bool) {
         ours == 1 && last.starts_with("msg: ") && text.ends_with('\n'),
         "expected one line, the last: {text}"
     );
+    assert!(last.matches("(os error").count() < 2, "said twice: {last}");
     assert!(!alone || text.lines().count() == 1, "expected nothing else: {text}");
     assert!(parts.iter().all(|part| last.contains(part)), "expected {parts:?} in {last}");
 }
