@@ -20,7 +20,7 @@ const BOUND: f64 = 1e-5;
 /// The small run with micro-batches of so many sequences, without dropout (whose draws are per micro-batch).
 fn small(folder: &Path, family: &str, micro: usize) -> RunConfig {
     let mut config = config(folder, family, &format!("{family}-{micro}"));
-    config.model.dropout = 0.0;
+    config.model.dropout = Some(0.0);
     config.train.micro_batch = Some(micro);
     // Makes the update a smooth function of the gradient. With the usual 1e-8 an entry whose gradient is zero
     // but for rounding (a bias of the keys) would move by the whole rate in a direction that rounding draws.
