@@ -20,7 +20,7 @@ const RECEIPT_SEQUENCES: usize = 2;
 const INEXACT: f64 = 1e-5;
 
 /// The fixed batch of a receipt: the first held-out sequences, or the run's first ones.
-fn receipt_batch<D: Backend, M: Task<D>, S: Batches<Batch = M::Host> + 'static>(
+fn receipt_batch<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run: &Trainer<D, M, S>,
     length: usize,
 ) -> Result<M::Host> {
@@ -50,7 +50,7 @@ fn receipt(
 }
 
 /// Grows the model into the stage. Over its tolerance, the receipt stops the run and the model stays small.
-pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host> + 'static>(
+pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run: &mut Trainer<D, M, S>,
     stage: &Stage,
     on: &mut dyn FnMut(Record) -> Result<()>,
@@ -99,7 +99,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host> + 'stati
 }
 
 /// The receipt of a ramp's end: masks that are 1 throughout against none.
-pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Batches<Batch = M::Host> + 'static>(
+pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run: &Trainer<D, M, S>,
     kept: &Masks<D>,
     step: u64,

@@ -31,7 +31,7 @@ pub(crate) struct StepData<H> {
 impl<H: Send + 'static> Feed<H> {
     /// Starts with the step after `state`; the plan says what each step holds. Micro-batches have `micro`
     /// sequences, or all of the step's.
-    pub fn start<S: Batches<Batch = H> + 'static>(
+    pub fn start<S: Batches<Batch = H>>(
         source: Arc<S>,
         plan: Plan,
         micro: Option<usize>,

@@ -45,7 +45,7 @@ pub struct Trainer<D: Backend, M: Task<D>, S> {
     data_seconds: f64,
 }
 
-impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host> + 'static> Trainer<D, M, S> {
+impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     /// A run that stands at `state` (a default one: at its start).
     pub fn new(
         device: D,
