@@ -42,7 +42,7 @@ pub fn run(args: &Train) -> anyhow::Result<Done> {
     signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
         .context("SIGTERM cannot be caught")?;
 
-    let request = Request { config, data, resume, stop: &stop, console: true };
+    let request = Request { config, data, resume, stop: &stop, console: true, fault: None };
     let outcome = match args.device {
         DeviceChoice::Cpu => train(Cpu::default(), request)?,
         DeviceChoice::Cuda(number) => train(open_cuda(number)?, request)?,

@@ -5,7 +5,7 @@ mod kills;
 mod refusals;
 mod stops;
 
-use crate::resume::{bytes, corpus};
+use crate::runs::{bytes, corpus};
 use std::{
     collections::BTreeMap,
     fs,
@@ -27,9 +27,7 @@ impl Place {
     /// stage. A checkpoint after each step.
     fn new(family: &str, steps: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let text = folder.path().join("text");
-        fs::create_dir(&text).unwrap();
-        corpus(&text);
+        corpus(folder.path());
         fs::write(folder.path().join("tiny.toml"), config(family, steps)).unwrap();
         Place { folder }
     }
