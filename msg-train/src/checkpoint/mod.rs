@@ -11,7 +11,7 @@ mod write;
 
 pub use find::{config_of, find};
 pub use keep::{Action, remove, retention};
-pub use read::{Loaded, latest, load, steps};
+pub use read::{Loaded, latest, load, load_model, steps};
 pub use write::{Snapshot, save};
 
 use crate::state::State;
