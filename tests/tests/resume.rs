@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Text without meaning, but not without rhythm.
-fn corpus(folder: &Path) {
+pub(crate) fn corpus(folder: &Path) {
     let words = ["grow", "mask", "layer", "head", "unit", "ramp", "step", "stage"];
     for document in 0..24 {
         let words = (0..60).map(|at| words[(at * at + document * 7 + at / 3) % words.len()]);
@@ -25,7 +25,7 @@ fn corpus(folder: &Path) {
 }
 
 /// Three stages over 12 steps: all widths grow after 4, layers after 8; the first ramp outlasts its stage.
-fn config(folder: &Path, family: &str, name: &str) -> RunConfig {
+pub(crate) fn config(folder: &Path, family: &str, name: &str) -> RunConfig {
     let tokenizer = if family == "gpt" { "bytes" } else { "word_piece" };
     let vocab = if family == "gpt" { "" } else { ", vocab = 60" };
     let text = format!(
@@ -84,7 +84,7 @@ fn config(folder: &Path, family: &str, name: &str) -> RunConfig {
     RunConfig::parse(&text, "test.toml", &[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn run(config: RunConfig, resume: Resume) -> Result<Outcome, Error> {
+pub(crate) fn run(config: RunConfig, resume: Resume) -> Result<Outcome, Error> {
     let stop = AtomicBool::new(false);
     let data = open_data(&config, &mut |_, _, _| {})?;
     train(Cpu::default(), Request { config, data, resume, stop: &stop, console: false })
