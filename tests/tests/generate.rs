@@ -1,7 +1,7 @@
 //! What models write, against choices made by hand from their logits.
 
 use crate::eval::{open, tiny_run};
-use dfdx::tensor::{Cpu, NoneTape};
+use dfdx::tensor::NoneTape;
 use msg_core::ops::{Dropout, cross_entropy::IGNORED};
 use msg_models::{
     Growable,
