@@ -15,7 +15,10 @@ use crate::{
     task::{HeadScores, Task},
 };
 use msg_core::{device::Backend, ops::Scores};
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// One loss term, summed over labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -172,8 +175,8 @@ pub fn evaluate_saved<D: Backend>(saved: &Saved<D>, choice: &Choice) -> Result<E
 }
 
 /// Opens prepared data that hold the checkpoint's tokens.
-fn open_data<D: Backend>(saved: &Saved<D>, folder: &PathBuf) -> Result<Arc<Prepared>> {
-    let refuse = |message: &str| Err(Error::Data { path: folder.clone(), message: message.into() });
+fn open_data<D: Backend>(saved: &Saved<D>, folder: &Path) -> Result<Arc<Prepared>> {
+    let refuse = |message: &str| Err(Error::Data { path: folder.to_owned(), message: message.into() });
     if !folder.join(MANIFEST).is_file() {
         return refuse("expected prepared data (`msg data prepare`, or another folder by --data), got none");
     }

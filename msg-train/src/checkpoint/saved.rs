@@ -12,6 +12,7 @@ use msg_models::{Growable, Growing, bert::Bert, gpt::Gpt};
 use std::path::{Path, PathBuf};
 
 /// A model of either family.
+#[expect(clippy::large_enum_variant, reason = "there is one of them, and it is not moved about")]
 #[derive(Debug)]
 pub enum Model<D: Backend> {
     /// Predicts the next token.
