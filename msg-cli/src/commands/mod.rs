@@ -4,6 +4,7 @@ mod data;
 mod plan;
 mod report;
 mod train;
+mod verify;
 
 use crate::args::{Args, Command, Configured, Data};
 use msg_train::config::RunConfig;
@@ -15,6 +16,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::Plan(args) => plan::run(&args),
         Command::Data(Data::Prepare(args)) => data::prepare(&args),
         Command::Report(args) => report::run(&args),
+        Command::Verify(args) => verify::run(&args),
     }
 }
 

@@ -58,6 +58,9 @@ fn summary(outcome: &Outcome) -> anyhow::Result<()> {
         println!("held-out loss  {loss:.4}");
     }
     println!("model          {}", folder.join("final").display());
+    if let Some(reason) = &outcome.unrepresentable {
+        println!("               without a config.json for transformers: {reason}");
+    }
     println!("report         {}", page.display());
     Ok(())
 }

@@ -174,7 +174,8 @@ mod tests {
         let (config, mut growing) = model();
         growing.sizes.hidden = 13;
         let text = GptHfConfig::new(&config, &growing, None).expect_err("13 is not 4 heads of 3").to_string();
-        let expected = "4 heads of size 3 are 12 units, hidden is 13: transformers has hidden / heads as the head size";
+        let expected =
+            "4 heads of size 3 are 12 units, hidden is 13: transformers has hidden / heads as the head size";
         assert_eq!(text, expected);
     }
 }
