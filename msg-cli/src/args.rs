@@ -29,6 +29,8 @@ pub enum Command {
     Data(Data),
     /// Write one HTML page about one or several runs.
     Report(Report),
+    /// Show that a checkpoint computes the same when it grows: a parity receipt for each axis and for all.
+    Verify(Verify),
 }
 
 /// What to do with data.
@@ -126,4 +128,17 @@ pub struct Report {
     /// The page; by default report.html in the first run's folder.
     #[arg(long)]
     pub out: Option<PathBuf>,
+}
+
+/// What to verify.
+#[derive(Debug, ClapArgs)]
+pub struct Verify {
+    /// A checkpoint's folder, or a run's, which means its last one.
+    pub checkpoint: PathBuf,
+    /// Sizes to grow to, such as hidden=96,layers=4,ffn=256,heads=6; by default each axis a bit larger.
+    #[arg(long, value_name = "AXIS=SIZE,..")]
+    pub to: Option<String>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
 }

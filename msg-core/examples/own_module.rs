@@ -64,7 +64,7 @@ fn main() -> Result<()> {
         if step == 60 {
             let growth = Growth::new(1, 1).with_axis(AxisMap::append("Width", 4, 16)?);
             let mut grown = grow(&mlp, &growth, &Masked::default())?;
-            grown.ramps.grow(&growth, Ramp { start: step, length: 20 });
+            grown.ramps.grow(&growth, Ramp { start: step as i64, length: 20 });
             let (old, new) = (mlp.forward(x.clone(), step)?, grown.forward(x.clone(), step)?);
             assert_eq!(old.as_vec(), new.as_vec(), "at mask 0 the same function, to the bit");
             optimizer = optimizer.grown(&grown, &growth, StatePolicy::Age)?;

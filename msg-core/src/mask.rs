@@ -21,8 +21,9 @@ use std::{cell::Cell, collections::BTreeMap};
 /// A linear rise from 0 to 1 over `length` optimizer steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ramp {
-    /// Optimizer steps made before the growth.
-    pub start: u64,
+    /// Optimizer steps made before the growth. Negative where an earlier run made it: this run's step 0
+    /// then stands inside the ramp.
+    pub start: i64,
     /// Steps until the value is 1.
     pub length: u64,
 }
@@ -31,7 +32,7 @@ impl Ramp {
     /// The value in the optimizer step `step` (counted from 1); at `step == start`, the moment of
     /// growth itself, it is 0. A ramp of length 0 is 1 from the first step on.
     pub fn value(&self, step: u64) -> f32 {
-        let since = step.saturating_sub(self.start);
+        let since = self.since(step);
         match since {
             0 => 0.0,
             _ if since >= self.length => 1.0,
@@ -41,7 +42,13 @@ impl Ramp {
 
     /// Whether the value is 1 from the step after `step` on.
     pub fn is_over(&self, step: u64) -> bool {
-        step.saturating_sub(self.start) >= self.length
+        self.since(step) >= self.length
+    }
+
+    /// Steps made on the ramp.
+    fn since(&self, step: u64) -> u64 {
+        let step = i64::try_from(step).unwrap_or(i64::MAX);
+        step.saturating_sub(self.start).max(0).unsigned_abs()
     }
 }
 
@@ -79,6 +86,14 @@ impl Ramps {
             self.layers.clear();
         }
         *self != before
+    }
+
+    /// Counts steps anew from `step`, which becomes 0: every ramp goes on from where it stands.
+    pub fn count_from(&mut self, step: u64) {
+        let step = i64::try_from(step).unwrap_or(i64::MAX);
+        for ramp in self.axes.values_mut().flatten().chain(&mut self.layers).flatten() {
+            ramp.start = ramp.start.saturating_sub(step);
+        }
     }
 
     /// Whether no unit and no layer is masked any more.
@@ -341,6 +356,22 @@ mod tests {
             (0.0, 1.0)
         );
         assert!(!ramp.is_over(13) && ramp.is_over(14));
+    }
+
+    #[test]
+    fn a_ramp_that_is_counted_from_its_middle_goes_on_where_it_stood() {
+        let mut ramps = Ramps::default();
+        let hidden = Growth::new(0, 1).with_axis(AxisMap::append("Hidden", 1, 2).unwrap());
+        ramps.grow(&hidden.with_depth(DepthMap::stack(1, 2).unwrap()), Ramp { start: 10, length: 7 });
+        let mut later = ramps.clone();
+        later.count_from(13);
+        for step in 13..=18 {
+            let (before, after) = (ramps.values(&Hidden(2), step), later.values(&Hidden(2), step - 13));
+            assert_eq!(before.unwrap(), after.unwrap());
+            assert_eq!(ramps.gate(1, step), later.gate(1, step - 13));
+            assert_eq!(ramps.retire(step), later.retire(step - 13));
+        }
+        assert!(ramps.is_empty() && later.is_empty());
     }
 
     #[test]

@@ -14,31 +14,32 @@ use msg_core::{device::Backend, ops::Dropout};
 use msg_models::{GrowthSpec, Masks};
 
 /// Sequences of the fixed batch that receipts are taken on.
-const RECEIPT_SEQUENCES: usize = 2;
+pub(crate) const RECEIPT_SEQUENCES: usize = 2;
 
 /// Largest |dlogit| on devices whose sums have no fixed order, as a share of the largest logit.
 const INEXACT: f64 = 1e-5;
 
 /// The fixed batch of a receipt: the first held-out sequences, or the run's first ones.
-fn receipt_batch<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
-    run: &Trainer<D, M, S>,
-    length: usize,
-) -> Result<M::Host> {
-    match run.source.held_out(0, RECEIPT_SEQUENCES, length)? {
+pub(crate) fn receipt_batch<S: Batches>(source: &S, length: usize) -> Result<S::Batch> {
+    match source.held_out(0, RECEIPT_SEQUENCES, length)? {
         Some(host) => Ok(host),
-        None => run.source.batch(0, RECEIPT_SEQUENCES, length),
+        None => source.batch(0, RECEIPT_SEQUENCES, length),
     }
 }
 
 /// Outputs and loss of a model on a host batch.
-fn measure<D: Backend, M: Task<D>>(model: &M, host: &M::Host, masks: &Masks<D>) -> Result<(Vec<f32>, f32)> {
+pub(crate) fn measure<D: Backend, M: Task<D>>(
+    model: &M,
+    host: &M::Host,
+    masks: &Masks<D>,
+) -> Result<(Vec<f32>, f32)> {
     let batch = model.upload(host)?;
     let loss = model.loss(&batch, M::counts(host), masks, &Dropout::OFF, NoneTape)?;
     Ok((model.outputs(&batch, masks)?, loss.as_vec()[0]))
 }
 
 /// Compares two computations on the fixed batch.
-fn receipt(
+pub(crate) fn receipt(
     tolerance: Option<f64>,
     exact: bool,
     before: &(Vec<f32>, f32),
@@ -60,7 +61,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
         run.state.stage = stage.number;
         return Ok(());
     };
-    let host = receipt_batch(run, stage.sequence)?;
+    let host = receipt_batch(&*run.source, stage.sequence)?;
     let before = measure(&run.model, &host, &run.model.masks(now)?)?;
 
     let (from_stage, from) = (run.state.stage, run.model.growing().sizes);
@@ -105,7 +106,7 @@ pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     step: u64,
 ) -> Result<Receipt> {
     let stage = run.plan.stage_at(step);
-    let host = receipt_batch(run, stage.sequence)?;
+    let host = receipt_batch(&*run.source, stage.sequence)?;
     let masked = measure(&run.model, &host, kept)?;
     // Of the same step: other ramps may go on.
     let dropped = measure(&run.model, &host, &run.model.masks(step)?)?;

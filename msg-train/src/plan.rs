@@ -15,7 +15,7 @@ use msg_models::{LayerInit, Sizes, UnitInit};
 /// The growth at the start of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Boundary {
-    /// The number of this growth in the run, from 1.
+    /// The number of this growth in the run, from 1; 0 for one that leads into the first stage.
     pub number: u64,
     /// The ramp of everything new.
     pub ramp: Ramp,
@@ -109,6 +109,16 @@ impl Plan {
         Ok(Plan { stages, rate: Rate::new(config.lr, total, changes) })
     }
 
+    /// The same plan for a run that starts from a smaller model: growth number 0, a part of its
+    /// initialisation, leads into the first stage.
+    #[must_use]
+    pub fn with_first_growth(mut self, config: &RunConfig) -> Plan {
+        if let Some((stage, table)) = self.stages.first_mut().zip(config.stages.first()) {
+            stage.boundary = Some(boundary(0, 0, table));
+        }
+        self
+    }
+
     /// The stages, first to last; there is at least one.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
@@ -163,7 +173,7 @@ impl Plan {
 fn boundary(number: u64, start: u64, table: &StageConfig) -> Boundary {
     Boundary {
         number,
-        ramp: Ramp { start, length: table.ramp },
+        ramp: Ramp { start: start as i64, length: table.ramp },
         units: table.units,
         layers: table.new_layers,
         lr: table.lr,

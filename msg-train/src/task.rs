@@ -2,6 +2,7 @@
 
 use crate::{
     config::{Family, RunConfig},
+    data::Specials,
     error::Result,
 };
 use dfdx::tensor::{Tape, Tensor};
@@ -10,7 +11,10 @@ use msg_core::{
     ops::{Dropout, Scores},
     params::Init,
 };
-use msg_models::{Growable, Masks, hf::Naming};
+use msg_models::{
+    Growable, Masks,
+    hf::{Naming, Unrepresentable},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// How many labels of each loss term a batch, or all micro-batches of a step, hold.
@@ -36,6 +40,15 @@ pub struct HeadScores {
     pub tokens: Scores,
     /// Of sequences with a sentence-level label; a family without any has none.
     pub pairs: Scores,
+}
+
+/// A model's configurations for transformers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HfConfig {
+    /// `config.json`.
+    pub config: serde_json::Value,
+    /// `generation_config.json`, for families that generate.
+    pub generation: Option<serde_json::Value>,
 }
 
 /// A model family as the trainer sees it.
@@ -85,6 +98,21 @@ pub trait Task<D: Backend>: Growable<D> + Sized {
 
     /// Its dropout rate.
     fn dropout(&self) -> f32;
+
+    /// Trains with another dropout rate from now on.
+    ///
+    /// # Errors
+    /// For a rate out of range.
+    fn set_dropout(&mut self, rate: f32) -> Result<()>;
+
+    /// A batch of `(sequences, length)` drawn from `seed` alone, for receipts where there is no text.
+    fn drawn(&self, shape: (usize, usize), seed: u64) -> Self::Host;
+
+    /// What transformers calls the model as it stands.
+    ///
+    /// # Errors
+    /// Where it has no class for it.
+    fn hugging_face(&self, specials: Specials) -> Result<HfConfig, Unrepresentable>;
 
     /// What a model of this family is made from.
     type Config: Copy + Serialize + DeserializeOwned;

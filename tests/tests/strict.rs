@@ -28,7 +28,7 @@ fn grow<D: Backend, M: Family<D>>(
     wild: bool,
 ) -> (M, Growth) {
     let growth = model.growth_to(target, spec).unwrap();
-    let ramp = Ramp { start: step, length: RAMP };
+    let ramp = Ramp { start: step as i64, length: RAMP };
     let mut grown = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
     let census = visit_entries(&model.tensors(), &mut grown, &growth, |name, entry| {
         let draw = Spec { seed: 99, ..TINY }.draw(&name.to_string(), entry, 2001);

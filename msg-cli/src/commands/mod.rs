@@ -7,6 +7,7 @@ mod plan;
 mod report;
 mod summary;
 mod train;
+mod verify;
 
 use crate::{
     Done,
@@ -23,6 +24,7 @@ pub fn run(args: Args) -> anyhow::Result<Done> {
         Command::Report(args) => report::run(&args)?,
         Command::Eval(args) => eval::run(&args)?,
         Command::Generate(args) => generate::run(&args)?,
+        Command::Verify(args) => verify::run(&args)?,
     }
     Ok(Done::All)
 }

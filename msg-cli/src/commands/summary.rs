@@ -6,19 +6,18 @@ use msg_train::{
     data::Prepared,
     generate::{Sample, of_held_out},
     report,
+    run::Outcome,
 };
-use std::{
-    io::IsTerminal,
-    path::{Path, PathBuf},
-};
+use std::io::IsTerminal;
 
 /// Columns of the sample's text.
 const WIDTH: usize = 96;
 
-/// Shows what the finished run in `folder` came to, and writes its report.
-pub fn show<D: Backend>(device: &D, folder: &Path, data: &Prepared) -> anyhow::Result<()> {
+/// Shows what a finished run came to, and writes its report.
+pub fn show<D: Backend>(device: &D, outcome: &Outcome, data: &Prepared) -> anyhow::Result<()> {
+    let folder = &outcome.folder;
     let page = folder.join("report.html");
-    report::report(&[PathBuf::from(folder)], &page)?;
+    report::report(std::slice::from_ref(folder), &page)?;
     // The run is done and saved: what a sample refuses must not make a failure of it.
     match checkpoint::open(folder, device).and_then(|saved| of_held_out(&saved, data)) {
         Ok(Some(sample)) => println!("\n{}", worded(&sample)),
@@ -27,6 +26,9 @@ pub fn show<D: Backend>(device: &D, folder: &Path, data: &Prepared) -> anyhow::R
     }
     println!("\n{}", report::summary(folder)?);
     println!("model   {}", folder.join("final").display());
+    if let Some(reason) = &outcome.unrepresentable {
+        println!("        without a config.json for transformers: {reason}");
+    }
     println!("report  {}", page.display());
     Ok(())
 }

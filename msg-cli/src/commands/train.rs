@@ -57,6 +57,6 @@ fn on<D: Backend>(device: &D, request: Request<'_>) -> anyhow::Result<Done> {
         eprintln!("stopped after step {}; `--resume auto` goes on", outcome.step);
         return Ok(Done::Stopped);
     }
-    summary::show(device, &outcome.folder, &data)?;
+    summary::show(device, &outcome, &data)?;
     Ok(Done::All)
 }

@@ -14,7 +14,7 @@ pub const NORMAL_STD: f32 = 0.02;
 
 /// What new entries hold, for units that copy no other (those are copied whatever the rule).
 ///
-/// It governs weights and tables; new gains are 1, new biases and shifts 0.
+/// It governs weights and tables; new gains are 1, new biases and shifts 0 (but see [`FillRule::Scatter`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FillRule {
     /// Normal with this standard deviation (times the role's scale).
@@ -26,6 +26,12 @@ pub enum FillRule {
     MatchedStd,
     /// Zeros.
     Zero,
+    /// Normal with this standard deviation in every kind of tensor, gains, biases and shifts included:
+    /// no start for training, but nothing that a mask should hide stays unseen without it.
+    Scatter {
+        /// The standard deviation.
+        std: f32,
+    },
 }
 
 impl Default for FillRule {
@@ -38,6 +44,7 @@ impl FillRule {
     /// The rule for a tensor of that role; `matched` is the standard deviation of its old values.
     pub fn fill(self, role: Role, matched: f32) -> Fill {
         match (role.kind, self) {
+            (_, FillRule::Scatter { std }) => Fill::Normal { std },
             (Kind::Gain, _) => Fill::Constant(1.0),
             (Kind::Bias | Kind::Shift, _) | (_, FillRule::Zero) => Fill::Constant(0.0),
             (_, FillRule::Normal { std }) => Fill::Normal { std: std * role.scale },

@@ -4,6 +4,7 @@ mod batch;
 mod block;
 mod config;
 mod heads;
+mod hf_config;
 mod model;
 pub mod names;
 
@@ -11,4 +12,5 @@ pub use batch::{BertBatch, BertInput};
 pub use block::Block;
 pub use config::BertConfig;
 pub use heads::{MlmHead, Pooler};
+pub use hf_config::BertHfConfig;
 pub use model::Bert;

@@ -67,6 +67,17 @@ impl<D: Backend> Bert<D> {
         &self.config
     }
 
+    /// Trains with another dropout rate from now on.
+    ///
+    /// # Errors
+    /// [`msg_core::Error::Value`] for a rate out of range.
+    pub fn set_dropout(&mut self, dropout: f32) -> Result<()> {
+        let config = BertConfig { dropout, ..self.config };
+        config.check()?;
+        self.config = config;
+        Ok(())
+    }
+
     /// The encoder's output.
     ///
     /// # Errors

@@ -2,9 +2,11 @@
 
 mod block;
 mod config;
+mod hf_config;
 mod model;
 pub mod names;
 
 pub use block::Block;
 pub use config::GptConfig;
+pub use hf_config::GptHfConfig;
 pub use model::{Gpt, GptBatch};

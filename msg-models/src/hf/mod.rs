@@ -31,10 +31,13 @@ mod layout;
 mod load;
 mod map;
 mod read;
+mod representable;
 mod write;
 
 pub use error::{Error, Result};
 pub use layout::{FileLayout, Naming};
 pub use load::load;
 pub use read::{Subset, TensorFile};
+pub(crate) use representable::decimal;
+pub use representable::{Unrepresentable, representable};
 pub use write::save;

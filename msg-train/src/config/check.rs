@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::{fmt::Display, path::Path};
 
 /// Largest size of any one axis, and of a batch. Beyond it products leave 64 bits.
-const LARGEST: usize = 1 << 24;
+pub(crate) const LARGEST: usize = 1 << 24;
 /// Largest number of steps or tokens, and the largest seed: TOML's whole numbers are signed.
 const MOST: u64 = i64::MAX as u64;
 
@@ -32,6 +32,29 @@ impl RunConfig {
         rules.stages(self)?;
         rules.across(self)
     }
+
+    /// Refuses a first stage that a checkpoint of sizes `from` cannot become, or that says how to grow
+    /// what does not.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first rule that does not hold.
+    pub(crate) fn check_start(&self, file: &str, from: Sizes) -> Result<()> {
+        match self.resolved().stages.first() {
+            Some(first) => Rules { file }.growth(1, Before::Checkpoint(from), first),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a stage's model comes from.
+#[derive(Clone, Copy)]
+enum Before<'a> {
+    /// Fresh weights.
+    Nothing,
+    /// The checkpoint of `init.from`.
+    Checkpoint(Sizes),
+    /// The stage before.
+    Stage(&'a StageConfig),
 }
 
 #[derive(Clone, Copy)]
@@ -185,11 +208,24 @@ impl Rules<'_> {
             self.stage(index + 1, stage)?;
         }
         let resolved = run.resolved();
-        self.growth(1, None, &resolved.stages[0])?;
+        match &run.init {
+            None => self.growth(1, Before::Nothing, &resolved.stages[0])?,
+            Some(init) => self.first_stage(init, &resolved.stages[0])?,
+        }
         for (index, pair) in resolved.stages.windows(2).enumerate() {
-            self.growth(index + 2, Some(&pair[0]), &pair[1])?;
+            self.growth(index + 2, Before::Stage(&pair[0]), &pair[1])?;
         }
         Ok(())
+    }
+
+    /// What can be said of the first stage while the checkpoint's sizes are not known.
+    fn first_stage(self, init: &InitFrom, stage: &StageConfig) -> Result<()> {
+        let none = StageConfig::default();
+        let schedule = "none: the schedule starts here";
+        self.need(stage.lr == none.lr, "stage.1.lr", schedule, word(stage.lr))?;
+        let holds = init.state || stage.state == none.state;
+        self.need(holds, "stage.1.state", "none but with init.state = true", word(stage.state))?;
+        self.need(stage.ramp <= MOST, "stage.1.ramp", format!("at most {MOST}"), stage.ramp)
     }
 
     fn stage(self, number: usize, stage: &StageConfig) -> Result<()> {
@@ -226,18 +262,19 @@ impl Rules<'_> {
     }
 
     /// The sizes of a stage beside those of the one before; what only a growth uses is for growths.
-    fn growth(self, number: usize, before: Option<&StageConfig>, stage: &StageConfig) -> Result<()> {
+    fn growth(self, number: usize, before: Before<'_>, stage: &StageConfig) -> Result<()> {
         let key = |name: &str| format!("stage.{number}.{name}");
-        if let Some(before) = before {
-            // Sequence and batch may change either way.
-            for ((name, old), (_, new)) in sizes(before).into_iter().zip(sizes(stage)).take(4) {
-                let expected = || format!("at least {}, as in stage {}", old.unwrap_or(0), number - 1);
-                self.need(new >= old, key(name), expected(), new.unwrap_or(0))?;
-            }
+        let new = stage.sizes();
+        let (old, place) = match before {
+            Before::Nothing => (new, String::new()),
+            Before::Checkpoint(sizes) => (sizes, "the checkpoint of init.from".to_owned()),
+            Before::Stage(stage) => (stage.sizes(), format!("stage {}", number - 1)),
+        };
+        // Sequence and batch may change either way.
+        for ((name, old), (_, new)) in growing(old).into_iter().zip(growing(new)) {
+            self.need(new >= old, key(name), format_args!("at least {old}, as in {place}"), new)?;
         }
         let none = StageConfig::default();
-        let old = before.map_or(stage.sizes(), StageConfig::sizes);
-        let new = stage.sizes();
         let deeper = new.layers > old.layers;
         let wider = new != Sizes { layers: new.layers, ..old };
         let grows = deeper || wider;
@@ -367,6 +404,12 @@ fn sizes(stage: &StageConfig) -> [(&'static str, Option<usize>); 6] {
         ("sequence", stage.sequence),
         ("batch", stage.batch),
     ]
+}
+
+/// The sizes that grow by their keys.
+pub(crate) fn growing(sizes: Sizes) -> [(&'static str, usize); 4] {
+    let Sizes { layers, hidden, ffn, heads } = sizes;
+    [("layers", layers), ("hidden", hidden), ("ffn", ffn), ("heads", heads)]
 }
 
 impl StageConfig {

@@ -18,6 +18,10 @@ pub use model::{Family, ModelConfig};
 pub use read::differing_keys;
 pub use schedule::{LrAtGrowth, LrConfig, LrShape, StageConfig};
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
+pub(crate) use {
+    check::{LARGEST, growing},
+    suggest::hint,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use super::{
     RunConfig,
     de::{self, Fault, Kind},
-    suggest::{any_of, nearest},
+    suggest::hint,
 };
 use crate::error::{AtPath, Error, Result};
 use std::path::Path;
@@ -163,13 +163,7 @@ fn located(fault: Fault, file: &str) -> Error {
     let path = fault.path();
     let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match fault.kind {
-        Kind::Unknown { key, valid } => {
-            let hint = match nearest(&key, valid) {
-                Some(name) => format!("did you mean `{name}`?"),
-                None => format!("expected {}", any_of(valid)),
-            };
-            Error::UnknownKey { file, key: below(&key), hint }
-        }
+        Kind::Unknown { key, valid } => Error::UnknownKey { file, key: below(&key), hint: hint(&key, valid) },
         Kind::Missing { key } => Error::MissingKey { file, key: below(key) },
         Kind::Value { expected, got } => Error::Config { file, key: path, expected, got },
     }

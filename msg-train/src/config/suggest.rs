@@ -11,6 +11,14 @@ pub(crate) fn nearest<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str
     (edits <= allowed).then_some(name)
 }
 
+/// What to write instead of `given`: the nearest candidate, or all of them.
+pub(crate) fn hint(given: &str, candidates: &[&str]) -> String {
+    match nearest(given, candidates) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("expected {}", any_of(candidates)),
+    }
+}
+
 /// `a`, `b` or `c`.
 pub(crate) fn any_of(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();

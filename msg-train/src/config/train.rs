@@ -130,13 +130,17 @@ pub enum Guard {
     Stop,
 }
 
-/// The `[init]` table.
+/// The `[init]` table: a new run from a checkpoint of ours. Its sizes are those of the first stage, or
+/// smaller along some axes: then the run begins with a growth by that stage's `ramp`, `units`, `new_layers`
+/// (and, with `state`, its `state`). What else the model is made from must agree, and the tokenizer;
+/// dropout may differ. Schedule, data and counters begin anew; a ramp that ran there goes on from where it
+/// stood, a step of this run for a step of that one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitFrom {
-    /// A checkpoint of ours.
+    /// A checkpoint's folder, or a run's, which means its last one.
     pub from: PathBuf,
-    /// Whether the optimizer's state comes along, or the weights alone.
+    /// Whether the optimizer's moments and ages come along, or the weights alone.
     #[serde(default)]
     pub state: bool,
 }

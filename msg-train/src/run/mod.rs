@@ -2,6 +2,7 @@
 
 mod folder;
 mod session;
+mod start;
 
 pub use folder::RunFolder;
 pub use session::{Outcome, Session};

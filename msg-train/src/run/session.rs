@@ -1,12 +1,13 @@
 //! A run under way: the trainer between its folder and those who watch.
 
-use super::{Request, RunFolder, data_folder};
+use super::{Request, RunFolder, data_folder, start};
 use crate::{
     checkpoint::{self, Action, Loaded, Snapshot},
     config::{RunConfig, differing_keys},
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     eval::{Span, evaluate},
+    export::export,
     metrics::{
         End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, StepTiming, TIMING, console::Console,
     },
@@ -16,15 +17,9 @@ use crate::{
     task::Task,
     trainer::Trainer,
 };
-use msg_core::{
-    device::Backend,
-    growth::NORMAL_STD,
-    optim::{AdamW, AdamWConfig},
-    params::Init,
-};
-use msg_models::{Cost, hf};
+use msg_core::{device::Backend, optim::AdamWConfig};
+use msg_models::{Cost, hf::Unrepresentable};
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -45,6 +40,8 @@ pub struct Outcome {
     pub finished: bool,
     /// The last held-out loss.
     pub validation: Option<f64>,
+    /// Why the finished model stands without a configuration for transformers, where it does.
+    pub unrepresentable: Option<Unrepresentable>,
 }
 
 /// A run under way.
@@ -54,7 +51,7 @@ pub struct Session<D: Backend, M: Task<D>, B> {
     plan: Plan,
     config: RunConfig,
     config_text: String,
-    tokenizer: PathBuf,
+    data: Arc<Prepared>,
     log: RunLog,
     /// Seconds of training before this process.
     seconds: f64,
@@ -78,7 +75,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         checkpoint::mend(&folder.checkpoints())?;
         let begun = folder.is_begun();
         let vocab = vocabulary(&config, &request.data)?;
-        let (plan, cost) = (Plan::new(&config)?, cost(&config, vocab));
+        let (mut plan, cost) = (Plan::new(&config)?, cost(&config, vocab));
         let adamw = AdamWConfig {
             beta1: config.train.beta1,
             beta2: config.train.beta2,
@@ -86,42 +83,44 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
             weight_decay: config.train.weight_decay,
         };
         let latest = if begun { checkpoint::latest(&folder.checkpoints())? } else { None };
-        let run_plan = run_plan(&config, &plan, &cost);
-        let console = |done| request.console.then(|| Console::stderr(run_plan.clone(), done));
         let config_text = config.to_toml()?;
-
-        let (model, optimizer, state, log, seconds) = match latest {
+        let resumed = latest.is_some();
+        let (model, optimizer, state) = match latest {
             Some(path) => {
                 let Loaded { model, optimizer, header, config: saved } =
                     checkpoint::load::<D, M>(&path, &device, adamw)?;
                 same_config(&path, &saved, &config)?;
-                let step = header.state.step;
-                let (log, seconds) =
-                    RunLog::resume(folder.path(), step, Box::new(wall_clock), console(step))?;
-                (model, optimizer, header.state, log, seconds)
+                (model, optimizer, header.state)
             }
-            None => {
-                // What a killed run wrote before its first checkpoint begins anew.
-                let std = config.model.init_std.unwrap_or(NORMAL_STD);
-                let init = Init { seed: config.run.seed, std };
-                let model = M::build(&device, M::config_of(&config, vocab), init)?;
-                let optimizer = AdamW::new(&model, adamw)?;
-                remove_logs(folder.path())?;
-                let mut log = RunLog::start(folder.path(), Box::new(wall_clock), console(0))?;
-                let sizes = model.growing().sizes;
-                let params = model.num_params() as u64;
-                let state = State { stage: 1, ..State::default() };
-                log.record(&Record::Start(Start { step: 0, name: config.run.name.clone(), sizes, params }))?;
-                (model, optimizer, state, log, 0.0)
-            }
+            None => start::begin::<D, M>(&device, &config, &request.data, vocab, adamw)?,
+        };
+        if start::grows_first(&state) {
+            plan = plan.with_first_growth(&config);
+        }
+        let run_plan = run_plan(&config, &plan, &cost);
+        let console = request.console.then(|| Console::stderr(run_plan.clone(), state.step));
+        let (log, seconds) = if resumed {
+            RunLog::resume(folder.path(), state.step, Box::new(wall_clock), console)?
+        } else {
+            // What a killed run wrote before its first checkpoint begins anew.
+            remove_logs(folder.path())?;
+            let mut log = RunLog::start(folder.path(), Box::new(wall_clock), console)?;
+            let (sizes, params) = (model.growing().sizes, model.num_params() as u64);
+            log.record(&Record::Start(Start { step: 0, name: config.run.name.clone(), sizes, params }))?;
+            (log, 0.0)
         };
         folder.write_config(&config_text)?;
         run_plan.write(folder.path())?;
-        let tokenizer = data_folder(&config).join("tokenizer.json");
+        let data = request.data.clone();
         let mut trainer =
             Trainer::new(device, config.clone(), plan.clone(), cost, batches, (model, optimizer), state);
         trainer.fault = request.fault;
-        Ok(Session { folder, trainer, plan, config, config_text, tokenizer, log, seconds, validation: None })
+        Ok(Session { folder, trainer, plan, config, config_text, data, log, seconds, validation: None })
+    }
+
+    /// The trainer as it stands.
+    pub fn trainer(&self) -> &Trainer<D, M, B> {
+        &self.trainer
     }
 
     /// Makes the steps that are left, until the last one or until `stop` is set.
@@ -152,12 +151,10 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
                 break;
             }
         }
-        if finished {
-            self.export()?;
-        }
+        let unrepresentable = if finished { self.export()? } else { None };
         let step = self.trainer.state().step;
         let folder = self.folder.path().to_owned();
-        Ok(Outcome { folder, step, finished, validation: self.validation })
+        Ok(Outcome { folder, step, finished, validation: self.validation, unrepresentable })
     }
 
     fn step(&mut self) -> Result<()> {
@@ -193,12 +190,13 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     fn save(&mut self) -> Result<()> {
         self.log.sync()?;
         let all = self.folder.checkpoints();
+        let tokenizer = data_folder(&self.config).join("tokenizer.json");
         let snapshot = Snapshot {
             model: self.trainer.model(),
             optimizer: self.trainer.optimizer(),
             state: self.trainer.state(),
             config: &self.config_text,
-            tokenizer: Some(&self.tokenizer),
+            tokenizer: Some(&tokenizer),
         };
         let path = checkpoint::save(&all, &snapshot)?;
         tracing::info!(path = %path.display(), "checkpoint saved");
@@ -211,12 +209,15 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         Ok(())
     }
 
-    /// The finished model under Hugging Face names, beside its tokenizer.
-    fn export(&self) -> Result<()> {
+    /// The finished model as transformers reads it, or why it cannot.
+    fn export(&self) -> Result<Option<Unrepresentable>> {
         let last = self.folder.last();
-        fs::create_dir_all(&last).at(&last)?;
-        hf::save(self.trainer.model(), &M::NAMING, &BTreeMap::new(), last.join("model.safetensors"))?;
-        fs::copy(&self.tokenizer, last.join("tokenizer.json")).map(drop).at(&self.tokenizer)
+        let positions = self.config.model.positions.unwrap_or(self.plan.window());
+        let reason = export(self.trainer.model(), positions, self.data.tokenizer(), &last)?;
+        if let Some(reason) = reason {
+            tracing::warn!(path = %last.display(), "the final model has no config.json: {reason}");
+        }
+        Ok(reason)
     }
 }
 

@@ -2,17 +2,26 @@
 
 use crate::{
     config::{Family, RunConfig},
-    data::MlmBatch,
+    data::{MlmBatch, Specials},
     error::Result,
-    task::{Counts, HeadScores, Task},
+    task::{Counts, HeadScores, HfConfig, Task},
+    tasks::draw,
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
-use msg_core::{device::Backend, ops::Dropout, params::Init};
+use msg_core::{
+    device::Backend,
+    ops::{Dropout, cross_entropy::IGNORED},
+    params::Init,
+};
 use msg_models::{
     Growable, Masks,
-    bert::{Bert, BertBatch, BertConfig, BertInput, names},
-    hf::Naming,
+    bert::{Bert, BertBatch, BertConfig, BertHfConfig, BertInput, names},
+    hf::{Naming, Unrepresentable},
 };
+use serde_json::json;
+
+/// One position in so many has a label in drawn batches.
+const LABELLED: usize = 3;
 
 impl<D: Backend> Task<D> for Bert<D> {
     type Host = MlmBatch;
@@ -64,6 +73,37 @@ impl<D: Backend> Task<D> for Bert<D> {
     fn dropout(&self) -> f32 {
         self.config().dropout
     }
+
+    fn set_dropout(&mut self, rate: f32) -> Result<()> {
+        Ok(Bert::set_dropout(self, rate)?)
+    }
+
+    /// Two segments of equal length; the last position of every second sequence is padding.
+    fn drawn(&self, shape: (usize, usize), seed: u64) -> MlmBatch {
+        let (sequences, length) = shape;
+        let (count, vocab) = (sequences * length, self.config().vocab);
+        let labels = draw(seed, "labels", count, vocab).into_iter().zip(0..);
+        let label = |(id, at)| if at % LABELLED == 0 { i64::from(id) } else { IGNORED };
+        let segment = |at| u32::from(at % length >= length / 2 && self.config().segments > 1);
+        MlmBatch {
+            ids: draw(seed, "ids", count, vocab),
+            segments: (0..count).map(segment).collect(),
+            seen: (0..count).map(|at| length == 1 || at % (2 * length) != 2 * length - 1).collect(),
+            labels: labels.map(label).collect(),
+            next: (0..sequences).map(|at| (at % 2) as i64).collect(),
+            shape,
+        }
+    }
+
+    fn hugging_face(&self, specials: Specials) -> Result<HfConfig, Unrepresentable> {
+        let pad = match specials {
+            Specials::Bert(specials) => Some(specials.pad),
+            Specials::Gpt { .. } => None,
+        };
+        let config = json!(BertHfConfig::new(self.config(), self.growing(), pad)?);
+        Ok(HfConfig { config, generation: None })
+    }
+
     fn config_of(run: &RunConfig, vocab: usize) -> BertConfig {
         run.bert(vocab)
     }

@@ -2,9 +2,10 @@
 
 use crate::{
     config::{Family, RunConfig},
-    data::CausalBatch,
+    data::{CausalBatch, Specials},
     error::Result,
-    task::{Counts, HeadScores, Task},
+    task::{Counts, HeadScores, HfConfig, Task},
+    tasks::draw,
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
@@ -14,9 +15,10 @@ use msg_core::{
 };
 use msg_models::{
     Growable, Masks,
-    gpt::{Gpt, GptBatch, GptConfig, names},
-    hf::Naming,
+    gpt::{Gpt, GptBatch, GptConfig, GptHfConfig, names},
+    hf::{Naming, Unrepresentable},
 };
+use serde_json::json;
 
 impl<D: Backend> Task<D> for Gpt<D> {
     type Host = CausalBatch;
@@ -56,6 +58,28 @@ impl<D: Backend> Task<D> for Gpt<D> {
     fn dropout(&self) -> f32 {
         self.config().dropout
     }
+
+    fn set_dropout(&mut self, rate: f32) -> Result<()> {
+        Ok(Gpt::set_dropout(self, rate)?)
+    }
+
+    fn drawn(&self, shape: (usize, usize), seed: u64) -> CausalBatch {
+        let (count, vocab) = (shape.0 * shape.1, self.config().vocab);
+        let ids = draw(seed, "ids", count, vocab);
+        let labels = draw(seed, "labels", count, vocab).into_iter().map(i64::from).collect();
+        CausalBatch { ids, labels, shape }
+    }
+
+    fn hugging_face(&self, specials: Specials) -> Result<HfConfig, Unrepresentable> {
+        let end = match specials {
+            Specials::Gpt { end } => Some(end),
+            Specials::Bert(_) => None,
+        };
+        let config = json!(GptHfConfig::new(self.config(), self.growing(), end)?);
+        let generation = json!({"_from_model_config": true, "bos_token_id": end, "eos_token_id": end});
+        Ok(HfConfig { config, generation: Some(generation) })
+    }
+
     fn config_of(run: &RunConfig, vocab: usize) -> GptConfig {
         run.gpt(vocab)
     }
