@@ -20,7 +20,7 @@ const RECEIPT_SEQUENCES: usize = 2;
 const INEXACT: f64 = 1e-5;
 
 /// The fixed batch of a receipt: the first held-out sequences, or the run's first ones.
-fn receipt_batch<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
+fn receipt_batch<D: Backend, M: Task<D>, S: Batches<Batch = M::Host> + 'static>(
     run: &Trainer<D, M, S>,
     length: usize,
 ) -> Result<M::Host> {
@@ -50,7 +50,7 @@ fn receipt(
 }
 
 /// Grows the model into the stage. Over its tolerance, the receipt stops the run and the model stays small.
-pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
+pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host> + 'static>(
     run: &mut Trainer<D, M, S>,
     stage: &Stage,
     on: &mut dyn FnMut(Record) -> Result<()>,
@@ -71,8 +71,12 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
         layers: boundary.layers,
     };
     let growth = run.model.growth_to(stage.sizes, &spec)?;
-    let model = run.model.grown(&growth, &boundary.units.operator(), boundary.ramp)?;
-    let after = measure(&model, &host, &model.masks(now)?)?;
+    let mut model = run.model.grown(&growth, &boundary.units.operator(), boundary.ramp)?;
+    let mut masks = model.masks(now)?;
+    if let Some(fault) = run.fault {
+        masks = fault.strike(&mut model, masks)?;
+    }
+    let after = measure(&model, &host, &masks)?;
     let receipt = receipt(run.config.train.receipt_tolerance, D::EXACT, &before, &after);
     receipt.check(&format!("growth into stage {} after step {now}", stage.number))?;
 
@@ -95,7 +99,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
 }
 
 /// The receipt of a ramp's end: masks that are 1 throughout against none.
-pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
+pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Batches<Batch = M::Host> + 'static>(
     run: &Trainer<D, M, S>,
     kept: &Masks<D>,
     step: u64,

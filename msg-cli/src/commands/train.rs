@@ -37,7 +37,7 @@ pub fn run(args: &Train) -> anyhow::Result<()> {
         Some(ResumeChoice::Auto) => Resume::Auto,
         None => Resume::Never,
     };
-    let request = Request { config, data, resume, stop: &stop, console: true };
+    let request = Request { config, data, resume, stop: &stop, console: true, fault: None };
     let outcome = match args.device {
         DeviceChoice::Cpu => train(Cpu::default(), request)?,
         DeviceChoice::Cuda(number) => train(open_cuda(number)?, request)?,
