@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-mod accumulation;
+// mod accumulation;
+mod blocks;
 mod config;
 #[cfg(all(feature = "cuda", not(feature = "ci-check")))]
 mod cuda;
@@ -10,7 +11,7 @@ mod files;
 mod golden;
 mod gradients;
 mod grow_tensors;
-mod guard;
+// mod guard;
 mod layering;
 mod optim;
 mod ramps;

@@ -149,8 +149,8 @@ impl<D: Backend> Bert<D> {
         let encoded = merge_rows(encoded.put_tape(tape))?;
         let chosen: Tensor<(Labelled, Hidden), f32, D, T> = ops::embed(encoded, rows)?;
         let config = (self.config.gelu, self.config.eps);
-        let logits = self.mlm.forward(chosen, &self.words.weight, masks, config)?;
-        ops::cross_entropy(logits, labels, labelled)?.try_add(next).during("loss")
+        let mlm = self.mlm.loss(chosen, &self.words.weight, (labels, labelled), masks, config)?;
+        mlm.try_add(next).during("loss")
     }
 
     fn embed<T: Tape<f32, D>>(&self, batch: &BertBatch<D>, tape: T) -> Result<Stream<D, T>> {

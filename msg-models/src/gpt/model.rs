@@ -16,7 +16,7 @@ use msg_core::{
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels},
+    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels, block::Stream},
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -105,6 +105,18 @@ impl<D: Backend> Gpt<D> {
         dropout: &Dropout,
         tape: T,
     ) -> Result<Tensor<(Batch, Query, Vocab), f32, D, T>> {
+        let x = self.encode(batch, masks, dropout, tape)?;
+        ops::linear(x, self.wte.weight.retaped(), None)
+    }
+
+    /// The normalised residual stream, ready for the head.
+    fn encode<T: Tape<f32, D>>(
+        &self,
+        batch: &GptBatch<D>,
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Stream<D, T>> {
         let x = self.embed(batch, tape)?;
         let site = DropoutSite { layer: None, place: "embedding" };
         let x = dropout.apply(x, site)?;
@@ -121,8 +133,7 @@ impl<D: Backend> Gpt<D> {
         let ids = &self.growing.layer_ids;
         let x = context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))?;
         let mask = masks.hidden(Site::outside(Place::FinalNorm));
-        let x = self.ln_f.forward(x, &mask, self.config.eps)?;
-        ops::linear(x, self.wte.weight.retaped(), None)
+        self.ln_f.forward(x, &mask, self.config.eps)
     }
 
     /// The mean loss over counted labels, times their number, divided by `divisor` (the counted labels
@@ -138,7 +149,8 @@ impl<D: Backend> Gpt<D> {
         dropout: &Dropout,
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>> {
-        ops::cross_entropy(self.logits(batch, masks, dropout, tape)?, &batch.labels, divisor)
+        let x = self.encode(batch, masks, dropout, tape)?;
+        ops::head_loss(x, &self.wte.weight, None, &batch.labels, divisor)
     }
 
     fn embed<T: Tape<f32, D>>(

@@ -176,7 +176,8 @@ impl Head<'_> {
     ) {
         let (length, head_dim, inner) = (self.of.length, self.of.head_dim, self.of.inner());
         let part = |rows: &'_ [f32], query: usize| query * inner + self.head * head_dim..rows.len();
-        dk.iter_mut().chain(dv.iter_mut()).for_each(|row| row.fill(0.0));
+        dk.iter_mut().for_each(|row| row.fill(0.0));
+        dv.iter_mut().for_each(|row| row.fill(0.0));
         let mut probabilities = Buffer::of(QUERIES * length);
         let mut slopes = Buffer::of(QUERIES * length);
         let mut factors = Buffer::of(length);

@@ -13,7 +13,7 @@ use crate::{
     ops::{
         attention::cpu::Sequences,
         dropout,
-        masked_norm::cpu::{HostMask, Operands, Statistics},
+        masked_norm::cpu::{HostMask, Operands, Statistics, with_operands},
         matmul::gemm::{Matrix, Mode, Size, gemm},
         rows::{add_row_sums, bias_and_mask, combine, mask_rows},
     },
@@ -22,6 +22,7 @@ use crate::{
 use dfdx::{
     shapes::{HasShape, Shape},
     tensor::{Cpu, Gradients, PutTape, SplitTape, Tape, TensorFromVec},
+    tensor_ops::ReshapeTo,
 };
 use rayon::prelude::*;
 
@@ -89,7 +90,13 @@ struct Kept {
 fn forward(x: &[f32], weight: &[f32], y: &mut [f32], outputs: usize) {
     let inputs = weight.len() / outputs;
     let size = Size { m: x.len() / inputs, n: outputs, k: inputs };
-    gemm(size, Matrix::row_major(x, inputs), Matrix::row_major(weight, inputs).transposed(), y, Mode::Overwrite);
+    gemm(
+        size,
+        Matrix::row_major(x, inputs),
+        Matrix::row_major(weight, inputs).transposed(),
+        y,
+        Mode::Overwrite,
+    );
 }
 
 /// `dx = dy W`.
@@ -135,6 +142,8 @@ impl Pass {
             dropout: at("attention"),
         };
         let masks = &block.masks;
+        masks.qkv.iter().for_each(Mask::count);
+        masks.feed_forward.count();
         let qkv_mask = masks.qkv.iter().any(|mask| mask.values().is_some()).then(|| {
             let of = |mask: &Mask<_, f32, Cpu>| mask.values().map_or_else(|| vec![1.0; inner.0], host);
             masks.qkv.iter().flat_map(of).collect()
@@ -142,8 +151,8 @@ impl Pass {
         Ok(Pass {
             sequences,
             norm_masks: [
-                HostMask::new(&masks.attention_norm, hidden.0)?,
-                HostMask::new(&masks.feed_forward_norm, hidden.0)?,
+                HostMask::new(&masks.attention_norm, hidden.0),
+                HostMask::new(&masks.feed_forward_norm, hidden.0),
             ],
             qkv_mask,
             units_mask: masks.feed_forward.values().map(host),
@@ -159,9 +168,7 @@ impl Pass {
     /// Runs `work` with a norm's operands.
     fn with_norm<R>(&self, which: usize, work: impl FnOnce(Operands<'_>) -> R) -> R {
         let (gain, shift) = self.norm_tensors(which);
-        let (gain, shift) = (load(gain), load(shift));
-        let mask = &self.norm_masks[which];
-        work(Operands { gain: &gain, shift: &shift, mask, eps: self.block.eps as f32 })
+        with_operands((gain, shift), &self.norm_masks[which], self.block.eps, work)
     }
 
     fn norm_tensors(&self, which: usize) -> &Pair<(Hidden,), (Hidden,), Cpu> {

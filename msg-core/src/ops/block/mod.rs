@@ -9,7 +9,7 @@ mod cpu;
 pub mod plain;
 
 use crate::{
-    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Query, Qkv},
+    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Qkv, Query},
     device::Kernels,
     error::{Result, same_size, some_entries},
     mask::{Gate, Mask},
@@ -18,7 +18,7 @@ use crate::{
 };
 use dfdx::{
     shapes::HasShape,
-    tensor::{Storage, Tape, Tensor},
+    tensor::{Tape, Tensor},
 };
 
 /// The residual stream.
@@ -38,7 +38,7 @@ pub type Pair<W, B, D> = (Param<W, D>, Param<B, D>);
 
 /// A block: its tensors (shared with the module that owns them) and all that acts on them in one pass.
 #[derive(Clone, Debug)]
-pub struct Block<D: Kernels<f32> + Storage<f32>> {
+pub struct Block<D: Kernels<f32>> {
     /// Where the norms stand.
     pub order: NormOrder,
     /// Gain and shift of the attention branch's norm.
@@ -130,6 +130,9 @@ impl<D: BlockKernel> Block<D> {
         }
         if self.head_dim.0 == 0 || !inner.0.is_multiple_of(self.head_dim.0) {
             return Err(crate::Error::Heads { inner: inner.0, head_dim: self.head_dim.0 });
+        }
+        for norm in [&self.masks.attention_norm, &self.masks.feed_forward_norm] {
+            crate::ops::masked_norm::some_unit(norm)?;
         }
         let BlockMasks { attention_norm, feed_forward_norm, qkv, feed_forward, gate: _ } = &self.masks;
         attention_norm.fits(&hidden)?;

@@ -1,12 +1,11 @@
 //! The block as a chain of operations: the reference that faster ones are held against.
 
-use super::{Block, NormOrder, Stream};
+use super::{Block, BlockKernel, NormOrder, Pair, Stream};
 use crate::{
     axis::{Batch, Hidden, Inner, Query, query_as_key},
-    device::Kernels,
     error::{Context, Result},
     mask::Mask,
-    ops::{attention, linear, masked_gelu, masked_norm::plain::masked_layer_norm},
+    ops::{attention, linear, masked_gelu, masked_norm::plain::layer_norm},
     params::Param,
 };
 use dfdx::{
@@ -18,10 +17,7 @@ use dfdx::{
 ///
 /// # Errors
 /// Where the sizes differ or the device fails.
-pub fn block<D: Kernels<f32> + super::BlockKernel, T: Tape<f32, D>>(
-    x: Stream<D, T>,
-    block: &Block<D>,
-) -> Result<Stream<D, T>> {
+pub fn block<D: BlockKernel, T: Tape<f32, D>>(x: Stream<D, T>, block: &Block<D>) -> Result<Stream<D, T>> {
     let gate = block.masks.gate;
     match block.order {
         NormOrder::Pre => {
@@ -37,14 +33,14 @@ pub fn block<D: Kernels<f32> + super::BlockKernel, T: Tape<f32, D>>(
     }
 }
 
-impl<D: super::BlockKernel> Block<D> {
+impl<D: BlockKernel> Block<D> {
     fn normed<T: Tape<f32, D>>(
         &self,
         x: Stream<D, T>,
-        (gain, shift): &super::Pair<(Hidden,), (Hidden,), D>,
+        (gain, shift): &Pair<(Hidden,), (Hidden,), D>,
         mask: &Mask<Hidden, f32, D>,
     ) -> Result<Stream<D, T>> {
-        masked_layer_norm(x, gain, shift, mask, self.eps)
+        layer_norm(x, gain, shift, mask, self.eps)
     }
 
     fn attention_normed<T: Tape<f32, D>>(&self, x: Stream<D, T>) -> Result<Stream<D, T>> {

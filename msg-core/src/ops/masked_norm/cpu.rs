@@ -3,15 +3,76 @@
 //! Sums over units run in lanes (see [`crate::simd`]), sums over rows in chunks of [`ROWS`] rows that are
 //! added in order, so that no bit depends on the threads.
 
+use super::NormKernel;
 use crate::{
-    axis::Axis,
-    device::{buffers::Buffer, host},
-    error::Result,
+    axis::{Axis, EndsWith},
+    device::{buffers::Buffer, host, load},
+    error::{Context, Result},
     mask::Mask,
     simd::{LANES, sum2, vectorized},
 };
-use dfdx::tensor::Cpu;
+use dfdx::{
+    shapes::HasShape,
+    tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec},
+    tensor_ops::ReshapeTo,
+};
 use rayon::prelude::*;
+
+impl NormKernel<f32> for Cpu {
+    fn layer_norm<A, S, T>(
+        x: Tensor<S, f32, Self, T>,
+        gain: &Tensor<(A,), f32, Self>,
+        shift: &Tensor<(A,), f32, Self>,
+        mask: &Mask<A, f32, Self>,
+        eps: f64,
+    ) -> Result<Tensor<S, f32, Self, T>>
+    where
+        A: Axis,
+        S: EndsWith<A>,
+        T: Tape<f32, Self>,
+    {
+        const OP: &str = "masked_layer_norm";
+        let shape = *x.shape();
+        let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
+        let mask = HostMask::new(mask, shape.last().size());
+        let (input, gain, shift) = (load(&x), gain.clone(), shift.clone());
+        let mut values = vec![0.0; input.len()];
+        let statistics = with_operands((&gain, &shift), &mask, eps, |norm| norm.forward(&input, &mut values));
+        let y = x.device().try_tensor_from_vec(values, shape).during(OP)?;
+        if T::OWNS_TAPE {
+            let result = y.ghost();
+            tape.add_backward_op(move |grads| {
+                let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
+                let dy = std::mem::take(gradient);
+                let units = shape.last().size();
+                let (mut dgain, mut dshift) = (Buffer::zeros(units), Buffer::zeros(units));
+                let dx: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
+                with_operands((&gain, &shift), &mask, eps, |norm| {
+                    norm.backward(&input, &statistics, &dy, dx, (&mut dgain, &mut dshift));
+                });
+                let of_gain: &mut Vec<f32> = grads.get_or_alloc_mut(&gain)?;
+                add(of_gain, &dgain);
+                let of_shift: &mut Vec<f32> = grads.get_or_alloc_mut(&shift)?;
+                add(of_shift, &dshift);
+                let slot: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
+                *slot = dy;
+                Ok(())
+            });
+        }
+        Ok(y.put_tape(tape))
+    }
+}
+
+/// Runs `work` with the operands of a norm over tensors.
+pub(crate) fn with_operands<A: Axis, R>(
+    (gain, shift): (&Tensor<(A,), f32, Cpu>, &Tensor<(A,), f32, Cpu>),
+    mask: &HostMask,
+    eps: f64,
+    work: impl FnOnce(Operands<'_>) -> R,
+) -> R {
+    let (gain, shift) = (load(gain), load(shift));
+    work(Operands { gain: &gain, shift: &shift, mask, eps: eps as f32 })
+}
 
 /// Rows of a parallel piece.
 pub(crate) const ROWS: usize = 32;
@@ -25,11 +86,12 @@ pub(crate) struct HostMask {
 
 impl HostMask {
     /// Of an axis with so many units.
-    pub(crate) fn new<A: Axis>(mask: &Mask<A, f32, Cpu>, units: usize) -> Result<Self> {
-        mask.positive()?;
+    pub(crate) fn new<A: Axis>(mask: &Mask<A, f32, Cpu>, units: usize) -> Self {
+        mask.count();
         let values = mask.values().map(host);
+        // In the order of the sums over units.
         let total = values.as_ref().map_or(units as f32, |c| sum2(c, c, |c, _| c));
-        Ok(HostMask { values, total })
+        HostMask { values, total }
     }
 
     /// The value of every unit, where there is a mask.
