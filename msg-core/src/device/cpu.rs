@@ -101,7 +101,7 @@ impl Backend for Cpu {
             return Ok(());
         }
         let grad: &Vec<f32> = grads.get_or_alloc_mut(tensor).during("adamw")?;
-        let (mut values, mut m, mut v) = (host(tensor), host(first), host(second));
+        let (mut values, mut m, mut v) = (load(tensor), load(first), load(second));
         adamw_cpu::adamw(&mut values, grad, &mut m, &mut v, guard.grad_scale, step);
         tensor.copy_from(&values);
         first.copy_from(&m);
