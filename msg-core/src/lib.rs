@@ -10,5 +10,6 @@ pub mod ops;
 pub mod optim;
 pub mod params;
 pub mod random;
+mod simd;
 
 pub use error::{Error, Result};

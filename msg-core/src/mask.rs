@@ -200,6 +200,24 @@ impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
         self.values.as_ref().map(|_| self.total)
     }
 
+    /// Refuses a mask for another number of units.
+    ///
+    /// # Errors
+    /// [`Error::Size`].
+    pub(crate) fn fits(&self, axis: &A) -> Result<()> {
+        match &self.values {
+            Some(values) => same_size("mask", A::NAME, axis.size(), values.shape().0.size()),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the mask as acting, where there is one.
+    pub(crate) fn count(&self) {
+        if self.values.is_some() {
+            count_masked_node();
+        }
+    }
+
     /// The same mask on another type of the same units.
     ///
     /// # Errors
@@ -264,6 +282,13 @@ impl Gate {
     /// Whether the layer is left out altogether.
     pub fn is_closed(self) -> bool {
         self.0 == 0.0
+    }
+
+    /// Counts the gate as acting, unless it is open.
+    pub(crate) fn count(self) {
+        if !self.is_open() {
+            count_masked_node();
+        }
     }
 
     /// A residual branch of a new layer: `x + m f(x)`. At 0, `f` is not computed.

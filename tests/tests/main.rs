@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod accumulation;
+mod blocks;
 mod cli;
 mod config;
 #[cfg(all(feature = "cuda", not(feature = "ci-check")))]

@@ -1,6 +1,6 @@
 //! The Cpu side of [`Backend`]: dfdx tensors in, the slice kernels of growth and optimizer, tensors out.
 
-use super::Backend;
+use super::{Backend, buffers::Buffer};
 use crate::{
     error::{Context, Result},
     growth::{
@@ -18,6 +18,13 @@ use dfdx::{
 /// A contiguous tensor's values.
 pub(crate) fn host<S: Shape, E: Unit, T>(tensor: &Tensor<S, E, Cpu, T>) -> Vec<E> {
     let mut values = vec![E::default(); tensor.shape().num_elements()];
+    tensor.copy_into(&mut values);
+    values
+}
+
+/// A contiguous tensor's values, in a buffer that goes back when dropped.
+pub(crate) fn load<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> Buffer {
+    let mut values = Buffer::of(tensor.shape().num_elements());
     tensor.copy_into(&mut values);
     values
 }
@@ -94,7 +101,7 @@ impl Backend for Cpu {
             return Ok(());
         }
         let grad: &Vec<f32> = grads.get_or_alloc_mut(tensor).during("adamw")?;
-        let (mut values, mut m, mut v) = (host(tensor), host(first), host(second));
+        let (mut values, mut m, mut v) = (load(tensor), load(first), load(second));
         adamw_cpu::adamw(&mut values, grad, &mut m, &mut v, guard.grad_scale, step);
         tensor.copy_from(&values);
         first.copy_from(&m);

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "cuda")]
 pub mod bridge;
+pub(crate) mod buffers;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -10,7 +11,7 @@ mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
 
-pub(crate) use cpu::host;
+pub(crate) use cpu::{host, load};
 #[cfg(not(feature = "cuda"))]
 pub use cuda_off::{Gpu, open_cuda};
 #[cfg(feature = "cuda")]
@@ -19,7 +20,7 @@ pub use cuda_on::{Gpu, open_cuda};
 use crate::{
     error::Result,
     growth::{AxisMap, NewEntries},
-    ops::matmul::Matmul,
+    ops::{block::BlockKernel, head::HeadKernel, masked_norm::NormKernel, matmul::Matmul},
     optim::{AdamStep, Verdict},
     params::Param,
 };
@@ -47,12 +48,12 @@ impl Float for f64 {
     }
 }
 
-/// What the masked operations need: dfdx's operations and our matrix product.
-pub trait Kernels<E: Float>: Device<E> + Matmul<E> {}
-impl<E: Float, D: Device<E> + Matmul<E>> Kernels<E> for D {}
+/// What the masked operations need: dfdx's operations, our matrix product and our norm.
+pub trait Kernels<E: Float>: Device<E> + Matmul<E> + NormKernel<E> {}
+impl<E: Float, D: Device<E> + Matmul<E> + NormKernel<E>> Kernels<E> for D {}
 
 /// What modules, growth and the optimizer need besides.
-pub trait Backend: Kernels<f32> {
+pub trait Backend: Kernels<f32> + BlockKernel + HeadKernel {
     /// Whether sums have a fixed order here, so that growth changes no bit.
     const EXACT: bool;
 

@@ -58,9 +58,26 @@ impl<A: Axis, S: Shape, E: Float, D: Kernels<E>> Labels<A, S, E, D> {
         })
     }
 
+    /// The class axis.
+    pub fn classes(&self) -> A {
+        self.classes
+    }
+
+    /// The shape of the places.
+    pub fn shape(&self) -> &S {
+        self.ids.shape()
+    }
+
     /// How many places are not ignored.
     pub fn counted(&self) -> usize {
         self.counted
+    }
+}
+
+impl<A: Axis, S: Shape> Labels<A, S, f32, dfdx::tensor::Cpu> {
+    /// On the host: the label of each place, 0 where ignored, and 1 where it counts, else 0.
+    pub(crate) fn host(&self) -> (Vec<usize>, Vec<f32>) {
+        (crate::device::host(&self.ids), crate::device::host(&self.counts))
     }
 }
 

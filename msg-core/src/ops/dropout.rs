@@ -7,7 +7,7 @@
 use crate::{
     device::{Float, Kernels},
     error::{Context, Error, Result},
-    random::{Key, bits_at, uniform},
+    random::{Key, fill_uniform},
 };
 use dfdx::{
     shapes::{HasShape, Shape},
@@ -65,9 +65,6 @@ impl Dropout {
         x: Tensor<S, E, D, T>,
         site: DropoutSite,
     ) -> Result<Tensor<S, E, D, T>> {
-        if self.rate == 0.0 {
-            return Ok(x);
-        }
         if S::NUM_DIMS > 4 {
             return Err(Error::Value {
                 what: "dropout: number of axes",
@@ -75,27 +72,51 @@ impl Dropout {
                 got: S::NUM_DIMS as f64,
             });
         }
-        let factors = self.factors(x.shape().concrete().as_ref(), site).into_iter().map(E::of).collect();
+        let Some(stream) = self.stream(site) else { return Ok(x) };
+        let factors = stream.all(x.shape().concrete().as_ref());
+        let factors = factors.into_iter().map(|factor| E::of(factor.into())).collect();
         let factors = x.device().try_tensor_from_vec(factors, *x.shape()).during("dropout")?;
         x.try_mul(factors).during("dropout")
     }
 
-    /// The factor of every entry of a tensor with these sizes, row-major: 0 or `1/(1-rate)`.
-    fn factors(&self, sizes: &[usize], site: DropoutSite) -> Vec<f64> {
+    /// The factors at a site, where anything is dropped.
+    pub(crate) fn stream(&self, site: DropoutSite) -> Option<Stream> {
+        if self.rate == 0.0 {
+            return None;
+        }
         let layer = site.layer.map_or(String::new(), |layer| layer.to_string());
         let name = format!("dropout/{}/{layer}/{}", self.micro_batch, site.place);
-        let key = Key::new(self.seed, &name, self.step);
-        let kept = 1.0 / (1.0 - f64::from(self.rate));
+        Some(Stream { key: Key::new(self.seed, &name, self.step), rate: self.rate })
+    }
+}
+
+/// The factors at one site: 0 or `1/(1-rate)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stream {
+    key: Key,
+    rate: f32,
+}
+
+impl Stream {
+    /// Those of the row with these leading coordinates (of a tensor of four axes; absent ones are 0).
+    pub(crate) fn row(&self, lead: [usize; 3], factors: &mut [f32]) {
+        fill_uniform(self.key, lead.map(|at| at as u32), 0, factors);
+        let kept = (1.0 / (1.0 - f64::from(self.rate))) as f32;
+        for factor in factors {
+            *factor = if *factor < self.rate { 0.0 } else { kept };
+        }
+    }
+
+    /// Those of every entry of a tensor with these sizes (at most four), row-major.
+    fn all(&self, sizes: &[usize]) -> Vec<f32> {
         let mut padded = [1; 4];
         padded[4 - sizes.len()..].copy_from_slice(sizes);
         let [a, b, c, d] = padded;
-        let mut factors = Vec::with_capacity(a * b * c * d);
-        for row in 0..a * b * c {
-            let lead = [(row / (b * c)) as u32, (row / c % b) as u32, (row % c) as u32];
-            factors.extend((0..d as u32).map(|last| {
-                let drawn = uniform(bits_at(key, [lead[0], lead[1], lead[2], last]));
-                if drawn < self.rate { 0.0 } else { kept }
-            }));
+        let mut factors = vec![0.0; a * b * c * d];
+        if d > 0 {
+            for (row, factors) in factors.chunks_exact_mut(d).enumerate() {
+                self.row([row / (b * c), row / c % b, row % c], factors);
+            }
         }
         factors
     }
@@ -110,7 +131,8 @@ mod tests {
     #[test]
     fn old_units_draw_the_same_in_a_larger_tensor() {
         let dropout = Dropout::new(0.4, 1, 2, 3).unwrap();
-        let (small, large) = (dropout.factors(&[4, 6, 5], SITE), dropout.factors(&[4, 6, 9], SITE));
+        let stream = dropout.stream(SITE).unwrap();
+        let (small, large) = (stream.all(&[4, 6, 5]), stream.all(&[4, 6, 9]));
         for row in 0..24 {
             assert_eq!(small[row * 5..row * 5 + 5], large[row * 9..row * 9 + 5]);
         }
@@ -118,16 +140,16 @@ mod tests {
 
     #[test]
     fn the_share_of_dropped_entries_is_the_rate_and_the_mean_is_kept() {
-        let factors = Dropout::new(0.1, 1, 2, 3).unwrap().factors(&[300, 300], SITE);
+        let factors = Dropout::new(0.1, 1, 2, 3).unwrap().stream(SITE).unwrap().all(&[300, 300]);
         let dropped = factors.iter().filter(|f| **f == 0.0).count() as f64 / factors.len() as f64;
-        let mean = factors.iter().sum::<f64>() / factors.len() as f64;
+        let mean = factors.iter().map(|&f| f64::from(f)).sum::<f64>() / factors.len() as f64;
         assert!((dropped - 0.1).abs() <= 0.004 && (mean - 1.0).abs() <= 0.005, "{dropped} {mean}");
     }
 
     #[test]
     fn every_part_of_the_place_and_time_matters() {
         let base = Dropout::new(0.5, 1, 2, 3).unwrap();
-        let draw = |d: Dropout, site| d.factors(&[64], site);
+        let draw = |d: Dropout, site| d.stream(site).unwrap().all(&[64]);
         let of = draw(base, SITE);
         for other in
             [Dropout { seed: 9, ..base }, Dropout { step: 9, ..base }, Dropout { micro_batch: 9, ..base }]

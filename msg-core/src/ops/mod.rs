@@ -1,22 +1,29 @@
 //! The masked operations, differentiable on dfdx tensors with a tape.
 //!
-//! All but [`matmul`] are written with plain dfdx operations; they are the references that faster ones
-//! are held against. Each obeys the summation contract: an output element depends on the values and
+//! Each has a plain form, a chain of dfdx operations and of [`matmul`]: the reference that faster ones are
+//! held against. On the Cpu the norm, whole blocks ([`block`]) and the head with its loss ([`head`]) are
+//! single nodes. Each obeys the summation contract: an output element depends on the values and
 //! their indices along the reduced axis alone, so that a tail of zeros changes no bit.
 
 pub mod attention;
+pub mod block;
 pub mod cross_entropy;
 pub mod dropout;
+mod elementary;
 pub mod embedding;
 pub mod gelu;
+pub mod head;
 pub mod linear;
 pub mod masked_norm;
 pub mod matmul;
+mod rows;
 
 pub use attention::{AttentionMask, attention};
+pub use block::{Block, BlockMasks, NormOrder};
 pub use cross_entropy::{Labels, Scores, cross_entropy, scores};
 pub use dropout::{Dropout, DropoutSite};
 pub use embedding::{Ids, embed};
 pub use gelu::{Gelu, masked_gelu};
+pub use head::head_loss;
 pub use linear::linear;
 pub use masked_norm::masked_layer_norm;

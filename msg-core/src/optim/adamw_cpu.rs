@@ -1,5 +1,6 @@
 //! The AdamW update of one tensor on host slices.
 
+use crate::simd::vectorized;
 use rayon::prelude::*;
 
 /// The numbers that differ between entries of different age.
@@ -86,6 +87,7 @@ impl AdamStep<'_> {
 
     /// The entries of one cohort. The same operations in the same order for each of them, so that neither
     /// its place nor its neighbours' cohorts change an entry's bits.
+    #[inline(always)]
     fn update(&self, cohort: u32, grad_scale: f32, entries: Entries<'_>) {
         let Cohort { lr, step_size, root_correction } = self.cohorts[cohort as usize];
         let decay = lr * self.weight_decay;
@@ -137,7 +139,7 @@ pub(crate) fn adamw(
                     m: m.split_off_mut(..len).unwrap_or_default(),
                     v: v.split_off_mut(..len).unwrap_or_default(),
                 };
-                step.update(lead.max(cohort), grad_scale, run);
+                vectorized(|| step.update(lead.max(cohort), grad_scale, run));
             }
         }
     });
@@ -145,16 +147,21 @@ pub(crate) fn adamw(
 
 /// Sum of squares in double precision, in pieces of fixed size added in order.
 pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
-    let square = |piece: &[f32]| {
+    #[inline(always)]
+    fn square(piece: &[f32]) -> f64 {
         let mut lanes = [0.0; LANES];
-        for block in piece.chunks(LANES) {
-            for (lane, &x) in lanes.iter_mut().zip(block) {
-                *lane += f64::from(x) * f64::from(x);
+        let (blocks, rest) = piece.as_chunks::<LANES>();
+        for block in blocks {
+            for i in 0..LANES {
+                lanes[i] += f64::from(block[i]) * f64::from(block[i]);
             }
         }
+        for (lane, &x) in lanes.iter_mut().zip(rest) {
+            *lane += f64::from(x) * f64::from(x);
+        }
         lanes.iter().sum::<f64>()
-    };
-    let sums: Vec<f64> = values.par_chunks(CHUNK).map(square).collect();
+    }
+    let sums: Vec<f64> = values.par_chunks(CHUNK).map(|piece| vectorized(|| square(piece))).collect();
     sums.iter().sum()
 }
 

@@ -1,19 +1,15 @@
 //! One post-norm block and the gate that it stands behind while new.
 
 use crate::{
-    Place, Sizes,
+    Sizes,
     layers::{Attention, BlockContext, LayerNorm, Linear},
 };
-use dfdx::{
-    tensor::{Tape, Tensor},
-    tensor_ops::TryAdd,
-};
+use dfdx::tensor::Tape;
 use msg_core::{
     Result,
-    axis::{Batch, Ffn, HeadDim, Hidden, Query},
+    axis::{Ffn, HeadDim, Hidden},
     device::Backend,
-    error::Context,
-    ops::masked_gelu,
+    ops::{self, NormOrder, block::Stream},
     params::{Module, ParamName, Role, Visitor},
 };
 
@@ -26,8 +22,6 @@ pub struct Block<D: Backend> {
     output: Linear<Ffn, Hidden, D>,
     output_norm: LayerNorm<Hidden, D>,
 }
-
-type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
 
 impl<D: Backend> Block<D> {
     pub(crate) fn new(device: &D, sizes: Sizes, head_dim: HeadDim) -> Result<Self> {
@@ -50,30 +44,24 @@ impl<D: Backend> Block<D> {
         x: Stream<D, T>,
         cx: &BlockContext<'_, D>,
     ) -> Result<Stream<D, T>> {
-        cx.masks.gate(cx.layer).blend(x, |x| {
-            let branch = self.attend(x.retaped::<T>(), cx)?;
-            let mask = cx.masks.hidden(cx.site(Place::AttentionNorm));
-            let x = self.attention_norm.forward(x.try_add(branch).during("block")?, &mask, cx.eps)?;
-            let branch = self.feed_forward(x.retaped::<T>(), cx)?;
-            let mask = cx.masks.hidden(cx.site(Place::FeedForwardNorm));
-            self.output_norm.forward(x.try_add(branch).during("block")?, &mask, cx.eps)
-        })
-    }
-
-    fn attend<T: Tape<f32, D>>(&self, x: Stream<D, T>, cx: &BlockContext<'_, D>) -> Result<Stream<D, T>> {
-        let (dropout, site) = cx.dropout("attention output");
-        dropout.apply(self.attention.forward(x, cx)?, site)
-    }
-
-    fn feed_forward<T: Tape<f32, D>>(
-        &self,
-        x: Stream<D, T>,
-        cx: &BlockContext<'_, D>,
-    ) -> Result<Stream<D, T>> {
-        let mask = cx.masks.ffn(cx.site(Place::FeedForward));
-        let x = masked_gelu(self.intermediate.forward(x)?, cx.gelu, &mask)?;
-        let (dropout, site) = cx.dropout("feed-forward output");
-        dropout.apply(self.output.forward(x)?, site)
+        let Attention { qkv_weight, qkv_bias, output } = &self.attention;
+        let block = ops::Block {
+            order: NormOrder::Post,
+            attention_norm: self.attention_norm.tensors(),
+            qkv: (qkv_weight.clone(), qkv_bias.clone()),
+            output: output.tensors(),
+            feed_forward_norm: self.output_norm.tensors(),
+            up: self.intermediate.tensors(),
+            down: self.output.tensors(),
+            masks: cx.block_masks(),
+            seen: cx.seen.clone(),
+            head_dim: cx.head_dim,
+            eps: cx.eps,
+            gelu: cx.gelu,
+            dropout: cx.dropout,
+            layer_id: cx.layer_id,
+        };
+        block.forward(x)
     }
 
     /// Lists the block's tensors. The three projections have one name each in files, in braces here.

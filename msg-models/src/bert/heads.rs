@@ -11,11 +11,11 @@ use dfdx::{
 };
 use msg_core::{
     Result,
-    axis::{Batch, Hidden, HiddenOut, Query, Vocab, hidden_in},
+    axis::{Batch, Hidden, HiddenOut, Labelled, Query, Vocab, hidden_in},
     device::Backend,
     error::Context,
     mask::Mask,
-    ops::{self, Gelu, masked_gelu},
+    ops::{self, Gelu, Labels, masked_gelu},
     params::{Module, Param, ParamName, Role, Visitor},
 };
 
@@ -75,13 +75,35 @@ impl<D: Backend> MlmHead<D> {
         x: Tensor<(L, Hidden), f32, D, T>,
         table: &Param<(Vocab, Hidden), D>,
         masks: &Masks<D>,
-        (gelu, eps): (Gelu, f64),
+        config: (Gelu, f64),
     ) -> Result<Tensor<(L, Vocab), f32, D, T>> {
+        let x = self.transformed(x, masks, config)?;
+        ops::linear(x, table.retaped(), Some(self.bias.retaped()))
+    }
+
+    /// The loss of labelled positions, divided by `divisor`.
+    pub(super) fn loss<T: Tape<f32, D>>(
+        &self,
+        x: Tensor<(Labelled, Hidden), f32, D, T>,
+        table: &Param<(Vocab, Hidden), D>,
+        (labels, divisor): (&Labels<Vocab, (Labelled,), f32, D>, usize),
+        masks: &Masks<D>,
+        config: (Gelu, f64),
+    ) -> Result<Tensor<(), f32, D, T>> {
+        let x = self.transformed(x, masks, config)?;
+        ops::head_loss(x, table, Some(&self.bias), labels, divisor)
+    }
+
+    fn transformed<L: Dim, T: Tape<f32, D>>(
+        &self,
+        x: Tensor<(L, Hidden), f32, D, T>,
+        masks: &Masks<D>,
+        (gelu, eps): (Gelu, f64),
+    ) -> Result<Tensor<(L, Hidden), f32, D, T>> {
         // The norm's mask leaves out what the new units of the activation hold.
         let x = masked_gelu(self.dense.forward(x)?, gelu, &Mask::none())?;
         let mask = masks.hidden_out(Site::outside(Place::TransformNorm));
-        let x = hidden_in(self.norm.forward(x, &mask, eps)?)?;
-        ops::linear(x, table.retaped(), Some(self.bias.retaped()))
+        hidden_in(self.norm.forward(x, &mask, eps)?)
     }
 }
 

@@ -157,8 +157,10 @@ impl<D: Backend> Bert<D> {
             let (next, own) = next.split_tape();
             return Ok(next.put_tape(dfdx::tensor::Merge::merge(tape, own)));
         };
-        let logits = self.logits_at(encoded.put_tape(tape), rows, masks)?;
-        ops::cross_entropy(logits, labels, labelled)?.try_add(next).during("loss")
+        let chosen = chosen(encoded.put_tape(tape), rows)?;
+        let config = (self.config.gelu, self.config.eps);
+        let mlm = self.mlm.loss(chosen, &self.words.weight, (labels, labelled), masks, config)?;
+        mlm.try_add(next).during("loss")
     }
 
     /// Loss and right answers of every labelled position, and of every sentence pair, in one pass without
@@ -195,9 +197,8 @@ impl<D: Backend> Bert<D> {
         rows: &Ids<Rows, (Labelled,), D>,
         masks: &Masks<D>,
     ) -> Result<Tensor<(Labelled, Vocab), f32, D, T>> {
-        let chosen: Tensor<(Labelled, Hidden), f32, D, T> = ops::embed(merge_rows(encoded)?, rows)?;
         let config = (self.config.gelu, self.config.eps);
-        self.mlm.forward(chosen, &self.words.weight, masks, config)
+        self.mlm.forward(chosen(encoded, rows)?, &self.words.weight, masks, config)
     }
 
     fn embed<T: Tape<f32, D>>(&self, batch: &BertBatch<D>, tape: T) -> Result<Stream<D, T>> {
@@ -208,6 +209,14 @@ impl<D: Backend> Bert<D> {
         let positions = positions.try_broadcast_like::<_, At<0>>(words.shape()).during("embed")?;
         words.try_add(segments).and_then(|x| x.try_add(positions)).during("embed")
     }
+}
+
+/// Some rows of the encoder's output.
+fn chosen<D: Backend, T: Tape<f32, D>>(
+    encoded: Stream<D, T>,
+    rows: &Ids<Rows, (Labelled,), D>,
+) -> Result<Tensor<(Labelled, Hidden), f32, D, T>> {
+    ops::embed(merge_rows(encoded)?, rows)
 }
 
 impl<D: Backend> Module<D> for Bert<D> {

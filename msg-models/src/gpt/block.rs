@@ -1,15 +1,15 @@
 //! One pre-norm block and the gate that it stands behind while new.
 
 use crate::{
-    Place, Sizes,
+    Sizes,
     layers::{Attention, BlockContext, LayerNorm, Linear},
 };
-use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor::Tape;
 use msg_core::{
     Result,
-    axis::{Batch, Ffn, HeadDim, Hidden, Query},
+    axis::{Ffn, HeadDim, Hidden},
     device::Backend,
-    ops::masked_gelu,
+    ops::{self, NormOrder, block::Stream},
     params::{Module, ParamName, Role, Visitor},
 };
 
@@ -22,8 +22,6 @@ pub struct Block<D: Backend> {
     c_fc: Linear<Hidden, Ffn, D>,
     c_proj: Linear<Ffn, Hidden, D>,
 }
-
-type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
 
 impl<D: Backend> Block<D> {
     pub(crate) fn new(device: &D, sizes: Sizes, head_dim: HeadDim) -> Result<Self> {
@@ -45,27 +43,24 @@ impl<D: Backend> Block<D> {
         x: Stream<D, T>,
         cx: &BlockContext<'_, D>,
     ) -> Result<Stream<D, T>> {
-        let gate = cx.masks.gate(cx.layer);
-        let x = gate.branch(x, |x| self.attend(x, cx))?;
-        gate.branch(x, |x| self.feed_forward(x, cx))
-    }
-
-    fn attend<T: Tape<f32, D>>(&self, x: Stream<D, T>, cx: &BlockContext<'_, D>) -> Result<Stream<D, T>> {
-        let x = self.ln_1.forward(x, &cx.masks.hidden(cx.site(Place::AttentionNorm)), cx.eps)?;
-        let x = self.attn.forward(x, cx)?;
-        let (dropout, site) = cx.dropout("attention output");
-        dropout.apply(x, site)
-    }
-
-    fn feed_forward<T: Tape<f32, D>>(
-        &self,
-        x: Stream<D, T>,
-        cx: &BlockContext<'_, D>,
-    ) -> Result<Stream<D, T>> {
-        let x = self.ln_2.forward(x, &cx.masks.hidden(cx.site(Place::FeedForwardNorm)), cx.eps)?;
-        let x = masked_gelu(self.c_fc.forward(x)?, cx.gelu, &cx.masks.ffn(cx.site(Place::FeedForward)))?;
-        let (dropout, site) = cx.dropout("feed-forward output");
-        dropout.apply(self.c_proj.forward(x)?, site)
+        let Attention { qkv_weight, qkv_bias, output } = &self.attn;
+        let block = ops::Block {
+            order: NormOrder::Pre,
+            attention_norm: self.ln_1.tensors(),
+            qkv: (qkv_weight.clone(), qkv_bias.clone()),
+            output: output.tensors(),
+            feed_forward_norm: self.ln_2.tensors(),
+            up: self.c_fc.tensors(),
+            down: self.c_proj.tensors(),
+            masks: cx.block_masks(),
+            seen: cx.seen.clone(),
+            head_dim: cx.head_dim,
+            eps: cx.eps,
+            gelu: cx.gelu,
+            dropout: cx.dropout,
+            layer_id: cx.layer_id,
+        };
+        block.forward(x)
     }
 
     /// Lists the block's tensors; `scale` is for the weights that write into the residual stream.

@@ -16,7 +16,7 @@ use msg_core::{
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels, Scores},
+    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels, Scores, block::Stream},
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -151,7 +151,7 @@ impl<D: Backend> Gpt<D> {
         masks: &Masks<D>,
         dropout: &Dropout,
         tape: T,
-    ) -> Result<Tensor<(Batch, Query, Hidden), f32, D, T>> {
+    ) -> Result<Stream<D, T>> {
         let x = self.embed(batch, tape)?;
         let site = DropoutSite { layer: None, place: "embedding" };
         let x = dropout.apply(x, site)?;
@@ -175,9 +175,17 @@ impl<D: Backend> Gpt<D> {
         x: Tensor<S, f32, D, T>,
         masks: &Masks<D>,
     ) -> Result<Tensor<S::With<Vocab>, f32, D, T>> {
+        ops::linear(self.normed(x, masks)?, self.wte.weight.retaped(), None)
+    }
+
+    /// The final norm, ready for the head.
+    fn normed<S: EndsWith<Hidden>, T: Tape<f32, D>>(
+        &self,
+        x: Tensor<S, f32, D, T>,
+        masks: &Masks<D>,
+    ) -> Result<Tensor<S, f32, D, T>> {
         let mask = masks.hidden(Site::outside(Place::FinalNorm));
-        let x = self.ln_f.forward(x, &mask, self.config.eps)?;
-        ops::linear(x, self.wte.weight.retaped(), None)
+        self.ln_f.forward(x, &mask, self.config.eps)
     }
 
     /// The mean loss over counted labels, times their number, divided by `divisor` (the counted labels
@@ -193,7 +201,8 @@ impl<D: Backend> Gpt<D> {
         dropout: &Dropout,
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>> {
-        ops::cross_entropy(self.logits(batch, masks, dropout, tape)?, &batch.labels, divisor)
+        let x = self.normed(self.stream(batch, masks, dropout, tape)?, masks)?;
+        ops::head_loss(x, &self.wte.weight, None, &batch.labels, divisor)
     }
 
     fn embed<T: Tape<f32, D>>(

@@ -5,7 +5,7 @@ use msg_core::{
     Result,
     axis::HeadDim,
     device::Backend,
-    ops::{AttentionMask, Dropout, DropoutSite, Gelu},
+    ops::{AttentionMask, BlockMasks, Dropout, Gelu},
 };
 
 /// What a block needs besides its input and its tensors.
@@ -44,11 +44,15 @@ impl<D: Backend> BlockContext<'_, D> {
         })
     }
 
-    pub(crate) fn site(&self, place: Place) -> Site {
-        Site::in_layer(self.layer, place)
-    }
-
-    pub(crate) fn dropout(&self, place: &'static str) -> (Dropout, DropoutSite) {
-        (self.dropout, DropoutSite { layer: Some(self.layer_id), place })
+    /// The growth masks of this block.
+    pub(crate) fn block_masks(&self) -> BlockMasks<D> {
+        let site = |place| Site::in_layer(self.layer, place);
+        BlockMasks {
+            attention_norm: self.masks.hidden(site(Place::AttentionNorm)),
+            feed_forward_norm: self.masks.hidden(site(Place::FeedForwardNorm)),
+            qkv: [Place::Query, Place::Key, Place::Value].map(|place| self.masks.inner(site(place))),
+            feed_forward: self.masks.ffn(site(Place::FeedForward)),
+            gate: self.masks.gate(self.layer),
+        }
     }
 }

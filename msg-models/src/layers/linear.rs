@@ -6,7 +6,7 @@ use msg_core::{
     Result,
     axis::{Axis, EndsWith},
     device::Backend,
-    ops,
+    ops::{self, block::Pair},
     params::{Module, Param, ParamName, Role, Visitor},
 };
 
@@ -37,6 +37,11 @@ impl<I: Axis, O: Axis, D: Backend> Linear<I, O, D> {
         x: Tensor<S, f32, D, T>,
     ) -> Result<Tensor<S::With<O>, f32, D, T>> {
         ops::linear(x, self.weight.retaped(), Some(self.bias.retaped()))
+    }
+
+    /// Weight and bias, shared.
+    pub(crate) fn tensors(&self) -> Pair<(O, I), (O,), D> {
+        (self.weight.clone(), self.bias.clone())
     }
 
     /// As [`Module::walk`], with the weight's normal entries scaled (see [`Role::scaled`]).

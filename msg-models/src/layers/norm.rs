@@ -7,7 +7,7 @@ use msg_core::{
     axis::{Axis, EndsWith},
     device::Backend,
     mask::Mask,
-    ops,
+    ops::{self, block::Pair},
     params::{Module, Param, ParamName, Role, Visitor},
 };
 
@@ -27,6 +27,11 @@ impl<A: Axis, D: Backend> LayerNorm<A, D> {
     /// Where the device fails.
     pub fn new(device: &D, axis: A) -> Result<Self> {
         Ok(LayerNorm { gain: zeros(device, (axis,))?, shift: zeros(device, (axis,))? })
+    }
+
+    /// Gain and shift, shared.
+    pub(crate) fn tensors(&self) -> Pair<(A,), (A,), D> {
+        (self.gain.clone(), self.shift.clone())
     }
 
     /// Normalises every row of `x`.

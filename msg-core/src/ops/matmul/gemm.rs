@@ -22,13 +22,14 @@
 //!
 //! # How
 //!
-//! A register tile of `C` (8 rows by 3 vectors where there are 32 vector registers, 4 by 3
+//! A register tile of `C` (8 rows by 3 vectors where there are 32 vector registers, 6 by 2
 //! elsewhere) runs through one block of K, with no rounding or reordering between registers and
 //! the definition above. `B` is packed into panels as wide as a tile once and shared by all
 //! threads, `A` is packed a few rows at a time into a buffer on the stack. Padding only fills
 //! lanes whose results are dropped.
 
-use pulp::{Arch, Scalar, Simd, WithSimd};
+use crate::simd::dispatch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use kernel::{Chunk, PackB, Rows, Sweep, tile_width};
@@ -81,7 +82,7 @@ impl<'a, E> Matrix<'a, E> {
     }
 
     /// The matrix whose `(0, 0)` is this one's `(row, col)`, an element inside it.
-    fn at(self, row: usize, col: usize) -> Self {
+    pub(crate) fn at(self, row: usize, col: usize) -> Self {
         Self { data: &self.data[row * self.row_stride + col * self.col_stride..], ..self }
     }
 
@@ -161,6 +162,32 @@ pub fn gemm_batched<E: Element>(
     }
 }
 
+/// As [`gemm`], on the calling thread.
+///
+/// # Panics
+///
+/// As [`gemm`].
+pub(crate) fn gemm_serial<E: Element>(size: Size, a: Matrix<E>, b: Matrix<E>, c: &mut [E], mode: Mode) {
+    let items = Items { batch: 1, size, a, a_batch_stride: 0, b, b_batch_stride: 0 };
+    items.check(c.len());
+    if items.prepare(c, mode).is_some() {
+        let rows = &mut Rows::Whole { data: c, stride: size.n };
+        dispatch(Serial { product: Product { size, a, b }, rows, mode });
+    }
+}
+
+/// As [`gemm_serial`], with rows of `C` that lie anywhere. All sizes are at least 1.
+///
+/// # Panics
+///
+/// As [`gemm`].
+pub(crate) fn gemm_rows<E: Element>(size: Size, a: Matrix<E>, b: Matrix<E>, c: &mut [&mut [E]], mode: Mode) {
+    let items = Items { batch: 1, size, a, a_batch_stride: 0, b, b_batch_stride: 0 };
+    items.check(c.iter().map(|row| row.len()).sum());
+    let rows = &mut Rows::Pieces(c);
+    dispatch(Serial { product: Product { size, a, b }, rows, mode });
+}
+
 /// The slow twin of [`gemm`]: the contract written as three plain loops, for tests.
 ///
 /// # Panics
@@ -185,16 +212,6 @@ pub fn reference<E: Element>(size: Size, a: Matrix<E>, b: Matrix<E>, c: &mut [E]
                 *out = out.plus(acc.plus(E::ZERO));
             }
         }
-    }
-}
-
-/// Runs with the best instruction set of this machine whose vector multiply-add is fused for sure.
-fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
-    if cfg!(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")) {
-        Arch::new().dispatch(op)
-    } else {
-        // Elsewhere (relaxed WebAssembly) it may round twice.
-        Scalar::new().vectorize(op)
     }
 }
 
@@ -281,7 +298,28 @@ impl<E: Element> WithSimd for Run<'_, '_, E> {
         if S::REGISTER_COUNT >= 32 {
             Plan::<S, 8> { simd, fresh }.batch(self.items, self.c);
         } else {
-            Plan::<S, 4> { simd, fresh }.batch(self.items, self.c);
+            Plan::<S, 6> { simd, fresh }.batch(self.items, self.c);
+        }
+    }
+}
+
+/// A product on the calling thread, to be run with some instruction set.
+struct Serial<'a, 's, 'r, 'c, E> {
+    product: Product<'a, E>,
+    rows: &'s mut Rows<'r, 'c, E>,
+    mode: Mode,
+}
+
+impl<E: Element> WithSimd for Serial<'_, '_, '_, '_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let fresh = self.mode == Mode::Overwrite;
+        if S::REGISTER_COUNT >= 32 {
+            Plan::<S, 8> { simd, fresh }.serial(self.product, self.rows);
+        } else {
+            Plan::<S, 6> { simd, fresh }.serial(self.product, self.rows);
         }
     }
 }

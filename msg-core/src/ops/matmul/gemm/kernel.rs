@@ -4,8 +4,6 @@ use pulp::{Simd, WithSimd};
 
 use super::{BLOCK, Element, Matrix};
 
-/// Vectors of columns in a full register tile.
-const TILE_VECTORS: usize = 3;
 /// Bytes of packed `B` for one block of K: what may stay in a core's private cache.
 const CHUNK_BYTES: usize = 768 << 10;
 /// Bytes of packed `B` kept at a time; several blocks of K, so that threads meet rarely.
@@ -29,10 +27,12 @@ impl<E> Rows<'_, '_, E> {
     }
 }
 
-/// Columns of a full register tile.
+/// Columns of a full register tile: three vectors beside 8 rows where there are 32 registers, two beside
+/// 6 rows elsewhere, so that sums, a step of `B` and one of `A` fit.
 #[inline(always)]
 pub(super) fn tile_width<E: Element, S: Simd>() -> usize {
-    TILE_VECTORS * E::lanes::<S>()
+    let vectors = if S::REGISTER_COUNT >= 32 { 3 } else { 2 };
+    vectors * E::lanes::<S>()
 }
 
 /// A part of `B` that is packed at one time: whole blocks of K and a range of columns.
@@ -269,8 +269,8 @@ impl Place {
         c: &mut Rows<E>,
     ) {
         match stride / E::lanes::<S>() {
-            3 => self.some_rows::<E, S, A, MR, 3>(simd, a, b, c),
-            2 => self.some_rows::<E, S, A, MR, 2>(simd, a, b, c),
+            3 if S::REGISTER_COUNT >= 32 => self.some_rows::<E, S, A, MR, 3>(simd, a, b, c),
+            2.. => self.some_rows::<E, S, A, MR, 2>(simd, a, b, c),
             _ => self.some_rows::<E, S, A, MR, 1>(simd, a, b, c),
         }
     }
@@ -285,7 +285,7 @@ impl Place {
     ) {
         match self.rows {
             1 => self.tile::<E, S, A, 1, V>(simd, a, b, c),
-            2..=4 if MR > 4 => self.tile::<E, S, A, 4, V>(simd, a, b, c),
+            2..=4 => self.tile::<E, S, A, 4, V>(simd, a, b, c),
             _ => self.tile::<E, S, A, MR, V>(simd, a, b, c),
         }
     }

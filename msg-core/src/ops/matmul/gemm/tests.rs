@@ -1,6 +1,7 @@
 //! Bits against the reference, on every path there is.
 
 use super::*;
+use pulp::Scalar;
 
 /// A small generator, so that the cases are the same everywhere.
 struct Random(u64);

@@ -1,7 +1,10 @@
 //! Multi-head attention on projected queries, keys and values, with causal and padding masks.
 //!
 //! The growth masks of Inner act on the projections before they come here: a head whose query, key and
-//! value are 0 adds an exact 0 to every output.
+//! value are 0 adds an exact 0 to every output. This chain of operations is the reference of [`cpu`], which a
+//! whole block uses.
+
+pub(crate) mod cpu;
 
 use super::{Dropout, DropoutSite, matmul::Matmul};
 use crate::{
@@ -57,6 +60,21 @@ impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
         let shape = (batch, Key(length.0));
         self.padding = Some(device.try_tensor_from_vec(bias, shape).during("attention mask")?);
         Ok(self)
+    }
+}
+
+impl AttentionMask<f32, dfdx::tensor::Cpu> {
+    /// On the host: what padding adds to the score of each key, by sequence, and whether the mask is causal.
+    pub(crate) fn host(&self, batch: Batch, length: Query) -> Result<(Option<Vec<f32>>, bool)> {
+        const OP: &str = "attention mask";
+        if let Some(causal) = &self.causal {
+            same_size(OP, "Query", length.0, causal.shape().0.0)?;
+        }
+        if let Some(padding) = &self.padding {
+            same_size(OP, "Batch", batch.0, padding.shape().0.0)?;
+            same_size(OP, "Key", length.0, padding.shape().1.0)?;
+        }
+        Ok((self.padding.as_ref().map(crate::device::host), self.causal.is_some()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! GELU in both forms, behind a mask: `gelu(c x)`.
 
+mod cpu;
+
 use crate::{
     axis::{Axis, EndsWith},
     device::{Float, Kernels},

@@ -1,0 +1,166 @@
+//! The head with its loss as one node on the Cpu, some rows at a time.
+//!
+//! The loss is a scalar whose own gradient is a factor, so the gradients of input, table and bias are made
+//! in the forward pass, while a chunk's logits are there; the backward pass only adds them.
+
+use super::HeadKernel;
+use crate::{
+    axis::{Axis, EndsWith},
+    device::{buffers::Buffer, load},
+    error::{Context, Result},
+    ops::{
+        Labels,
+        elementary::exp,
+        matmul::gemm::{Matrix, Mode, Size, gemm},
+        rows::{add_row_sums, combine},
+    },
+    params::Param,
+    simd::{largest, sum, vectorized},
+};
+use dfdx::{
+    shapes::{HasShape, ReduceShapeTo, RemoveDimTo, Shape},
+    tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec},
+    tensor_ops::ReshapeTo,
+};
+use rayon::prelude::*;
+
+/// Rows whose logits are held at once: a block of the product's sums over rows.
+const ROWS: usize = 256;
+
+impl HeadKernel for Cpu {
+    fn head_loss<A, H, S, T>(
+        x: Tensor<S, f32, Self, T>,
+        table: &Param<(A, H), Self>,
+        bias: Option<&Param<(A,), Self>>,
+        labels: &Labels<A, S::Rest, f32, Self>,
+        divisor: usize,
+    ) -> Result<Tensor<(), f32, Self, T>>
+    where
+        A: Axis,
+        H: Axis,
+        S: EndsWith<H>,
+        S::With<A>: RemoveDimTo<S::Rest, S::Rest>,
+        S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
+        T: Tape<f32, Self>,
+    {
+        const OP: &str = "head";
+        let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
+        let (ids, counts) = labels.host();
+        let (table, bias) = (table.clone(), bias.cloned());
+        let head = Head {
+            classes: table.shape().0.size(),
+            inputs: table.shape().1.size(),
+            labels: ids,
+            counts,
+            share: (1.0 / divisor.max(1) as f64) as f32,
+        };
+        let mut gradients = T::OWNS_TAPE.then(|| Gradients {
+            x: Buffer::of(x.shape().num_elements()),
+            table: Buffer::zeros(head.classes * head.inputs),
+            bias: bias.as_ref().map(|_| Buffer::zeros(head.classes)),
+        });
+        let bias_values = bias.as_ref().map(load);
+        let total = head.run(&load(&x), &load(&table), bias_values.as_deref(), gradients.as_mut());
+        let loss = x.device().try_tensor_from_vec(vec![total], ()).during(OP)?;
+        if let Some(made) = gradients {
+            let result = loss.ghost();
+            tape.add_backward_op(move |grads| {
+                let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
+                let factor = gradient[0];
+                let plus = |sum: f32, d: f32| factor.mul_add(d, sum);
+                let of_x: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
+                combine(of_x, &made.x, plus);
+                let of_table: &mut Vec<f32> = grads.get_or_alloc_mut(&table)?;
+                combine(of_table, &made.table, plus);
+                if let (Some(bias), Some(made)) = (&bias, &made.bias) {
+                    let of_bias: &mut Vec<f32> = grads.get_or_alloc_mut(bias)?;
+                    combine(of_bias, made, plus);
+                }
+                Ok(())
+            });
+        }
+        Ok(loss.put_tape(tape))
+    }
+}
+
+/// The gradients for a loss whose own gradient is 1.
+struct Gradients {
+    x: Buffer,
+    table: Buffer,
+    bias: Option<Buffer>,
+}
+
+struct Head {
+    classes: usize,
+    inputs: usize,
+    /// The label of each row, 0 where ignored, and 1 where it counts, else 0.
+    labels: Vec<usize>,
+    counts: Vec<f32>,
+    /// What one counted row is worth.
+    share: f32,
+}
+
+impl Head {
+    /// The loss; writes the gradients where they are asked for.
+    fn run(
+        &self,
+        x: &[f32],
+        table: &[f32],
+        bias: Option<&[f32]>,
+        mut gradients: Option<&mut Gradients>,
+    ) -> f32 {
+        let Head { classes, inputs, .. } = *self;
+        let mut logits = Buffer::of(ROWS.min(self.labels.len()) * classes);
+        let mut losses = Buffer::of(self.labels.len());
+        let chunks = x.chunks(ROWS * inputs).zip(losses.chunks_mut(ROWS)).enumerate();
+        for (chunk, (x, losses)) in chunks {
+            let rows = losses.len();
+            let logits = &mut logits[..rows * classes];
+            let weights = Matrix::row_major(table, inputs);
+            let (x, size) = (Matrix::row_major(x, inputs), Size { m: rows, n: classes, k: inputs });
+            gemm(size, x, weights.transposed(), logits, Mode::Overwrite);
+            self.losses(chunk * ROWS, bias, logits, losses, gradients.is_some());
+            let Some(Gradients { x: dx, table: dtable, bias: dbias }) = gradients.as_deref_mut() else {
+                continue;
+            };
+            let dlogits = Matrix::row_major(logits, classes);
+            let dx = &mut dx[chunk * ROWS * inputs..][..rows * inputs];
+            gemm(Size { m: rows, n: inputs, k: classes }, dlogits, weights, dx, Mode::Overwrite);
+            let size = Size { m: classes, n: inputs, k: rows };
+            gemm(size, dlogits.transposed(), x, dtable, Mode::Accumulate);
+            if let Some(dbias) = dbias {
+                add_row_sums(logits, dbias);
+            }
+        }
+        (losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * f64::from(self.share)) as f32
+    }
+
+    /// The losses of rows from their logits, which become their own gradients where asked for.
+    fn losses(&self, first: usize, bias: Option<&[f32]>, logits: &mut [f32], losses: &mut [f32], back: bool) {
+        let rows = logits.par_chunks_exact_mut(self.classes).zip(losses.par_iter_mut()).enumerate();
+        rows.for_each(|(row, (logits, loss))| {
+            let (label, count) = (self.labels[first + row], self.counts[first + row]);
+            if count == 0.0 {
+                *loss = 0.0;
+                logits.fill(0.0);
+                return;
+            }
+            vectorized(|| {
+                if let Some(bias) = bias {
+                    logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
+                }
+                let most = largest(logits);
+                let chosen = logits[label];
+                logits.iter_mut().for_each(|logit| *logit = exp(*logit - most));
+                let total = sum(logits, |share| share);
+                *loss = count * (most + total.ln() - chosen);
+                if back {
+                    let worth = count * self.share;
+                    let factor = worth / total;
+                    logits.iter_mut().for_each(|share| *share *= factor);
+                    logits[label] -= worth;
+                }
+            });
+        });
+    }
+}

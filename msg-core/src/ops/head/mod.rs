@@ -1,0 +1,102 @@
+//! The head with its loss: logits over a table, and their cross-entropy.
+//!
+//! One operation, so that a device need not hold the logits of all rows at once.
+
+mod cpu;
+
+use crate::{
+    axis::{Axis, EndsWith},
+    device::Kernels,
+    error::{Result, same_shape, same_size, some_entries},
+    ops::{Labels, cross_entropy, linear},
+    params::Param,
+};
+use dfdx::{
+    shapes::{HasShape, ReduceShapeTo, RemoveDimTo, Shape},
+    tensor::{Tape, Tensor},
+};
+
+/// A device's way to compute a head's loss.
+pub trait HeadKernel: Kernels<f32> {
+    /// The loss of operands that [`head_loss`] has checked.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn head_loss<A, H, S, T>(
+        x: Tensor<S, f32, Self, T>,
+        table: &Param<(A, H), Self>,
+        bias: Option<&Param<(A,), Self>>,
+        labels: &Labels<A, S::Rest, f32, Self>,
+        divisor: usize,
+    ) -> Result<Tensor<(), f32, Self, T>>
+    where
+        A: Axis,
+        H: Axis,
+        S: EndsWith<H>,
+        S::With<A>: RemoveDimTo<S::Rest, S::Rest>,
+        S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
+        T: Tape<f32, Self>,
+    {
+        plain(x, table, bias, labels, divisor)
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl HeadKernel for dfdx::tensor::Cuda where dfdx::tensor::Cuda: Kernels<f32> {}
+
+/// The cross-entropy of `x table^T + bias`, by the device's fastest way: the sum over counted labels,
+/// divided by `divisor` (see [`cross_entropy`]).
+///
+/// # Errors
+/// Where the sizes differ or the device fails.
+pub fn head_loss<A, H, S, D, T>(
+    x: Tensor<S, f32, D, T>,
+    table: &Param<(A, H), D>,
+    bias: Option<&Param<(A,), D>>,
+    labels: &Labels<A, S::Rest, f32, D>,
+    divisor: usize,
+) -> Result<Tensor<(), f32, D, T>>
+where
+    A: Axis,
+    H: Axis,
+    S: EndsWith<H>,
+    S::With<A>: RemoveDimTo<S::Rest, S::Rest>,
+    S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
+    D: HeadKernel,
+    T: Tape<f32, D>,
+{
+    const OP: &str = "head";
+    let (classes, inputs) = *table.shape();
+    some_entries("head: number of inputs", x.shape())?;
+    same_size(OP, H::NAME, inputs.size(), x.shape().last().size())?;
+    same_size(OP, A::NAME, classes.size(), labels.classes().size())?;
+    if let Some(bias) = bias {
+        same_size(OP, A::NAME, classes.size(), bias.shape().0.size())?;
+    }
+    same_shape(OP, &x.shape().rest(), labels.shape())?;
+    D::head_loss(x, table, bias, labels, divisor)
+}
+
+/// The loss as a chain of operations: the reference.
+///
+/// # Errors
+/// As [`head_loss`].
+pub fn plain<A, H, S, D, T>(
+    x: Tensor<S, f32, D, T>,
+    table: &Param<(A, H), D>,
+    bias: Option<&Param<(A,), D>>,
+    labels: &Labels<A, S::Rest, f32, D>,
+    divisor: usize,
+) -> Result<Tensor<(), f32, D, T>>
+where
+    A: Axis,
+    H: Axis,
+    S: EndsWith<H>,
+    S::With<A>: RemoveDimTo<S::Rest, S::Rest>,
+    S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
+    D: Kernels<f32>,
+    T: Tape<f32, D>,
+{
+    let logits = linear(x, table.retaped(), bias.map(|bias| bias.retaped()))?;
+    cross_entropy(logits, labels, divisor)
+}

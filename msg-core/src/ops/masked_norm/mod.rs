@@ -1,0 +1,89 @@
+//! Masked LayerNorm: statistics over the units that are there, each counted by its mask.
+//!
+//! `mu = sum(c x)/sum(c)`, `var = sum(c (x-mu)^2)/sum(c)` (biased), `y = c ((x-mu)/sqrt(var+eps) gain + shift)`.
+//! Sums run in a fixed order; a unit at `c = 0` is left out even where it holds NaN. [`plain`] is the chain
+//! of dfdx operations; devices that do better override [`NormKernel::layer_norm`].
+
+pub(crate) mod cpu;
+pub mod plain;
+
+use crate::{
+    axis::{Axis, EndsWith},
+    device::{Float, Kernels},
+    error::{Error, Result, same_size, some_entries},
+    mask::Mask,
+};
+use dfdx::{
+    shapes::HasShape,
+    tensor::{Cpu, Storage, Tape, Tensor},
+};
+
+/// A device's way to compute the norm.
+pub trait NormKernel<E: Float>: Storage<E> {
+    /// The norm of operands that [`masked_layer_norm`] has checked.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn layer_norm<A, S, T>(
+        x: Tensor<S, E, Self, T>,
+        gain: &Tensor<(A,), E, Self>,
+        shift: &Tensor<(A,), E, Self>,
+        mask: &Mask<A, E, Self>,
+        eps: f64,
+    ) -> Result<Tensor<S, E, Self, T>>
+    where
+        A: Axis,
+        S: EndsWith<A>,
+        Self: Kernels<E>,
+        T: Tape<E, Self>,
+    {
+        plain::layer_norm(x, gain, shift, mask, eps)
+    }
+}
+
+impl NormKernel<f64> for Cpu {}
+
+#[cfg(feature = "cuda")]
+impl<E: Float> NormKernel<E> for dfdx::tensor::Cuda where dfdx::tensor::Cuda: dfdx::tensor_ops::Device<E> {}
+
+/// LayerNorm of every row of `x` over its last axis `A`. `eps` is added to the variance.
+///
+/// # Errors
+/// Where `gain`, `shift` or the mask have another size than the axis, [`Error::Value`] where no unit has
+/// a mask above 0 (nothing to take statistics of), or where the device fails.
+pub fn masked_layer_norm<A, S, E, D, T>(
+    x: Tensor<S, E, D, T>,
+    gain: &Tensor<(A,), E, D>,
+    shift: &Tensor<(A,), E, D>,
+    mask: &Mask<A, E, D>,
+    eps: f64,
+) -> Result<Tensor<S, E, D, T>>
+where
+    A: Axis,
+    S: EndsWith<A>,
+    E: Float,
+    D: Kernels<E>,
+    T: Tape<E, D>,
+{
+    const OP: &str = "masked_layer_norm";
+    let shape = *x.shape();
+    let units = shape.last().size();
+    same_size(OP, A::NAME, units, gain.shape().0.size())?;
+    same_size(OP, A::NAME, units, shift.shape().0.size())?;
+    some_entries("masked_layer_norm: number of inputs", &shape)?;
+    some_unit(mask)?;
+    D::layer_norm(x, gain, shift, mask, eps)
+}
+
+/// Refuses a mask without a unit above 0. A mask's values are never NaN (see [`Mask::new`]), so neither is
+/// their sum.
+pub(crate) fn some_unit<A: Axis, E: Float, D: Kernels<E>>(mask: &Mask<A, E, D>) -> Result<()> {
+    match mask.total() {
+        Some(total) if total <= E::of(0.0) => Err(Error::Value {
+            what: "masked_layer_norm: sum of the mask",
+            expected: "more than 0",
+            got: total.to_f64().unwrap_or(f64::NAN),
+        }),
+        _ => Ok(()),
+    }
+}
