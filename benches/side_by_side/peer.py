@@ -1,0 +1,182 @@
+"""Training steps of this project and of PyTorch in turn, on the same machine in one run.
+
+Prints for each case the median tokens per second of ours, of PyTorch eager and of PyTorch compiled, the ratio
+of ours to the better of the two, and the peak resident memory of each process. Models of the same sizes on
+random tokens: scaled_dot_product_attention, fused AdamW, clipping at 1, no dropout.
+
+usage: peer.py BINARY [--rounds N] [--dtype f32|bf16] [--cases NAME,...] [--no-compile]
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+CASES = {
+    # name: family, layers, hidden, ffn, heads, vocab, length, batch
+    "gpt-6x384": ("gpt", 6, 384, 1536, 6, 8192, 256, 8),
+    "gpt2-124m": ("gpt", 12, 768, 3072, 12, 50257, 128, 4),
+    "bert-first-stage": ("bert", 3, 512, 768, 8, 30522, 128, 16),
+    "bert-base": ("bert", 12, 768, 3072, 12, 30522, 128, 16),
+}
+HEAD_DIM = 64
+LABELLED_EVERY = 7
+
+
+def serve(case, dtype, compiled):
+    """Answers lines on stdin with seconds, as the project's own binary does."""
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    torch.set_num_threads(2)
+    torch.manual_seed(1)
+    family, layers, hidden, ffn, heads, vocab, length, batch = CASES[case]
+    causal = family == "gpt"
+    inner = heads * HEAD_DIM
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            eps = 1e-5 if causal else 1e-12
+            self.norms = nn.ModuleList([nn.LayerNorm(hidden, eps=eps) for _ in range(2)])
+            self.qkv = nn.Linear(hidden, 3 * inner)
+            self.output = nn.Linear(inner, hidden)
+            self.up = nn.Linear(hidden, ffn)
+            self.down = nn.Linear(ffn, hidden)
+
+        def attend(self, x):
+            rows, steps, _ = x.shape
+            q, k, v = (
+                part.view(rows, steps, heads, HEAD_DIM).transpose(1, 2)
+                for part in self.qkv(x).split(inner, dim=2)
+            )
+            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+            return self.output(mixed.transpose(1, 2).reshape(rows, steps, inner))
+
+        def feed_forward(self, x):
+            return self.down(F.gelu(self.up(x), approximate="tanh" if causal else "none"))
+
+        def forward(self, x):
+            if causal:
+                x = x + self.attend(self.norms[0](x))
+                return x + self.feed_forward(self.norms[1](x))
+            x = self.norms[0](x + self.attend(x))
+            return self.norms[1](x + self.feed_forward(x))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Embedding(vocab, hidden)
+            self.positions = nn.Embedding(length, hidden)
+            self.blocks = nn.ModuleList([Block() for _ in range(layers)])
+            self.norm = nn.LayerNorm(hidden)
+            if not causal:
+                self.segments = nn.Embedding(2, hidden)
+                self.pooler = nn.Linear(hidden, hidden)
+                self.pair = nn.Linear(hidden, 2)
+                self.transform = nn.Linear(hidden, hidden)
+                self.transform_norm = nn.LayerNorm(hidden)
+                self.bias = nn.Parameter(torch.zeros(vocab))
+
+        def forward(self, ids, segments, rows, labels, pairs):
+            x = self.tokens(ids) + self.positions.weight
+            if causal:
+                for block in self.blocks:
+                    x = block(x)
+                logits = F.linear(self.norm(x), self.tokens.weight)
+                return F.cross_entropy(logits.view(-1, vocab).float(), labels)
+            x = self.norm(x + self.segments(segments))
+            for block in self.blocks:
+                x = block(x)
+            pair = F.cross_entropy(self.pair(torch.tanh(self.pooler(x[:, 0]))).float(), pairs)
+            chosen = x.reshape(-1, hidden)[rows]
+            chosen = self.transform_norm(F.gelu(self.transform(chosen)))
+            logits = F.linear(chosen, self.tokens.weight, self.bias)
+            return F.cross_entropy(logits.float(), labels) + pair
+
+    model = Model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
+    ids = torch.randint(vocab, (batch, length))
+    segments = (torch.arange(length) > length // 2).long().expand(batch, length)
+    rows = torch.arange(0, batch * length, LABELLED_EVERY)
+    labels = torch.randint(vocab, (batch * length,)) if causal else torch.randint(vocab, (len(rows),))
+    pairs = torch.arange(batch) % 2
+    run = torch.compile(model) if compiled else model
+
+    def step():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
+            loss = run(ids, segments, rows, labels, pairs)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    step()
+    print("loss", step(), flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            step()
+        print(time.perf_counter() - start, flush=True)
+    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+
+
+class Runner:
+    def __init__(self, command):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.seconds = []
+        line = self.process.stdout.readline()
+        if not line.startswith("loss"):
+            raise SystemExit(f"{command}: did not start")
+
+    def round(self, steps):
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        self.seconds.append(float(self.process.stdout.readline()) / steps)
+
+    def finish(self):
+        self.process.stdin.close()
+        return int(self.process.stdout.readline().split()[1])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        return serve(args.serve, args.dtype, args.compiled)
+
+    print(f"{'case':18} {'ours':>9} {'ramping':>9} {'eager':>9} {'compiled':>9} {'ratio':>6}  peak MB: ours, eager, compiled")
+    for case in args.cases.split(","):
+        sizes = [str(size) for size in CASES[case]]
+        tokens = CASES[case][6] * CASES[case][7]
+        peer = [sys.executable, __file__, args.binary, "--serve", case, "--dtype", args.dtype]
+        runners = {"ours": [args.binary, *sizes], "ramping": [args.binary, *sizes, "ramp"], "eager": peer}
+        if not args.no_compile:
+            runners["compiled"] = [*peer, "--compiled"]
+        runners = {name: Runner(command) for name, command in runners.items()}
+        steps = 1
+        for _ in range(args.rounds + 1):
+            for runner in runners.values():
+                runner.round(steps)
+        # The first round warms caches up.
+        rates = {name: tokens / statistics.median(r.seconds[1:]) for name, r in runners.items()}
+        peaks = {name: runner.finish() >> 20 for name, runner in runners.items()}
+        best = max(rates["eager"], rates.get("compiled", 0.0))
+        shown = " ".join(f"{rates.get(name, 0.0):9.0f}" for name in ("ours", "ramping", "eager", "compiled"))
+        memory = ", ".join(str(peaks[name]) for name in ("ours", "eager", "compiled") if name in peaks)
+        print(f"{case:18} {shown} {rates['ours'] / best:6.2f}  {memory}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
