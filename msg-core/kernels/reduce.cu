@@ -1,7 +1,8 @@
-// Sums over one tensor in double precision, in an order that depends on the number of values alone.
+// Sums over tensors in double precision, in an order that depends on the number of values alone.
 //
 // A block sums a piece of fixed length: thread t takes the values t, t + THREADS, ... of it, and a tree
-// adds the threads' sums. One more block adds the pieces' sums the same way. No atomics.
+// adds the threads' sums. One more block adds the pieces' sums the same way, and their sum to what the
+// tensors before it gave. No atomics.
 
 #define THREADS 256
 #define PIECE 16384
@@ -43,10 +44,10 @@ extern "C" __global__ void piece_squares(const float *values, const size_t count
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
-// total[0] = sum of the parts
+// total[0] += sum of the parts
 extern "C" __global__ void total(const double *parts, const size_t count, double *total) {
     double sum = 0.0;
     for (size_t i = threadIdx.x; i < count; i += THREADS) sum += parts[i];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) total[0] = sum;
+    if (threadIdx.x == 0) total[0] += sum;
 }

@@ -135,6 +135,8 @@ impl Ramps {
 #[derive(Clone, Debug)]
 pub struct Mask<A: Axis, E: Float, D: Kernels<E>> {
     values: Option<Tensor<(A,), E, D>>,
+    /// Their sum in index order.
+    total: E,
 }
 
 thread_local! {
@@ -153,7 +155,7 @@ fn count_masked_node() {
 impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
     /// No mask: the operation without it.
     pub fn none() -> Self {
-        Mask { values: None }
+        Mask { values: None, total: E::of(0.0) }
     }
 
     /// A mask with one value per unit.
@@ -168,13 +170,19 @@ impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
             let got = c.to_f64().unwrap_or(f64::NAN);
             return Err(Error::Value { what: "mask", expected: "0 <= c <= 1", got });
         }
+        let total = values.iter().fold(E::of(0.0), |sum, &c| sum + c);
         let values = device.try_tensor_from_vec(values, (axis,)).during("mask")?;
-        Ok(Mask { values: Some(values) })
+        Ok(Mask { values: Some(values), total })
     }
 
     /// The values, where there are any.
     pub fn values(&self) -> Option<&Tensor<(A,), E, D>> {
         self.values.as_ref()
+    }
+
+    /// The sum of the values, in index order; `None` where there is no mask.
+    pub fn total(&self) -> Option<E> {
+        self.values.as_ref().map(|_| self.total)
     }
 
     /// The same mask on another type of the same units.
@@ -185,7 +193,7 @@ impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
         &self,
         rename: impl FnOnce(Tensor<(A,), E, D>) -> Result<Tensor<(B,), E, D>>,
     ) -> Result<Mask<B, E, D>> {
-        Ok(Mask { values: self.values.clone().map(rename).transpose()? })
+        Ok(Mask { values: self.values.clone().map(rename).transpose()?, total: self.total })
     }
 
     /// `c * x` along the last axis. Units at exactly 0 are left out: whatever they hold, even NaN, gives 0.

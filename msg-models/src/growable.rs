@@ -146,6 +146,21 @@ impl Growing {
         })
     }
 
+    /// The smallest mask value in the optimizer step `step`; 1 where nothing ramps.
+    ///
+    /// # Errors
+    /// Where sizes and ramps disagree.
+    pub fn smallest_mask(&self, step: u64) -> Result<f32> {
+        let Growing { sizes, ramps, .. } = self;
+        let axes = [
+            ramps.values(&sizes.hidden(), step)?,
+            ramps.values(&sizes.ffn(), step)?,
+            ramps.values(&sizes.inner(self.head_dim()), step)?,
+        ];
+        let gates = (0..sizes.layers).map(|layer| ramps.gate(layer, step).value());
+        Ok(axes.into_iter().flatten().flatten().chain(gates).fold(1.0, f32::min))
+    }
+
     fn grown(&self, growth: &Growth, ramp: Option<Ramp>) -> Result<Self> {
         let sizes = self.sizes_after(growth)?;
         let mut grown = Growing { sizes, ..self.clone() };

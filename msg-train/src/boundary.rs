@@ -71,8 +71,12 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
         layers: boundary.layers,
     };
     let growth = run.model.growth_to(stage.sizes, &spec)?;
-    let model = run.model.grown(&growth, &boundary.units.operator(), boundary.ramp)?;
-    let after = measure(&model, &host, &model.masks(now)?)?;
+    let mut model = run.model.grown(&growth, &boundary.units.operator(), boundary.ramp)?;
+    let mut masks = model.masks(now)?;
+    if let Some(fault) = run.fault {
+        masks = fault.strike(&mut model, masks)?;
+    }
+    let after = measure(&model, &host, &masks)?;
     let receipt = receipt(run.config.train.receipt_tolerance, D::EXACT, &before, &after);
     receipt.check(&format!("growth into stage {} after step {now}", stage.number))?;
 

@@ -11,6 +11,8 @@ pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
+mod fault;
+mod feed;
 pub mod metrics;
 pub mod plan;
 pub mod plan_table;
@@ -24,6 +26,7 @@ mod tasks;
 mod trainer;
 
 pub use error::{Error, Result};
+pub use fault::Fault;
 pub use plan::Plan;
 pub use receipt::Receipt;
 pub use state::State;

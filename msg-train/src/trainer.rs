@@ -5,6 +5,8 @@ use crate::{
     config::{Guard, RunConfig},
     data::Batches,
     error::{Error, Result},
+    fault::Fault,
+    feed::{Feed, StepData},
     metrics::{RampEnd, Record, Step},
     plan::{Plan, Stage},
     rate::NewFactor,
@@ -12,19 +14,18 @@ use crate::{
     task::{Counts, Task},
 };
 use dfdx::{
-    tensor::{Gradients, NoneTape},
-    tensor_ops::Backward,
+    tensor::{Gradients, NoneTape, PutTape, SplitTape},
+    tensor_ops::{Backward, TryAdd},
 };
 use msg_core::{
     device::Backend,
     error::Context,
-    mask::Gate,
     ops::Dropout,
     optim::{AdamW, Update},
-    params::{tape, zero_grads},
+    params::{Param, tape, zero_grads},
 };
 use msg_models::Cost;
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 /// A run under way.
 #[derive(Debug)]
@@ -37,6 +38,9 @@ pub struct Trainer<D: Backend, M: Task<D>, S> {
     pub(crate) model: M,
     pub(crate) optimizer: AdamW<D>,
     pub(crate) state: State,
+    /// What goes wrong at growths, in tests of the receipts.
+    pub(crate) fault: Option<Fault>,
+    feed: Option<Feed<M::Host>>,
     /// Seconds that steps waited for data, since they were last asked for.
     data_seconds: f64,
 }
@@ -52,7 +56,8 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         (model, optimizer): (M, AdamW<D>),
         state: State,
     ) -> Self {
-        Trainer { device, config, plan, cost, source, model, optimizer, state, data_seconds: 0.0 }
+        let (fault, feed, data_seconds) = (None, None, 0.0);
+        Trainer { device, config, plan, cost, source, model, optimizer, state, fault, feed, data_seconds }
     }
 
     /// Where the run stands.
@@ -80,19 +85,28 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         self.state.step >= self.plan.total_steps()
     }
 
-    /// The next optimizer step, and the growth before it where its stage is a new one. `next` gives the
-    /// host batches of the step, in order.
+    /// The next optimizer step, and the growth before it where its stage is a new one; nothing once all
+    /// steps are made.
     ///
     /// # Errors
     /// [`Error::Receipt`] where a growth changes the function, [`Error::Diverged`] by the guard's
     /// policy, and what data or device refuse. The last checkpoint is not touched by any of them.
     pub fn advance(&mut self, on: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
+        // A feed is kept only while it stands where the run does: any refusal below ends it.
+        let mut feed = match self.feed.take() {
+            Some(feed) => feed,
+            None => self.feed_from_here()?,
+        };
+        // Before the growth, so that a refusal of the data leaves the model as it is.
+        let Some(data) = feed.next_step()? else { return Ok(()) };
+        self.data_seconds += data.waited.as_secs_f64();
         let step = self.state.step + 1;
         let stage = *self.plan.stage_at(step);
         if stage.number > self.state.stage {
             boundary::cross(self, &stage, on)?;
         }
-        let done = self.step(step, &stage)?;
+        let done = self.step(step, &stage, &data)?;
+        self.feed = Some(feed);
         on(Record::Step(done))?;
         if self.model.growing().ramps.is_empty() {
             return Ok(());
@@ -105,43 +119,31 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         Ok(())
     }
 
-    /// The micro-batches of the step that starts at the cursor, and the cursor after it.
-    fn hosts(&self, stage: &Stage) -> Result<(Vec<M::Host>, u64)> {
-        let micro = self.config.train.micro_batch.unwrap_or(stage.batch);
-        let mut cursor = self.state.cursor;
-        let mut hosts = Vec::with_capacity(stage.batch / micro);
-        for _ in 0..stage.batch / micro {
-            hosts.push(self.source.batch(cursor, micro, stage.sequence)?);
-            cursor = self.source.advance(cursor, micro, stage.sequence);
-        }
-        Ok((hosts, cursor))
+    fn feed_from_here(&self) -> Result<Feed<M::Host>> {
+        let micro = self.config.train.micro_batch;
+        Feed::start(self.source.clone(), self.plan.clone(), micro, &self.state)
     }
 
-    fn step(&mut self, step: u64, stage: &Stage) -> Result<Step> {
-        let start = Instant::now();
-        let (hosts, cursor) = self.hosts(stage)?;
-        self.data_seconds += start.elapsed().as_secs_f64();
-        let counts = hosts.iter().map(M::counts).fold(Counts::default(), |a, b| a + b);
-        let (loss, mut grads) = self.gradients(step, &hosts, counts)?;
-
+    fn step(&mut self, step: u64, stage: &Stage, data: &StepData<M::Host>) -> Result<Step> {
+        let (loss, mut grads) = self.gradients(step, &data.hosts)?;
         let lr = self.plan.lr(step);
         let (new_factor, new_since) = self.new_entries(step);
         let update = Update { lr, clip: self.config.train.clip, new_factor, new_since };
-        let grad_norm = match loss.is_finite() {
-            true => self.optimizer.step(&mut self.model, &mut grads, update)?,
-            false => f64::NAN,
-        };
-        let skipped = !grad_norm.is_finite();
-        if skipped && self.config.train.guard == Guard::Stop {
+        self.optimizer.apply(&mut self.model, &mut grads, Some(&loss), update)?;
+
+        // All work of the step is queued: only now does the host wait for the device.
+        let verdict = self.optimizer.settle()?;
+        let (loss, grad_norm) = (loss.as_vec()[0], verdict.norm());
+        if !verdict.applied && self.config.train.guard == Guard::Stop {
             return Err(Error::Diverged(format!(
                 "step {step}: loss {loss}, gradient norm {grad_norm}: not finite (train.guard = \"stop\"); \
                  the update was not applied"
             )));
         }
 
-        let tokens = (stage.batch * stage.sequence) as u64;
+        let tokens = stage.tokens_per_step();
         self.state.step = step;
-        self.state.cursor = cursor;
+        self.state.cursor = data.cursor;
         self.state.tokens += tokens;
         let per_token = self.cost.training_flops(stage.sizes, stage.sequence, self.config.logits());
         self.state.flops += per_token * tokens as f64;
@@ -151,25 +153,27 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
             loss,
             lr,
             grad_norm: grad_norm as f32,
-            mask: self.smallest_mask(step)?,
+            mask: self.model.growing().smallest_mask(step)?,
             tokens: self.state.tokens,
             flops: self.state.flops,
-            skipped,
+            skipped: !verdict.applied,
         })
     }
 
-    /// The step's loss and gradients, summed over its micro-batches; each loss term is divided by its
-    /// count over the whole step.
-    fn gradients(&self, step: u64, hosts: &[M::Host], counts: Counts) -> Result<(f32, Gradients<f32, D>)> {
+    /// The step's loss and gradients, summed over its micro-batches on the device; each loss term is divided
+    /// by its count over the whole step.
+    fn gradients(&self, step: u64, hosts: &[M::Host]) -> Result<(Param<(), D>, Gradients<f32, D>)> {
+        let counts = hosts.iter().map(M::counts).fold(Counts::default(), |a, b| a + b);
         let masks = self.model.masks(step)?;
         let mut grads = zero_grads(&self.model)?;
-        let mut total = 0.0;
+        let mut total: Param<(), D> = self.device.try_zeros().during("loss")?;
         for (micro, host) in (0..).zip(hosts) {
             let batch = self.model.upload(host)?;
             let dropout = Dropout::new(self.model.dropout(), self.config.run.seed, step, micro)?;
             let loss = self.model.loss(&batch, counts, &masks, &dropout, tape(&self.device, grads)?)?;
-            total += loss.as_vec()[0];
-            grads = loss.try_backward().during("backward")?;
+            let (loss, tape) = loss.split_tape();
+            total = total.try_add(loss.clone()).during("loss")?;
+            grads = loss.put_tape(tape).try_backward().during("backward")?;
         }
         Ok((total, grads))
     }
@@ -179,18 +183,6 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         let NewFactor { factor, since } = self.plan.new_factor(step);
         let birth = self.state.births.iter().find(|(steps, _)| *steps == since);
         birth.map_or((1.0, u64::MAX), |&(_, applied)| (factor, applied))
-    }
-
-    fn smallest_mask(&self, step: u64) -> Result<f32> {
-        let growing = self.model.growing();
-        let (sizes, head_dim) = (growing.sizes, growing.head_dim());
-        let axes = [
-            growing.ramps.values(&sizes.hidden(), step)?,
-            growing.ramps.values(&sizes.ffn(), step)?,
-            growing.ramps.values(&sizes.inner(head_dim), step)?,
-        ];
-        let gates = (0..sizes.layers).map(|layer| growing.ramps.gate(layer, step)).map(Gate::value);
-        Ok(axes.into_iter().flatten().flatten().chain(gates).fold(1.0, f32::min))
     }
 
     /// Mean loss over the held-out sequences.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod accumulation;
 mod cli;
 mod config;
 #[cfg(all(feature = "cuda", not(feature = "ci-check")))]
@@ -10,13 +11,16 @@ mod files;
 mod golden;
 mod gradients;
 mod grow_tensors;
+mod guard;
 mod layering;
 mod optim;
 mod quickstart;
 mod ramps;
+mod receipts;
 mod refuse_core;
 mod refuse_models;
 mod resume;
+mod runs;
 mod strict;
 mod strict_ops;
 mod twins;

@@ -30,14 +30,14 @@ fn toy([entries, width, inside, layers]: [usize; 4]) -> Result<Toy<Cpu>> {
     Ok(toy)
 }
 
-fn run() -> Result<Run> {
+pub(crate) fn run() -> Result<Run> {
     let toy = toy([4, 3, 5, 2])?;
     let optimizer = AdamW::new(&toy, CONFIG)?;
     Ok(Run { toy, optimizer })
 }
 
 /// One update with gradients of that seed.
-fn step(run: &mut Run, seed: u64, update: Update) -> Result<f64> {
+pub(crate) fn step(run: &mut Run, seed: u64, update: Update) -> Result<f64> {
     let mut grads = gradients(&run.toy, |name, at| draw(seed, name, at))?;
     run.optimizer.step(&mut run.toy, &mut grads, update)
 }
@@ -47,7 +47,7 @@ fn bits<const N: usize>(values: &[Values; N]) -> Vec<u32> {
 }
 
 /// All that an update may change.
-fn state(run: &Run) -> Result<(Vec<u32>, u64, Births)> {
+pub(crate) fn state(run: &Run) -> Result<(Vec<u32>, u64, Births)> {
     Ok((bits(&run.values()?), run.optimizer.applied(), run.optimizer.births().clone()))
 }
 
@@ -159,33 +159,6 @@ fn clipping_scales_the_gradient_to_the_limit_and_a_shorter_one_stays() -> Result
     step(&mut loose, 1, clip(norm * 2.0))?;
     assert_eq!(state(&loose)?, state(&plain)?);
     assert_ne!(state(&clipped)?, state(&plain)?);
-    Ok(())
-}
-
-#[test]
-fn a_gradient_that_is_not_finite_leaves_parameters_moments_and_ages_untouched() -> Result<()> {
-    let mut spared = run()?;
-    let mut never = run()?;
-    for seed in 1..3 {
-        step(&mut spared, seed, Update::at(0.01))?;
-        step(&mut never, seed, Update::at(0.01))?;
-    }
-    let before = state(&spared)?;
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for tensor in parameters(&spared.toy)?.keys() {
-            for clip in [None, Some(1.0)] {
-                let value = |name: &str, at| if name == tensor && at == 2 { bad } else { draw(5, name, at) };
-                let mut grads = gradients(&spared.toy, value)?;
-                let update = Update { clip, ..Update::at(0.01) };
-                let norm = spared.optimizer.step(&mut spared.toy, &mut grads, update)?;
-                assert!(!norm.is_finite());
-                assert_eq!(state(&spared)?, before, "{bad} in {tensor}");
-            }
-        }
-    }
-    step(&mut spared, 3, Update::at(0.01))?;
-    step(&mut never, 3, Update::at(0.01))?;
-    assert_eq!(state(&spared)?, state(&never)?);
     Ok(())
 }
 

@@ -7,12 +7,12 @@ use crate::{
         AxisMap, NewEntries,
         grow_cpu::{self, AxisSource},
     },
-    optim::{AdamStep, adamw_cpu},
+    optim::{AdamStep, Verdict, adamw_cpu},
     params::Param,
 };
 use dfdx::{
     shapes::{HasShape, Shape, Unit},
-    tensor::{Cpu, Gradients, Tensor, TensorFromVec},
+    tensor::{AsArray, Cpu, Gradients, Tensor, TensorFromVec},
 };
 
 /// A contiguous tensor's values.
@@ -58,8 +58,28 @@ impl Backend for Cpu {
         Ok(grow_cpu::std_of(&host(tensor)))
     }
 
-    fn grad_square<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<f64> {
-        Ok(adamw_cpu::sum_of_squares(grads.get_or_alloc_mut(tensor).during("grad norm")?))
+    type Guard = Verdict;
+
+    fn guard(&self) -> Result<Verdict> {
+        Ok(Verdict::default())
+    }
+
+    fn add_squares<S: Shape>(
+        guard: &mut Verdict,
+        tensor: &Param<S, Self>,
+        grads: &mut Gradients<f32, Self>,
+    ) -> Result<()> {
+        guard.square += adamw_cpu::sum_of_squares(grads.get_or_alloc_mut(tensor).during("grad norm")?);
+        Ok(())
+    }
+
+    fn judge(guard: &mut Verdict, loss: Option<&Param<(), Self>>, clip: f64) -> Result<()> {
+        guard.judge(loss.map(|loss| loss.array()), clip);
+        Ok(())
+    }
+
+    fn verdict(guard: &Verdict) -> Result<Verdict> {
+        Ok(*guard)
     }
 
     fn adamw<S: Shape>(
@@ -67,11 +87,15 @@ impl Backend for Cpu {
         grads: &mut Gradients<f32, Self>,
         first: &mut Param<S, Self>,
         second: &mut Param<S, Self>,
+        guard: &Verdict,
         step: &AdamStep<'_>,
     ) -> Result<()> {
+        if !guard.applied {
+            return Ok(());
+        }
         let grad: &Vec<f32> = grads.get_or_alloc_mut(tensor).during("adamw")?;
         let (mut values, mut m, mut v) = (host(tensor), host(first), host(second));
-        adamw_cpu::adamw(&mut values, grad, &mut m, &mut v, step);
+        adamw_cpu::adamw(&mut values, grad, &mut m, &mut v, guard.grad_scale, step);
         tensor.copy_from(&values);
         first.copy_from(&m);
         second.copy_from(&v);

@@ -4,13 +4,14 @@
 
 mod adamw;
 mod grow;
+mod guard;
 mod reduce;
 
 use super::{Backend, bridge};
 use crate::{
     error::{Context, Error, Result},
     growth::{AxisMap, NewEntries},
-    optim::AdamStep,
+    optim::{AdamStep, Verdict},
     params::Param,
 };
 use cudarc::{
@@ -116,10 +117,26 @@ impl Backend for Cuda {
         Ok((reduce::squares(&gpu, values, mean)? / count as f64).sqrt() as f32)
     }
 
-    fn grad_square<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<f64> {
-        let gradient = grads.get_or_alloc_mut(tensor).during("grad norm")?;
-        let gpu = gradient.device();
-        reduce::squares(&gpu, reduce::Values::of(gradient), 0.0)
+    type Guard = guard::Guard;
+
+    fn guard(&self) -> Result<Self::Guard> {
+        guard::Guard::new(self)
+    }
+
+    fn add_squares<S: Shape>(
+        guard: &mut Self::Guard,
+        tensor: &Param<S, Self>,
+        grads: &mut Gradients<f32, Self>,
+    ) -> Result<()> {
+        guard.add_squares(grads.get_or_alloc_mut(tensor).during("grad norm")?)
+    }
+
+    fn judge(guard: &mut Self::Guard, loss: Option<&Param<(), Self>>, clip: f64) -> Result<()> {
+        guard.judge(loss, clip)
+    }
+
+    fn verdict(guard: &Self::Guard) -> Result<Verdict> {
+        guard.verdict()
     }
 
     fn adamw<S: Shape>(
@@ -127,8 +144,10 @@ impl Backend for Cuda {
         grads: &mut Gradients<f32, Self>,
         first: &mut Param<S, Self>,
         second: &mut Param<S, Self>,
+        guard: &Self::Guard,
         step: &AdamStep<'_>,
     ) -> Result<()> {
-        adamw::adamw(tensor, grads.get_or_alloc_mut(tensor).during("adamw")?, first, second, step)
+        let gradient = grads.get_or_alloc_mut(tensor).during("adamw")?;
+        adamw::adamw(tensor, gradient, first, second, guard, step)
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     error::Result,
     growth::{AxisMap, NewEntries},
     ops::matmul::Matmul,
-    optim::AdamStep,
+    optim::{AdamStep, Verdict},
     params::Param,
 };
 use dfdx::{
@@ -81,13 +81,40 @@ pub trait Backend: Kernels<f32> {
     /// Where the device fails.
     fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32>;
 
-    /// Sum of the squares of a parameter's gradient.
+    /// The [`Verdict`] on one update in the device's memory: made of gradients and loss there, and read there
+    /// by the updates of all parameters, so that the host waits for none of it.
+    type Guard: std::fmt::Debug;
+
+    /// A guard that has seen no gradient, and lets nothing through.
     ///
     /// # Errors
     /// Where the device fails.
-    fn grad_square<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<f64>;
+    fn guard(&self) -> Result<Self::Guard>;
 
-    /// One AdamW update of one parameter and its moments, in place.
+    /// Adds the squares of a parameter's gradient, in double precision.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn add_squares<S: Shape>(
+        guard: &mut Self::Guard,
+        tensor: &Param<S, Self>,
+        grads: &mut Gradients<f32, Self>,
+    ) -> Result<()>;
+
+    /// Judges by the loss, where there is one, and all gradients seen; `clip` is the largest norm, infinite
+    /// for none.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn judge(guard: &mut Self::Guard, loss: Option<&Param<(), Self>>, clip: f64) -> Result<()>;
+
+    /// What the guard says; waits for the device.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn verdict(guard: &Self::Guard) -> Result<Verdict>;
+
+    /// One AdamW update of one parameter and its moments, in place; nothing where the guard forbids it.
     ///
     /// # Errors
     /// Where the device fails.
@@ -96,6 +123,7 @@ pub trait Backend: Kernels<f32> {
         grads: &mut Gradients<f32, Self>,
         first: &mut Param<S, Self>,
         second: &mut Param<S, Self>,
+        guard: &Self::Guard,
         step: &AdamStep<'_>,
     ) -> Result<()>;
 }

@@ -40,13 +40,10 @@ where
     same_size(OP, A::NAME, units, gain.shape().0.size())?;
     same_size(OP, A::NAME, units, shift.shape().0.size())?;
     some_entries("masked_layer_norm: number of inputs", &shape)?;
-    let total = match mask.values() {
-        None => E::of(units as f64),
-        // The same order as the sums over units.
-        Some(c) => c.as_vec().into_iter().fold(E::of(0.0), |sum, c| sum + c),
-    };
-    // A mask's values are never NaN (see `Mask::new`), so neither is their sum.
-    if mask.values().is_some() && total <= E::of(0.0) {
+    // The mask's sum has the same order as the sums over units below. Its values are never NaN (see
+    // `Mask::new`), so neither is their sum.
+    let total = mask.total().unwrap_or(E::of(units as f64));
+    if mask.total().is_some() && total <= E::of(0.0) {
         let got = total.to_f64().unwrap_or(f64::NAN);
         return Err(Error::Value {
             what: "masked_layer_norm: sum of the mask",

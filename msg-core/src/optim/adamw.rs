@@ -1,6 +1,6 @@
 //! Decoupled AdamW over a module's walk, with moments and ages that grow.
 
-use super::{AdamStep, Births, Cohort};
+use super::{AdamStep, Births, Cohort, Verdict};
 use crate::{
     axis::NamedShape,
     device::Backend,
@@ -104,13 +104,21 @@ impl Update {
 }
 
 /// AdamW with its state: two moments per parameter, and births.
+///
+/// Whether an update is applied is found out on the device: [`AdamW::apply`] queues it there and waits for
+/// nothing, [`AdamW::settle`] reads what became of it.
 #[derive(Debug)]
-pub struct AdamW<D> {
+pub struct AdamW<D: Backend> {
     config: AdamWConfig,
     first: TensorMap<D>,
     second: TensorMap<D>,
     births: Births,
+    /// Settled updates that were applied.
     applied: u64,
+    /// The guard of the last update, until it is settled.
+    pending: Option<D::Guard>,
+    /// The last update that was settled.
+    verdict: Verdict,
 }
 
 /// The first and the second moment of one parameter.
@@ -121,16 +129,24 @@ pub type Moments<'a, S, D> = (&'a Param<S, D>, &'a Param<S, D>);
 /// # Errors
 /// Where the device fails.
 pub fn grad_norm<D: Backend, M: Module<D>>(module: &M, grads: &mut Gradients<f32, D>) -> Result<f64> {
-    struct Norm<'a, D: Backend>(&'a mut Gradients<f32, D>, f64);
-    impl<D: Backend> Visitor<D> for Norm<'_, D> {
+    Ok(D::verdict(&squares(module, grads)?)?.norm())
+}
+
+/// A guard that has seen all gradients of a module.
+fn squares<D: Backend, M: Module<D>>(module: &M, grads: &mut Gradients<f32, D>) -> Result<D::Guard> {
+    struct Squares<'a, D: Backend>(&'a mut Gradients<f32, D>, Option<D::Guard>);
+    impl<D: Backend> Visitor<D> for Squares<'_, D> {
         fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
-            self.1 += D::grad_square(tensor, self.0)?;
-            Ok(())
+            let guard = match &mut self.1 {
+                Some(guard) => guard,
+                none => none.insert(tensor.device().guard()?),
+            };
+            D::add_squares(guard, tensor, self.0)
         }
     }
-    let mut norm = Norm(grads, 0.0);
-    module.inspect(&mut norm)?;
-    Ok(norm.1.sqrt())
+    let mut squares = Squares(grads, None);
+    module.inspect(&mut squares)?;
+    squares.1.ok_or(Error::Zero { what: "parameters of a module with gradients" })
 }
 
 impl<D: Backend> AdamW<D> {
@@ -144,7 +160,7 @@ impl<D: Backend> AdamW<D> {
             let mut visitor = Zeros(TensorMap::default());
             module.inspect(&mut visitor).map(|()| visitor.0)
         };
-        Ok(AdamW { config, first: zeros()?, second: zeros()?, births: Births::default(), applied: 0 })
+        Self::restored(config, (zeros()?, zeros()?), Births::default(), 0)
     }
 
     /// A state from its parts, as a checkpoint holds them. [`AdamW::step`] refuses a module that does not
@@ -159,10 +175,10 @@ impl<D: Backend> AdamW<D> {
         applied: u64,
     ) -> Result<Self> {
         config.check()?;
-        Ok(AdamW { config, first, second, births, applied })
+        Ok(AdamW { config, first, second, births, applied, pending: None, verdict: Verdict::default() })
     }
 
-    /// The number of updates applied so far.
+    /// The number of updates applied so far, up to the last that was settled.
     pub fn applied(&self) -> u64 {
         self.applied
     }
@@ -180,41 +196,64 @@ impl<D: Backend> AdamW<D> {
         Ok((self.first.get("moments", name)?, self.second.get("moments", name)?))
     }
 
-    /// Applies one update and returns the gradient's global norm before clipping.
+    /// Queues one update on the device. Only an earlier one that is not settled yet is waited for.
     ///
-    /// A norm that is not finite leaves parameters, moments and ages untouched; the caller sees it in
-    /// the returned value. A parameter without a gradient (of a layer whose gate is at 0) has a zero one:
-    /// it decays, its moments fade and it ages as others do.
+    /// A loss or a gradient that is not finite leaves parameters, moments and ages untouched. A parameter
+    /// without a gradient (of a layer whose gate is at 0) has a zero one: it decays, its moments fade and it
+    /// ages as others do.
     ///
     /// # Errors
     /// Where [`Update::check`] refuses or the module has parameters that the state does not know, before
-    /// anything is changed; or where the device fails.
+    /// anything is changed; [`Error::Zero`] for a module without parameters; or where the device fails.
+    pub fn apply<M: Module<D>>(
+        &mut self,
+        module: &mut M,
+        grads: &mut Gradients<f32, D>,
+        loss: Option<&Param<(), D>>,
+        update: Update,
+    ) -> Result<()> {
+        update.check()?;
+        module.inspect(&mut Fits(self))?;
+        self.settle()?;
+        let mut guard = squares(module, grads)?;
+        D::judge(&mut guard, loss, update.clip.unwrap_or(f64::INFINITY))?;
+        let mut visitor = Apply { optimizer: self, grads, update, guard: &guard };
+        let applied = module.walk(&ParamName::root(), &mut visitor);
+        self.pending = Some(guard);
+        applied
+    }
+
+    /// Waits for the last update and tells what became of it; before the first one, a default verdict.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn settle(&mut self) -> Result<Verdict> {
+        if let Some(guard) = &self.pending {
+            self.verdict = D::verdict(guard)?;
+            self.applied += u64::from(self.verdict.applied);
+            self.pending = None;
+        }
+        Ok(self.verdict)
+    }
+
+    /// [`AdamW::apply`] without a loss, then [`AdamW::settle`]: returns the gradient's global norm before
+    /// clipping. Where it is not finite, nothing has changed.
+    ///
+    /// # Errors
+    /// As [`AdamW::apply`].
     pub fn step<M: Module<D>>(
         &mut self,
         module: &mut M,
         grads: &mut Gradients<f32, D>,
         update: Update,
     ) -> Result<f64> {
-        update.check()?;
-        module.inspect(&mut Fits(self))?;
-        let norm = grad_norm(module, grads)?;
-        if !norm.is_finite() {
-            return Ok(norm);
-        }
-        let grad_scale = match update.clip {
-            // As PyTorch's clip_grad_norm_: a factor of at most 1, with 1e-6 against 0/0.
-            Some(limit) => (limit / (norm + 1e-6)).min(1.0) as f32,
-            None => 1.0,
-        };
-        self.applied += 1;
-        let mut visitor = Apply { optimizer: self, grads, update, grad_scale };
-        module.walk(&ParamName::root(), &mut visitor)?;
-        Ok(norm)
+        self.apply(module, grads, None, update)?;
+        Ok(self.settle()?.norm())
     }
 
-    /// The numbers of the cohort born at `birth` whose age counts from `start`.
+    /// The numbers, in the next update, of the cohort born at `birth` whose age counts from `start`.
     fn cohort(&self, birth: u64, start: u64, update: &Update) -> Cohort {
-        let age = (self.applied - start) as f64;
+        let age = (self.applied + 1 - start) as f64;
         let factor = if birth == update.new_since { update.new_factor } else { 1.0 };
         let lr = update.lr * factor;
         Cohort {
@@ -230,23 +269,24 @@ impl<D: Backend> AdamW<D> {
     /// # Errors
     /// Where the maps do not fit the state or the grown module, or the device fails.
     pub fn grown<M: Module<D>>(&self, grown: &M, growth: &Growth, policy: StatePolicy) -> Result<Self> {
+        let pending = self.pending.as_ref().map(D::verdict).transpose()?;
+        let applied = self.applied + pending.map_or(0, |verdict| u64::from(verdict.applied));
         let mut births = self.births.clone();
-        births.grow(growth, self.applied, policy)?;
+        births.grow(growth, applied, policy)?;
         if policy == StatePolicy::Reset {
-            return Ok(AdamW { births, applied: self.applied, ..Self::new(grown, self.config)? });
+            return Ok(AdamW { births, applied, ..Self::new(grown, self.config)? });
         }
         let moments = |old: &TensorMap<D>| {
             let context = GrowthContext { growth, old };
             let mut visitor = GrowMoments { context, grown: TensorMap::default() };
             grown.inspect(&mut visitor).map(|()| visitor.grown)
         };
-        let (first, second) = (moments(&self.first)?, moments(&self.second)?);
-        Ok(AdamW { config: self.config, first, second, births, applied: self.applied })
+        Self::restored(self.config, (moments(&self.first)?, moments(&self.second)?), births, applied)
     }
 }
 
 /// Refuses a module that the state is not for.
-struct Fits<'a, D>(&'a AdamW<D>);
+struct Fits<'a, D: Backend>(&'a AdamW<D>);
 
 impl<D: Backend> Visitor<D> for Fits<'_, D> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
@@ -312,7 +352,7 @@ struct Apply<'a, D: Backend> {
     optimizer: &'a mut AdamW<D>,
     grads: &'a mut Gradients<f32, D>,
     update: Update,
-    grad_scale: f32,
+    guard: &'a D::Guard,
 }
 
 impl<D: Backend> Visitor<D> for Apply<'_, D> {
@@ -328,7 +368,6 @@ impl<D: Backend> Visitor<D> for Apply<'_, D> {
             sizes: &sizes,
             units: &cohorts.units,
             cohorts: &table,
-            grad_scale: self.grad_scale,
             first_share: (1.0 - config.beta1) as f32,
             beta2: config.beta2 as f32,
             second_share: (1.0 - config.beta2) as f32,
@@ -337,6 +376,6 @@ impl<D: Backend> Visitor<D> for Apply<'_, D> {
         };
         let first = optimizer.first.get_mut::<S>("adamw", name)?;
         let second = optimizer.second.get_mut::<S>("adamw", name)?;
-        D::adamw(tensor, self.grads, first, second, &step)
+        D::adamw(tensor, self.grads, first, second, self.guard, &step)
     }
 }

@@ -22,8 +22,6 @@ pub struct AdamStep<'a> {
     pub units: &'a [Vec<u32>],
     /// The cohorts, oldest first.
     pub cohorts: &'a [Cohort],
-    /// Factor on the gradient (clipping).
-    pub grad_scale: f32,
     /// `1 - beta1`: what the gradient adds to the first moment.
     pub first_share: f32,
     /// Decay of the second moment.
@@ -88,12 +86,12 @@ impl AdamStep<'_> {
 
     /// The entries of one cohort. The same operations in the same order for each of them, so that neither
     /// its place nor its neighbours' cohorts change an entry's bits.
-    fn update(&self, cohort: u32, entries: Entries<'_>) {
+    fn update(&self, cohort: u32, grad_scale: f32, entries: Entries<'_>) {
         let Cohort { lr, step_size, root_correction } = self.cohorts[cohort as usize];
         let decay = lr * self.weight_decay;
         let Entries { p, g, m, v } = entries;
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
-            let g = g * self.grad_scale;
+            let g = g * grad_scale;
             *p -= *p * decay;
             *m += (g - *m) * self.first_share;
             *v = *v * self.beta2 + g * g * self.second_share;
@@ -102,11 +100,19 @@ impl AdamStep<'_> {
     }
 }
 
-/// Updates parameters and moments in place. All slices have the tensor's number of entries.
+/// Updates parameters and moments in place, with the gradient times `grad_scale`. All slices have the
+/// tensor's number of entries.
 ///
 /// # Panics
 /// If they have not, or if the lists of cohorts do not fit the axes.
-pub(crate) fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamStep<'_>) {
+pub(crate) fn adamw(
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    grad_scale: f32,
+    step: &AdamStep<'_>,
+) {
     step.check(p.len());
     assert!([g.len(), m.len(), v.len()] == [p.len(); 3], "adamw: gradient and moments of the tensor's size");
     // A tensor of one cohort is one long row to be cut anywhere.
@@ -131,7 +137,7 @@ pub(crate) fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step
                     m: m.split_off_mut(..len).unwrap_or_default(),
                     v: v.split_off_mut(..len).unwrap_or_default(),
                 };
-                step.update(lead.max(cohort), run);
+                step.update(lead.max(cohort), grad_scale, run);
             }
         }
     });

@@ -3,7 +3,9 @@
 mod adamw;
 pub(crate) mod adamw_cpu;
 mod births;
+mod verdict;
 
 pub use adamw::{AdamW, AdamWConfig, Moments, StatePolicy, Update, grad_norm};
 pub use adamw_cpu::{AdamStep, Cohort};
 pub use births::Births;
+pub use verdict::Verdict;

@@ -40,7 +40,7 @@ pub use tokenizer::{BERT_SPECIALS, BertSpecials, END_OF_TEXT, Specials, Tokenize
 use crate::error::Result;
 
 /// Batches of one family, as pure functions of a cursor.
-pub trait Batches: Send + Sync {
+pub trait Batches: Send + Sync + 'static {
     /// A batch on the host.
     type Batch: Send + 'static;
 

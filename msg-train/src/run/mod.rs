@@ -10,6 +10,7 @@ use crate::{
     config::{Family, RunConfig},
     data::{Batches, Causal, Mlm, Phase, Prepare, Prepared, Progress, prepare},
     error::Result,
+    fault::Fault,
     task::Task,
 };
 use msg_core::device::Backend;
@@ -40,6 +41,8 @@ pub struct Request<'a> {
     pub stop: &'a AtomicBool,
     /// Whether to show progress on stderr.
     pub console: bool,
+    /// A fault to make at every growth, for tests of the receipts; none in real runs.
+    pub fault: Option<Fault>,
 }
 
 /// Refuses, before any work, what [`train`] would refuse about the run's folder.

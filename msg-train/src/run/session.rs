@@ -117,8 +117,9 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         folder.write_config(&config_text)?;
         run_plan.write(folder.path())?;
         let tokenizer = data_folder(&config).join("tokenizer.json");
-        let trainer =
+        let mut trainer =
             Trainer::new(device, config.clone(), plan.clone(), cost, batches, (model, optimizer), state);
+        trainer.fault = request.fault;
         Ok(Session { folder, trainer, plan, config, config_text, tokenizer, log, seconds, validation: None })
     }
 

@@ -2,10 +2,11 @@
 
 mod disk;
 mod kills;
+mod receipts;
 mod refusals;
 mod stops;
 
-use crate::resume::{bytes, corpus};
+use crate::runs::{bytes, corpus};
 use std::{
     collections::BTreeMap,
     fs,
@@ -27,9 +28,7 @@ impl Place {
     /// stage. A checkpoint after each step.
     fn new(family: &str, steps: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let text = folder.path().join("text");
-        fs::create_dir(&text).unwrap();
-        corpus(&text);
+        corpus(folder.path());
         fs::write(folder.path().join("tiny.toml"), config(family, steps)).unwrap();
         Place { folder }
     }
@@ -43,7 +42,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_msg-under-test"));
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
         // Tiny models gain nothing from threads, and two cores have other tests to run.
-        command.env("RAYON_NUM_THREADS", "1").env_remove("MSG_LOG");
+        command.env("RAYON_NUM_THREADS", "1").env_remove("MSG_LOG").env_remove("MSG_TEST_FAULT");
         command
     }
 

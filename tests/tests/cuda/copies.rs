@@ -1,22 +1,25 @@
 //! Growing and updating on Cuda move no values through the host: counted by the emulator.
 
-use super::gpu;
-use dfdx::tensor::{Cuda, Tensor};
+use super::{gpu, optimizer::Toy};
+use dfdx::tensor::{Cuda, Tensor, TensorFrom};
 use msg_core::{
     axis::{Ffn, Hidden},
     device::Backend,
     growth::{AxisMap, Fill, Growth, NewEntries, grow_tensor},
+    optim::{AdamW, AdamWConfig, Update},
     random::Key,
 };
 use std::{env, fs, path::Path, process::Command};
 
-/// Names the growth for the child process; unset elsewhere.
+/// Names what the child process does; unset elsewhere.
 const CHILD: &str = "MSG_COPIES_CHILD";
 /// Units of both axes before the growth (490,000 bytes) and after it.
 const OLD: usize = 350;
 const NEW: usize = 400;
+/// Updates of the child.
+const UPDATES: usize = 3;
 
-/// What happens in the child: two tensors are made on the device, and grow there in the child proper.
+/// What happens in the child: a tensor is made on the device, and grows there twice or a module is updated.
 #[test]
 #[ignore = "the part of the next test that runs in a process of its own"]
 fn cuda_copies_child() {
@@ -33,8 +36,24 @@ fn cuda_copies_child() {
             .map(|new| grow_tensor(&weight, &growth, new).unwrap())
             .into_iter()
             .collect(),
+        "update" => {
+            update(&gpu);
+            Vec::new()
+        }
         _ => Vec::new(),
     };
+}
+
+/// Updates whose verdicts are read by the ones after them.
+fn update(gpu: &Cuda) {
+    let mut toy = Toy::new(gpu);
+    let mut optimizer = AdamW::new(&toy, AdamWConfig::default()).unwrap();
+    for step in 0..UPDATES {
+        let mut gradients = toy.gradients(step);
+        let loss = gpu.tensor(1.0);
+        let update = Update { clip: Some(1.0), ..Update::at(0.01) };
+        optimizer.apply(&mut toy, &mut gradients, Some(&loss), update).unwrap();
+    }
 }
 
 /// The number under a key of the emulator's report.
@@ -57,11 +76,31 @@ fn run(kind: &str, folder: &Path) -> [u64; 3] {
     ["h2d_bytes", "d2h_bytes", "launches"].map(|key| counted(&report, key))
 }
 
+/// Whether anything counts the copies.
+fn on_the_emulator() -> bool {
+    let emulated = |path: String| Path::new(&path).join("include/cuda_emu.h").is_file();
+    let emulated = env::var("CUDA_PATH").is_ok_and(emulated);
+    if !emulated {
+        println!("not on the emulator: nothing counts the copies");
+    }
+    emulated
+}
+
+#[test]
+fn cuda_updates_are_not_waited_for_until_the_next_one() {
+    if !on_the_emulator() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [_, down, _] = run("update", folder.path());
+    let [_, down_without, _] = run("nothing", folder.path());
+    // What the host reads is the verdict on each update but the last: three doubles, nothing per tensor.
+    assert_eq!(down - down_without, 3 * 8 * (UPDATES as u64 - 1));
+}
+
 #[test]
 fn cuda_growth_moves_no_values_through_the_host() {
-    let emulated = |path: String| Path::new(&path).join("include/cuda_emu.h").is_file();
-    if !env::var("CUDA_PATH").is_ok_and(emulated) {
-        println!("not on the emulator: nothing counts the copies");
+    if !on_the_emulator() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

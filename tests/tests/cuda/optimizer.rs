@@ -4,27 +4,27 @@ use super::{assert_close, assert_same_bits, gpu, numbers};
 use dfdx::{
     prelude::{Backward, SumTo, Trace},
     shapes::{HasShape, Shape},
-    tensor::{Cpu, Cuda, Gradients, OwnedTape, Tensor},
+    tensor::{Cpu, Cuda, Gradients, OwnedTape, Tensor, TensorFrom},
 };
 use msg_core::{
     Result,
     axis::{Ffn, Hidden, NamedShape, Qkv},
     device::Backend,
     growth::{AxisMap, Growth, Masked, grow},
-    optim::{AdamW, AdamWConfig, StatePolicy, Update},
+    optim::{AdamW, AdamWConfig, StatePolicy, Update, grad_norm},
     params::{Init, Module, Param, ParamName, Role, Visitor, init},
 };
 
 /// Tensors of three ranks, one of them without weight decay.
 #[derive(Clone, Debug)]
-struct Toy<D: Backend> {
+pub(super) struct Toy<D: Backend> {
     weights: Param<(Qkv, Ffn, Hidden), D>,
     weight: Param<(Ffn, Hidden), D>,
     gain: Param<(Hidden,), D>,
 }
 
 impl<D: Backend> Toy<D> {
-    fn new(device: &D) -> Self {
+    pub(super) fn new(device: &D) -> Self {
         let (qkv, ffn, hidden) = (Qkv(3), Ffn(4), Hidden(5));
         let mut toy = Toy {
             weights: device.zeros_like(&(qkv, ffn, hidden)),
@@ -36,7 +36,12 @@ impl<D: Backend> Toy<D> {
     }
 
     /// Gradients that depend on the parameters and the step.
-    fn gradients(&self, step: usize) -> Gradients<f32, D> {
+    pub(super) fn gradients(&self, step: usize) -> Gradients<f32, D> {
+        self.gradients_times(step, 1.0)
+    }
+
+    /// The same times a factor, which may be one that makes them not finite.
+    fn gradients_times(&self, step: usize, factor: f32) -> Gradients<f32, D> {
         fn part<S, D: Backend>(tensor: &Param<S, D>, name: &str) -> Tensor<(), f32, D, OwnedTape<f32, D>>
         where
             S: Shape + dfdx::shapes::ReduceShapeTo<(), S::AllAxes>,
@@ -47,7 +52,7 @@ impl<D: Backend> Toy<D> {
         }
         let loss = part(&self.weights, &format!("weights {step}"));
         let loss = loss + part(&self.weight, &format!("weight {step}"));
-        (loss + part(&self.gain, &format!("gain {step}"))).backward()
+        ((loss + part(&self.gain, &format!("gain {step}"))) * factor).backward()
     }
 }
 
@@ -144,8 +149,59 @@ fn cuda_adamw_leaves_clones_alone_and_keeps_the_identity_of_parameters() {
     assert_same_bits("a clone", &Toy::new(&device).weight.as_vec(), &values);
     // Gradients of the clone, made before the step, are those of the parameter: the ids are the same.
     let mut gradients = before.gradients(1);
-    assert!(Cuda::grad_square(&toy.weight, &mut gradients).unwrap() > 0.0);
+    assert!(gradients.get_or_alloc_mut(&toy.weight).is_ok_and(|gradient| gradient.len() == 20));
+    assert!(grad_norm(&toy, &mut gradients).unwrap() > 0.0);
     optimizer.step(&mut toy, &mut gradients, Update::at(0.1)).unwrap();
     assert_same_bits("a clone of a moment", &first, &moment.as_vec());
     assert_same_bits("a clone", &values, &before.weight.as_vec());
+}
+
+/// Four good updates, two cohorts from the third on; between them, where `spared`, some that are not finite.
+fn guarded<D: Backend>(device: &D, spared: bool) -> (History, u64) {
+    let mut history = History(Vec::new());
+    let mut toy = Toy::new(device);
+    let mut optimizer =
+        AdamW::new(&toy, AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() }).unwrap();
+    let update = Update { clip: Some(0.7), ..Update::at(0.01) };
+    for step in 0..4 {
+        if step == 2 {
+            let growth = Growth::new(3, 1).with_axis(AxisMap::append("Hidden", 5, 9).unwrap());
+            toy = grow(&toy, &growth, &Masked::default()).unwrap();
+            optimizer = optimizer.grown(&toy, &growth, StatePolicy::Age).unwrap();
+        }
+        for (loss, factor) in [
+            (f32::NAN, 1.0),
+            (f32::INFINITY, 1.0),
+            (1.0, f32::NAN),
+            (1.0, f32::INFINITY),
+            (f32::NEG_INFINITY, f32::NAN),
+            (1.0, 1.0),
+        ] {
+            let good = (loss, factor) == (1.0, 1.0);
+            if good || spared {
+                let loss = device.tensor(loss);
+                let mut gradients = toy.gradients_times(step, factor);
+                optimizer.apply(&mut toy, &mut gradients, Some(&loss), update).unwrap();
+                // Every other verdict is left to be settled by the next update or growth.
+                if step % 2 == 0 {
+                    let verdict = optimizer.settle().unwrap();
+                    assert_eq!((verdict.applied, verdict.norm().is_finite()), (good, factor.is_finite()));
+                }
+            }
+        }
+        record(&mut history, step, &toy, &optimizer);
+    }
+    optimizer.settle().unwrap();
+    (history, optimizer.applied())
+}
+
+#[test]
+fn cuda_adamw_leaves_all_untouched_where_loss_or_gradients_are_not_finite() {
+    let device = gpu();
+    let ((spared, applied), (never, expected)) = (guarded(&device, true), guarded(&device, false));
+    assert_eq!((applied, expected), (4, 4));
+    assert_eq!(spared.0.len(), never.0.len());
+    for ((what, expected), (_, got)) in never.0.iter().zip(&spared.0) {
+        assert_same_bits(what, expected, got);
+    }
 }

@@ -1,6 +1,6 @@
 //! Launches of `kernels/adamw.cu`.
 
-use super::{Module, by_rows, flat, padded};
+use super::{Module, by_rows, flat, guard::Guard, padded};
 use crate::{
     device::bridge::{self, Address},
     error::{Context, Error, Result, same_size},
@@ -41,7 +41,6 @@ struct Buffers {
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Numbers {
-    grad_scale: f32,
     first_share: f32,
     beta2: f32,
     second_share: f32,
@@ -81,7 +80,6 @@ mod params {
 impl From<&AdamStep<'_>> for Numbers {
     fn from(step: &AdamStep<'_>) -> Self {
         Numbers {
-            grad_scale: step.grad_scale,
             first_share: step.first_share,
             beta2: step.beta2,
             second_share: step.second_share,
@@ -150,13 +148,14 @@ fn check_cohorts(units: &[u32], cohorts: usize) -> Result<()> {
     }
 }
 
-/// One update. The parameter keeps its identity, by which gradients know it; the moments become new
-/// tensors. Clones of all three keep their values, as on the Cpu.
+/// One update, as far as the guard lets it through. The parameter keeps its identity, by which gradients
+/// know it; the moments become new tensors. Clones of all three keep their values, as on the Cpu.
 pub(super) fn adamw<S: Shape>(
     tensor: &mut Param<S, Cuda>,
     gradient: &<Cuda as Storage<f32>>::Vec,
     first: &mut Param<S, Cuda>,
     second: &mut Param<S, Cuda>,
+    guard: &Guard,
     step: &AdamStep<'_>,
 ) -> Result<()> {
     let count = tensor.shape().num_elements();
@@ -188,7 +187,7 @@ pub(super) fn adamw<S: Shape>(
         // Last, so that the parameter keeps its values if anything above fails.
         value: bridge::cleared(tensor)?,
     };
-    launch(kernel, buffers, count, step, cohort, table.as_ref())?;
+    launch(kernel, (buffers, guard.address()), count, step, cohort, table.as_ref())?;
     *first = new_first;
     *second = new_second;
     Ok(())
@@ -198,7 +197,7 @@ pub(super) fn adamw<S: Shape>(
 #[allow(unsafe_code, reason = "launches a kernel")]
 fn launch(
     kernel: CudaFunction,
-    buffers: Buffers,
+    (buffers, guard): (Buffers, Address),
     count: usize,
     step: &AdamStep<'_>,
     cohort: Cohort,
@@ -208,15 +207,17 @@ fn launch(
     let Some(table) = table else {
         // SAFETY: the parameters are those of `adamw_one_cohort`. All seven buffers have `count` floats
         // (checked by the caller), and the three that it writes are distinct from the others: two were
-        // just made, and the parameter's is its own after the clearing. They outlive the launch on the
-        // stream, where their release is queued too.
-        return unsafe { kernel.launch(flat(count), (buffers, numbers, CohortNumbers::from(cohort), count)) }
-            .during(OP);
+        // just made, and the parameter's is its own after the clearing. `guard` is a verdict. They outlive
+        // the launch on the stream, where their release is queued too.
+        return unsafe {
+            kernel.launch(flat(count), (buffers, guard, numbers, CohortNumbers::from(cohort), count))
+        }
+        .during(OP);
     };
     let [a, b, c, width] = table.axes.size.map(|size| size as usize);
     let (lists, cohorts) = table.addresses();
     // SAFETY: as above for `adamw_cohorts`, whose entries are those of `axes.size`, `count` together.
     // Every list has one cohort for each unit of its axis, all of them in the table.
-    unsafe { kernel.launch(by_rows(a * b * c, width), (buffers, numbers, table.axes, lists, cohorts)) }
+    unsafe { kernel.launch(by_rows(a * b * c, width), (buffers, guard, numbers, table.axes, lists, cohorts)) }
         .during(OP)
 }

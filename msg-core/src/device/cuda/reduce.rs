@@ -43,42 +43,62 @@ impl Values {
 #[allow(unsafe_code, reason = "launches a kernel")]
 pub(super) fn sum(gpu: &Arc<CudaDevice>, values: Values) -> Result<f64> {
     let kernel = MODULE.function(gpu, "piece_sums")?;
-    in_pieces(gpu, values, |blocks, parts| {
-        // SAFETY: the parameters are the kernel's; it reads `count` values and writes one part a block.
-        unsafe { kernel.launch(blocks, (values.address, values.count, parts)) }.during(OP)
+    alone(gpu, |total| {
+        in_pieces(gpu, values, total, |blocks, parts| {
+            // SAFETY: the parameters are the kernel's; it reads `count` values and writes one part a block.
+            unsafe { kernel.launch(blocks, (values.address, values.count, parts)) }.during(OP)
+        })
     })
 }
 
 /// The sum of the squared distances of the values from `centre`.
-#[allow(unsafe_code, reason = "launches a kernel")]
 pub(super) fn squares(gpu: &Arc<CudaDevice>, values: Values, centre: f64) -> Result<f64> {
+    alone(gpu, |total| add_squares(gpu, values, centre, total))
+}
+
+/// Adds the sum of the squared distances of the values from `centre` to the first number of `total`. Waits
+/// for nothing.
+#[allow(unsafe_code, reason = "launches a kernel")]
+pub(super) fn add_squares(
+    gpu: &Arc<CudaDevice>,
+    values: Values,
+    centre: f64,
+    total: &mut CudaSlice<f64>,
+) -> Result<()> {
     let kernel = MODULE.function(gpu, "piece_squares")?;
-    in_pieces(gpu, values, |blocks, parts| {
+    in_pieces(gpu, values, total, |blocks, parts| {
         // SAFETY: the parameters are the kernel's; it reads `count` values and writes one part a block.
         unsafe { kernel.launch(blocks, (values.address, values.count, centre, parts)) }.during(OP)
     })
 }
 
-/// Reduces pieces to parts by `launch`, adds the parts, and waits for the result.
+/// What `add` adds to 0; waits for it.
+fn alone(gpu: &Arc<CudaDevice>, add: impl FnOnce(&mut CudaSlice<f64>) -> Result<()>) -> Result<f64> {
+    let mut total = gpu.alloc_zeros::<f64>(1).during(OP)?;
+    add(&mut total)?;
+    let mut host = [0.0];
+    gpu.dtoh_sync_copy_into(&total, &mut host).during(OP)?;
+    Ok(host[0])
+}
+
+/// Reduces pieces to parts by `launch`, and adds the parts to the first number of `total`.
 #[allow(unsafe_code, reason = "launches a kernel")]
 fn in_pieces(
     gpu: &Arc<CudaDevice>,
     values: Values,
+    total: &mut CudaSlice<f64>,
     launch: impl FnOnce(LaunchConfig, &mut CudaSlice<f64>) -> Result<()>,
-) -> Result<f64> {
+) -> Result<()> {
     if values.count == 0 {
-        return Ok(0.0);
+        return Ok(());
     }
     let blocks = values.blocks()?;
     let count = blocks.grid_dim.0 as usize;
     let mut parts = gpu.alloc_zeros::<f64>(count).during(OP)?;
     launch(blocks, &mut parts)?;
-    let mut total = gpu.alloc_zeros::<f64>(1).during(OP)?;
     let one = LaunchConfig { grid_dim: (1, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
     let kernel = MODULE.function(gpu, "total")?;
-    // SAFETY: the parameters are the kernel's; it reads `count` parts and writes the one total.
-    unsafe { kernel.launch(one, (&parts, count, &mut total)) }.during(OP)?;
-    let mut host = [0.0];
-    gpu.dtoh_sync_copy_into(&total, &mut host).during(OP)?;
-    Ok(host[0])
+    // SAFETY: the parameters are the kernel's; it reads `count` parts and adds to one number of `total`,
+    // which has some. The parts' release is queued on the same stream.
+    unsafe { kernel.launch(one, (&parts, count, total)) }.during(OP)
 }

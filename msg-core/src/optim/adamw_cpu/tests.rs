@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What clipping makes of gradients here.
+const GRAD_SCALE: f32 = 0.75;
+
 /// Values in -1..1 from a counter, of many magnitudes: squares of small ones vanish beside large ones.
 fn values(seed: u32, count: usize) -> Vec<f32> {
     let value = |at: usize| {
@@ -28,7 +31,6 @@ fn step<'a>(sizes: &'a [usize], units: &'a [Vec<u32>], cohorts: &'a [Cohort]) ->
         sizes,
         units,
         cohorts,
-        grad_scale: 0.75,
         first_share: 0.1,
         beta2: 0.99,
         second_share: 0.01,
@@ -48,7 +50,7 @@ fn naive(state: &mut [Vec<f32>; 3], grads: &[f32], step: &AdamStep<'_>) {
             latest = latest.max(*step.units[axis].get(unit).unwrap_or(&0));
         }
         let cohort = step.cohorts[latest as usize];
-        let g = grads[at] * step.grad_scale;
+        let g = grads[at] * GRAD_SCALE;
         p[at] = p[at] - p[at] * (cohort.lr * step.weight_decay);
         m[at] = m[at] + (g - m[at]) * step.first_share;
         v[at] = v[at] * step.beta2 + g * g * step.second_share;
@@ -58,7 +60,7 @@ fn naive(state: &mut [Vec<f32>; 3], grads: &[f32], step: &AdamStep<'_>) {
 
 fn fast(state: &mut [Vec<f32>; 3], grads: &[f32], step: &AdamStep<'_>) {
     let [p, m, v] = state;
-    adamw(p, grads, m, v, step);
+    adamw(p, grads, m, v, GRAD_SCALE, step);
 }
 
 /// Parameters, first and second moments, and a gradient.
