@@ -20,6 +20,10 @@ pub enum Command {
     Train(Train),
     /// Show what a configuration plans: stages, sizes, FLOPs, memory, learning rate.
     Plan(Configured),
+    /// Measure a checkpoint on the held-out sequences: loss, perplexity, right answers.
+    Eval(Eval),
+    /// Write text: a GPT goes on after a prompt, a BERT fills [MASK] in.
+    Generate(Generate),
     /// Work on data.
     #[command(subcommand)]
     Data(Data),
@@ -62,6 +66,55 @@ pub struct Train {
 pub enum ResumeChoice {
     /// Go on after its last checkpoint.
     Auto,
+}
+
+/// What to evaluate.
+#[derive(Debug, ClapArgs)]
+pub struct Eval {
+    /// A checkpoint, or a run's folder for its latest one.
+    #[arg(value_name = "RUN_OR_CHECKPOINT")]
+    pub path: PathBuf,
+    /// A folder of prepared data; by default the run's own.
+    #[arg(long, value_name = "SHARDS_FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Held-out sequences at most; by default all.
+    #[arg(long, value_name = "N")]
+    pub sequences: Option<usize>,
+    /// Tokens of a sequence; by default those of the checkpoint's stage.
+    #[arg(long, value_name = "LENGTH")]
+    pub sequence: Option<usize>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
+}
+
+/// What to write, and how. What is left out depends on the family.
+#[derive(Debug, ClapArgs)]
+pub struct Generate {
+    /// A checkpoint, or a run's folder for its latest one.
+    #[arg(value_name = "RUN_OR_CHECKPOINT")]
+    pub path: PathBuf,
+    /// The text to go on after (GPT; by default the beginning of a document), or a text with [MASK] (BERT).
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Tokens to write at most (GPT; by default 100).
+    #[arg(long, value_name = "N")]
+    pub tokens: Option<usize>,
+    /// 0 takes the most probable token always, 1 draws by the model's probabilities (GPT; by default 0.8).
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    pub temperature: Option<f64>,
+    /// Only the K most probable tokens may come (GPT; by default all); candidates to show (BERT; by default 5).
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Only the most probable tokens that together have this share may come (GPT; by default 0.95).
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub top_p: Option<f64>,
+    /// Seed of the draws (GPT; by default 0).
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// cpu, cuda or cuda:N.
+    #[arg(long, default_value = "cpu")]
+    pub device: DeviceChoice,
 }
 
 /// What to report on.

@@ -75,6 +75,24 @@ pub enum Error {
         /// What is wrong with it, and the way out.
         message: String,
     },
+    /// A value that a command cannot take.
+    #[error("{name}: expected {expected}, got {got}")]
+    Argument {
+        /// The option's name.
+        name: &'static str,
+        /// What would do.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+    /// Logits that say nothing: of NaN, infinity, or nothing at all.
+    #[error("logit of token {token}: expected a number, got {got}")]
+    Logit {
+        /// The token's id.
+        token: usize,
+        /// Its logit.
+        got: f32,
+    },
     /// A receipt over its tolerance: the grown model does not compute what the old one did.
     #[error("{0}")]
     Receipt(String),

@@ -3,6 +3,7 @@
 use crate::{
     config::{Family, RunConfig},
     plan::{Plan, Stage},
+    table::aligned,
 };
 use msg_models::{Cost, cost::Logits};
 
@@ -81,7 +82,9 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
             format!("{:.2e}", plan.lr(stage.last_step())),
         ]
     });
-    let mut table = aligned(rows);
+    let lines: Vec<Vec<String>> =
+        [HEADINGS.map(str::to_owned)].into_iter().chain(rows).map(Vec::from).collect();
+    let mut table = aligned(&lines);
     let tokens = plan.tokens_through(plan.total_steps()) as f64;
     table.push_str(&format!(
         "\n{} steps, {} tokens, {} FLOPs: {:.2}x fewer FLOPs than the full size from the start ({}).\n",
@@ -123,22 +126,6 @@ fn scaled(value: f64) -> String {
         _ => 0,
     };
     format!("{value:.decimals$}{}", letters[power])
-}
-
-/// Columns as wide as their widest entry, flush right.
-fn aligned(rows: impl Iterator<Item = [String; HEADINGS.len()]>) -> String {
-    let mut lines = vec![HEADINGS.map(str::to_owned)];
-    lines.extend(rows);
-    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let cells: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:>width$}")).collect();
-        text.push_str(&cells.join("  "));
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use crate::{
     error::Result,
 };
 use dfdx::tensor::{Tape, Tensor};
-use msg_core::{device::Backend, ops::Dropout, params::Init};
+use msg_core::{
+    device::Backend,
+    ops::{Dropout, Scores},
+    params::Init,
+};
 use msg_models::{Growable, Masks, hf::Naming};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -23,6 +27,15 @@ impl std::ops::Add for Counts {
     fn add(self, other: Self) -> Self {
         Counts { labels: self.labels + other.labels, pairs: self.pairs + other.pairs }
     }
+}
+
+/// Losses and right answers of one batch, for every label of each loss term.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HeadScores {
+    /// Of positions with a label.
+    pub tokens: Scores,
+    /// Of sequences with a sentence-level label; a family without any has none.
+    pub pairs: Scores,
 }
 
 /// A model family as the trainer sees it.
@@ -57,6 +70,12 @@ pub trait Task<D: Backend>: Growable<D> + Sized {
         dropout: &Dropout,
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>>;
+
+    /// Losses and right answers of a batch without dropout, in one pass.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn scores(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<HeadScores>;
 
     /// Everything that the model puts out, for receipts.
     ///

@@ -14,7 +14,7 @@ use crate::{
     task::{Counts, Task},
 };
 use dfdx::{
-    tensor::{Gradients, NoneTape, PutTape, SplitTape},
+    tensor::{Gradients, PutTape, SplitTape},
     tensor_ops::{Backward, TryAdd},
 };
 use msg_core::{
@@ -184,46 +184,4 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         let birth = self.state.births.iter().find(|(steps, _)| *steps == since);
         birth.map_or((1.0, u64::MAX), |&(_, applied)| (factor, applied))
     }
-
-    /// Mean loss over the held-out sequences.
-    ///
-    /// # Errors
-    /// Where data or device fail.
-    pub fn evaluate(&self) -> Result<HeldOut> {
-        let stage = self.plan.stage_at(self.state.step.max(1));
-        let wanted = self.config.train.eval_sequences;
-        let micro = self.config.train.micro_batch.unwrap_or(stage.batch).min(wanted.max(1));
-        let masks = self.model.masks(self.state.step)?;
-        let (mut sum, mut tokens, mut weight, mut first) = (0.0f64, 0.0f64, 0.0f64, 0);
-        while first < wanted {
-            let sequences = micro.min(wanted - first);
-            let Some(host) = self.source.held_out(first, sequences, stage.sequence)? else { break };
-            let counts = M::counts(&host);
-            let batch = self.model.upload(&host)?;
-            let loss = |counts| -> Result<f64> {
-                let loss = self.model.loss(&batch, counts, &masks, &Dropout::OFF, NoneTape)?;
-                Ok(f64::from(loss.as_vec()[0]))
-            };
-            let labels = counts.labels.max(1) as f64;
-            let all = loss(counts)?;
-            // Divided by so many pairs, the sentence term vanishes.
-            let of_tokens =
-                if counts.pairs == 0 { all } else { loss(Counts { pairs: usize::MAX, ..counts })? };
-            sum += all * labels;
-            tokens += of_tokens * labels;
-            weight += labels;
-            first += sequences;
-        }
-        let weight = weight.max(1.0);
-        Ok(HeldOut { loss: sum / weight, perplexity: (tokens / weight).exp() })
-    }
-}
-
-/// What the held-out sequences say.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct HeldOut {
-    /// Mean loss over labels, all terms.
-    pub loss: f64,
-    /// e to the mean loss of the tokens alone.
-    pub perplexity: f64,
 }

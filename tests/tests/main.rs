@@ -7,7 +7,9 @@ mod cli;
 mod config;
 #[cfg(all(feature = "cuda", not(feature = "ci-check")))]
 mod cuda;
+mod eval;
 mod files;
+mod generate;
 mod golden;
 mod gradients;
 mod grow_tensors;

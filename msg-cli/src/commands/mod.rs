@@ -1,8 +1,11 @@
 //! One command a file.
 
 mod data;
+mod eval;
+mod generate;
 mod plan;
 mod report;
+mod summary;
 mod train;
 
 use crate::{
@@ -18,6 +21,8 @@ pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
         Command::Plan(args) => plan::run(&args)?,
         Command::Data(Data::Prepare(args)) => data::prepare(&args)?,
         Command::Report(args) => report::run(&args)?,
+        Command::Eval(args) => eval::run(&args)?,
+        Command::Generate(args) => generate::run(&args)?,
     }
     Ok(Done::All)
 }

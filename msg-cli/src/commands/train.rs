@@ -1,5 +1,6 @@
 //! `msg train`.
 
+use super::summary;
 use crate::{
     Done, STOPPED,
     args::{ResumeChoice, Train},
@@ -7,11 +8,11 @@ use crate::{
 };
 use anyhow::Context;
 use dfdx::tensor::Cpu;
-use msg_core::device::open_cuda;
+use msg_core::device::{Backend, open_cuda};
 use msg_train::{
     Fault, Plan,
     plan_table::plan_table,
-    run::{Outcome, Request, Resume, check_folder, train},
+    run::{Request, Resume, check_folder, train},
 };
 use std::sync::{
     Arc,
@@ -43,26 +44,19 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
         .context("SIGTERM cannot be caught")?;
 
     let request = Request { config, data, resume, stop: &stop, console: true, fault };
-    let outcome = match args.device {
-        DeviceChoice::Cpu => train(Cpu::default(), request)?,
-        DeviceChoice::Cuda(number) => train(open_cuda(number)?, request)?,
-    };
-    summary(&outcome)
+    match args.device {
+        DeviceChoice::Cpu => on(&Cpu::default(), request),
+        DeviceChoice::Cuda(number) => on(&open_cuda(number)?, request),
+    }
 }
 
-/// What was reached, and where it lies.
-fn summary(outcome: &Outcome) -> anyhow::Result<Done> {
-    let folder = &outcome.folder;
+fn on<D: Backend>(device: &D, request: Request<'_>) -> anyhow::Result<Done> {
+    let data = request.data.clone();
+    let outcome = train(device.clone(), request)?;
     if !outcome.finished {
         eprintln!("stopped after step {}; `--resume auto` goes on", outcome.step);
         return Ok(Done::Stopped);
     }
-    let page = folder.join("report.html");
-    msg_train::report::report(std::slice::from_ref(folder), &page)?;
-    if let Some(loss) = outcome.validation {
-        println!("held-out loss  {loss:.4}");
-    }
-    println!("model          {}", folder.join("final").display());
-    println!("report         {}", page.display());
+    summary::show(device, &outcome.folder, &data)?;
     Ok(Done::All)
 }

@@ -1,9 +1,9 @@
-//! Operations along the last axis, for every rank at once: broadcasting a vector over it, summing it away.
+//! Operations along the last axis, for every rank at once: broadcasting a vector over it, reducing it.
 
 use dfdx::{
     shapes::{Axis as At, Dim, Dtype, Shape},
     tensor::{Tape, Tensor},
-    tensor_ops::{BroadcastTo, Device, LogSumExpTo, SumTo},
+    tensor_ops::{BroadcastTo, Device, LogSumExpTo, MaxTo, SumTo},
 };
 
 /// A shape whose last axis is `A`. `Rest` is the shape without it.
@@ -35,6 +35,10 @@ pub trait EndsWith<A: Dim>: Shape {
     ) -> Result<Tensor<Self, E, D, T>, D::Err>;
     /// `log(sum(exp(x)))` of every row, without overflow.
     fn log_sum_exp<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+        rows: Tensor<Self, E, D, T>,
+    ) -> Result<Tensor<Self::Rest, E, D, T>, D::Err>;
+    /// The largest value of every row.
+    fn max_last<E: Dtype, D: Device<E>, T: Tape<E, D>>(
         rows: Tensor<Self, E, D, T>,
     ) -> Result<Tensor<Self::Rest, E, D, T>, D::Err>;
     /// Sums every row, in index order.
@@ -69,6 +73,11 @@ macro_rules! ends_with {
                 column: Tensor<Self::Rest, E, D, T>,
             ) -> Result<Tensor<Self, E, D, T>, D::Err> {
                 column.try_broadcast_like::<Self, At<$rank>>(self)
+            }
+            fn max_last<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+                rows: Tensor<Self, E, D, T>,
+            ) -> Result<Tensor<Self::Rest, E, D, T>, D::Err> {
+                rows.try_max::<Self::Rest, At<$rank>>()
             }
             fn sum_last<E: Dtype, D: Device<E>, T: Tape<E, D>>(
                 rows: Tensor<Self, E, D, T>,

@@ -14,6 +14,8 @@ use dfdx::{
 /// The label that asks for no prediction.
 pub const IGNORED: i64 = -100;
 
+const OP: &str = "cross_entropy";
+
 /// Labels of class axis `A`, one per place of shape `S`; some may be ignored.
 #[derive(Clone, Debug)]
 pub struct Labels<A: Axis, S: Shape, E: Float, D: Kernels<E>> {
@@ -82,15 +84,58 @@ where
     D: Kernels<E>,
     T: Tape<E, D>,
 {
-    const OP: &str = "cross_entropy";
+    let counted = losses(logits, labels)?.try_mul(labels.counts.clone()).during(OP)?;
+    let sum = counted.try_sum::<(), <S::Rest as Shape>::AllAxes>().during(OP)?;
+    sum.try_mul(E::of(1.0 / divisor.max(1) as f64)).during(OP)
+}
+
+/// What logits are worth at every counted place, in order, on the host.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// `-log softmax(logits)[label]`, in nats.
+    pub losses: Vec<f32>,
+    /// Whether no class has a larger logit than the label's.
+    pub right: Vec<bool>,
+}
+
+/// Loss and right answers of every counted place. Nothing is summed here, so that a mean over many batches
+/// does not depend on how places were put into batches.
+///
+/// # Errors
+/// As [`cross_entropy`].
+pub fn scores<A, S, D>(logits: Tensor<S, f32, D>, labels: &Labels<A, S::Rest, f32, D>) -> Result<Scores>
+where
+    A: Axis,
+    S: EndsWith<A> + RemoveDimTo<<S as EndsWith<A>>::Rest, <S as EndsWith<A>>::Rest>,
+    D: Kernels<f32>,
+{
+    let losses = losses(logits.clone(), labels)?.as_vec();
+    let chosen = logits.clone().try_select::<S::Rest, S::Rest>(labels.ids.clone()).during(OP)?.as_vec();
+    let largest = S::max_last(logits).during(OP)?.as_vec();
+    let counts = labels.counts.as_vec();
+    let answers = losses.into_iter().zip(chosen.into_iter().zip(largest));
+    let counted = answers.zip(counts).filter(|(_, count)| *count > 0.0);
+    let (losses, right) = counted.map(|((loss, (chosen, largest)), _)| (loss, chosen >= largest)).unzip();
+    Ok(Scores { losses, right })
+}
+
+/// `-log softmax(logits)[label]` of every place; where it is ignored, that of class 0.
+fn losses<A, S, E, D, T>(
+    logits: Tensor<S, E, D, T>,
+    labels: &Labels<A, S::Rest, E, D>,
+) -> Result<Tensor<S::Rest, E, D, T>>
+where
+    A: Axis,
+    S: EndsWith<A> + RemoveDimTo<<S as EndsWith<A>>::Rest, <S as EndsWith<A>>::Rest>,
+    E: Float,
+    D: Kernels<E>,
+    T: Tape<E, D>,
+{
     let shape = *logits.shape();
     same_size(OP, A::NAME, labels.classes.size(), shape.last().size())?;
     same_shape(OP, &shape.rest(), labels.ids.shape())?;
     // The tape stays with the log-sum; the chosen logits branch off and merge again.
     let chosen = logits.retaped::<T>().try_select::<S::Rest, S::Rest>(labels.ids.clone()).during(OP)?;
     let log_sum = S::log_sum_exp(logits).during(OP)?;
-    let losses = log_sum.try_sub(chosen).during(OP)?;
-    let counted = losses.try_mul(labels.counts.clone()).during(OP)?;
-    let sum = counted.try_sum::<(), <S::Rest as Shape>::AllAxes>().during(OP)?;
-    sum.try_mul(E::of(1.0 / divisor.max(1) as f64)).during(OP)
+    log_sum.try_sub(chosen).during(OP)
 }

@@ -14,7 +14,7 @@ pub mod masked_norm;
 pub mod matmul;
 
 pub use attention::{AttentionMask, attention};
-pub use cross_entropy::{Labels, cross_entropy};
+pub use cross_entropy::{Labels, Scores, cross_entropy, scores};
 pub use dropout::{Dropout, DropoutSite};
 pub use embedding::{Ids, embed};
 pub use gelu::{Gelu, masked_gelu};

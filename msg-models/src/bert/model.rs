@@ -7,16 +7,16 @@ use crate::{
 };
 use dfdx::{
     shapes::{Axis as At, HasShape},
-    tensor::{PutTape, SplitTape, Tape, Tensor},
+    tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor},
     tensor_ops::{BroadcastTo, TryAdd},
 };
 use msg_core::{
     Result,
-    axis::{Batch, Class, Hidden, Labelled, Position, Query, Segment, Vocab, merge_rows, split_rows},
+    axis::{Batch, Class, Hidden, Labelled, Position, Query, Rows, Segment, Vocab, merge_rows, split_rows},
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, Dropout, DropoutSite},
+    ops::{self, Dropout, DropoutSite, Ids, Scores},
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -146,11 +146,47 @@ impl<D: Backend> Bert<D> {
             let (next, own) = next.split_tape();
             return Ok(next.put_tape(dfdx::tensor::Merge::merge(tape, own)));
         };
-        let encoded = merge_rows(encoded.put_tape(tape))?;
-        let chosen: Tensor<(Labelled, Hidden), f32, D, T> = ops::embed(encoded, rows)?;
-        let config = (self.config.gelu, self.config.eps);
-        let logits = self.mlm.forward(chosen, &self.words.weight, masks, config)?;
+        let logits = self.logits_at(encoded.put_tape(tape), rows, masks)?;
         ops::cross_entropy(logits, labels, labelled)?.try_add(next).during("loss")
+    }
+
+    /// Loss and right answers of every labelled position, and of every sentence pair, in one pass without
+    /// dropout.
+    ///
+    /// # Errors
+    /// As [`Bert::encode`].
+    pub fn scores(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<(Scores, Scores)> {
+        let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
+        let pairs = ops::scores(self.next_logits(encoded.clone(), masks)?, &batch.next)?;
+        let Some(Targets { rows, labels }) = &batch.targets else { return Ok((Scores::default(), pairs)) };
+        Ok((ops::scores(self.logits_at(encoded, rows, masks)?, labels)?, pairs))
+    }
+
+    /// The token logits of the labelled positions, in the batch's order, without dropout; none where no
+    /// position is labelled.
+    ///
+    /// # Errors
+    /// As [`Bert::encode`].
+    pub fn labelled_logits(
+        &self,
+        batch: &BertBatch<D>,
+        masks: &Masks<D>,
+    ) -> Result<Option<Tensor<(Labelled, Vocab), f32, D>>> {
+        let Some(Targets { rows, .. }) = &batch.targets else { return Ok(None) };
+        let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
+        self.logits_at(encoded, rows, masks).map(Some)
+    }
+
+    /// The token logits of some rows of the encoder's output.
+    fn logits_at<T: Tape<f32, D>>(
+        &self,
+        encoded: Stream<D, T>,
+        rows: &Ids<Rows, (Labelled,), D>,
+        masks: &Masks<D>,
+    ) -> Result<Tensor<(Labelled, Vocab), f32, D, T>> {
+        let chosen: Tensor<(Labelled, Hidden), f32, D, T> = ops::embed(merge_rows(encoded)?, rows)?;
+        let config = (self.config.gelu, self.config.eps);
+        self.mlm.forward(chosen, &self.words.weight, masks, config)
     }
 
     fn embed<T: Tape<f32, D>>(&self, batch: &BertBatch<D>, tape: T) -> Result<Stream<D, T>> {

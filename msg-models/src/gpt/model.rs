@@ -7,16 +7,16 @@ use crate::{
 };
 use dfdx::{
     shapes::{Axis as At, HasShape},
-    tensor::{PutTape, Tape, Tensor},
-    tensor_ops::{BroadcastTo, TryAdd},
+    tensor::{NoneTape, PutTape, Tape, Tensor},
+    tensor_ops::{BroadcastTo, SelectTo, TryAdd},
 };
 use msg_core::{
     Result,
-    axis::{Batch, Hidden, Position, Query, Vocab},
+    axis::{Batch, EndsWith, Hidden, Position, Query, Vocab},
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels},
+    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels, Scores},
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -105,6 +105,42 @@ impl<D: Backend> Gpt<D> {
         dropout: &Dropout,
         tape: T,
     ) -> Result<Tensor<(Batch, Query, Vocab), f32, D, T>> {
+        self.head(self.stream(batch, masks, dropout, tape)?, masks)
+    }
+
+    /// The logits of the token that follows each sequence, without dropout: those of the last position alone.
+    ///
+    /// # Errors
+    /// As [`Gpt::logits`].
+    pub fn next_logits(
+        &self,
+        batch: &GptBatch<D>,
+        masks: &Masks<D>,
+    ) -> Result<Tensor<(Batch, Vocab), f32, D>> {
+        const OP: &str = "last position";
+        let x = self.stream(batch, masks, &Dropout::OFF, NoneTape)?;
+        let (sequences, Query(length), _) = *x.shape();
+        let last = vec![length.saturating_sub(1); sequences.0];
+        let last = x.device().try_tensor_from_vec(last, (sequences,)).during(OP)?;
+        self.head(x.try_select::<(Batch, Hidden), (Batch,)>(last).during(OP)?, masks)
+    }
+
+    /// Loss and right answers of every counted label, without dropout.
+    ///
+    /// # Errors
+    /// As [`Gpt::logits`].
+    pub fn scores(&self, batch: &GptBatch<D>, masks: &Masks<D>) -> Result<Scores> {
+        ops::scores(self.logits(batch, masks, &Dropout::OFF, NoneTape)?, &batch.labels)
+    }
+
+    /// What the last block puts out.
+    fn stream<T: Tape<f32, D>>(
+        &self,
+        batch: &GptBatch<D>,
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Tensor<(Batch, Query, Hidden), f32, D, T>> {
         let x = self.embed(batch, tape)?;
         let site = DropoutSite { layer: None, place: "embedding" };
         let x = dropout.apply(x, site)?;
@@ -119,7 +155,15 @@ impl<D: Backend> Gpt<D> {
             layer_id: 0,
         };
         let ids = &self.growing.layer_ids;
-        let x = context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))?;
+        context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))
+    }
+
+    /// Final norm and token logits of any places.
+    fn head<S: EndsWith<Hidden>, T: Tape<f32, D>>(
+        &self,
+        x: Tensor<S, f32, D, T>,
+        masks: &Masks<D>,
+    ) -> Result<Tensor<S::With<Vocab>, f32, D, T>> {
         let mask = masks.hidden(Site::outside(Place::FinalNorm));
         let x = self.ln_f.forward(x, &mask, self.config.eps)?;
         ops::linear(x, self.wte.weight.retaped(), None)

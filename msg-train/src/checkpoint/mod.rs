@@ -8,12 +8,14 @@ mod find;
 mod keep;
 mod mend;
 mod read;
+mod saved;
 mod write;
 
 pub use find::{config_of, find};
 pub use keep::{Action, remove, retention};
 pub use mend::mend;
-pub use read::{Loaded, latest, load, steps};
+pub use read::{Loaded, latest, load, load_model, steps};
+pub use saved::{Model, Saved, open};
 pub use write::{Snapshot, save};
 
 use crate::state::State;

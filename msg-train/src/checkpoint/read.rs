@@ -64,24 +64,35 @@ pub fn latest(all: &Path) -> Result<Option<PathBuf>> {
 /// # Errors
 /// [`Error::Checkpoint`] where a file is missing, cut or changed, or of another format or family.
 pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig) -> Result<Loaded<D, M>> {
+    let (model, header, config): (M, _, _) = load_model(path, device)?;
+    let moments = (read(path, FIRST, &model)?.tensors(), read(path, SECOND, &model)?.tensors());
+    let optimizer = AdamW::restored(adamw, moments, header.births.clone(), header.applied)?;
+    Ok(Loaded { model, optimizer, header, config })
+}
+
+/// The model of a checkpoint with its ramps, where the run stood, and the resolved configuration that it was
+/// saved under, as TOML. The optimizer's moments are checked but not kept in memory.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M, Header, String)> {
     check(path)?;
     let header: Header = parse(&path.join(STATE))?;
     let config_path = path.join(CONFIG);
     let config = fs::read_to_string(&config_path).at(config_path)?;
-    let read = |model: &M, file: &str| -> Result<M> {
-        let file = TensorFile::open(path.join(file))?;
-        Ok(hf::load(model, &file.tensors(), &M::NAMING)?)
-    };
     let made_from = serde_json::from_value(header.model.clone()).map_err(|error| Error::Checkpoint {
         path: path.join(STATE),
         message: format!("is of another family or version: {error}"),
     })?;
-    let empty = M::build(device, made_from, Init::default())?;
-    let mut model = read(&empty, MODEL)?;
+    let mut model = read(path, MODEL, &M::build(device, made_from, Init::default())?)?;
     *model.growing_mut() = header.growing.clone();
-    let moments = (read(&empty, FIRST)?.tensors(), read(&empty, SECOND)?.tensors());
-    let optimizer = AdamW::restored(adamw, moments, header.births.clone(), header.applied)?;
-    Ok(Loaded { model, optimizer, header, config })
+    Ok((model, header, config))
+}
+
+/// The tensors of one file in a model of the same sizes as `like`.
+fn read<D: Backend, M: Task<D>>(path: &Path, file: &str, like: &M) -> Result<M> {
+    let file = TensorFile::open(path.join(file))?;
+    Ok(hf::load(like, &file.tensors(), &M::NAMING)?)
 }
 
 /// Compares every file with the marker.

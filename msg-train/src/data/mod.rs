@@ -20,7 +20,7 @@ mod shards;
 mod source;
 mod split;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
@@ -29,7 +29,7 @@ mod writer;
 pub use causal::{Causal, CausalBatch};
 pub use documents::Documents;
 pub use loader::{Loaded, Loader};
-pub use manifest::{Counts, Dtype, Manifest, Recipe, Shard};
+pub use manifest::{Counts, Dtype, FILE as MANIFEST, Manifest, Recipe, Shard};
 pub use mlm::{Mlm, MlmBatch};
 pub use permutation::Permutation;
 pub use prepare::{Phase, Prepare, Progress, prepare};

@@ -1,4 +1,4 @@
-//! What the tests of this folder share.
+//! What tests that need text share.
 
 use super::{CargoFolders, Prepare, Prepared, prepare};
 use crate::config::{DataConfig, Family, TokenizerConfig, TokenizerKind};
@@ -37,7 +37,7 @@ pub(super) fn corpus(folder: &Path, documents: usize) {
 }
 
 /// A prepared corpus of that many documents.
-pub(super) fn prepared(folder: &Path, family: Family, documents: usize, held_out: f64) -> Arc<Prepared> {
+pub(crate) fn prepared(folder: &Path, family: Family, documents: usize, held_out: f64) -> Arc<Prepared> {
     corpus(&folder.join("text"), documents);
     let config = DataConfig { held_out, ..config(&folder.join("text")) };
     let out = folder.join("data");

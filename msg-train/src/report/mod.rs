@@ -5,7 +5,7 @@
 //! number and two drawings of each plot (wide, and narrow for phones) want full control.
 //!
 //! `run` reads folders, `series` makes curves, `axis` and `plot` draw, `figures` and `tables`
-//! say what is shown, `page` puts it together.
+//! say what is shown, `page` puts it together. `summary` says the same in a few lines of plain text.
 
 mod axis;
 mod figures;
@@ -14,7 +14,10 @@ mod page;
 mod plot;
 mod run;
 mod series;
+mod summary;
 mod tables;
+
+pub use summary::summary;
 
 use crate::error::{AtPath, Result};
 use run::Run;

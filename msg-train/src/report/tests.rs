@@ -301,3 +301,48 @@ fn a_folder_without_metrics_a_damaged_file_and_no_run_at_all_are_refused() {
     assert!(error.contains("metrics.jsonl: line 1: expected"), "{error}");
     assert!(!out.exists());
 }
+
+#[test]
+fn a_summary_has_a_line_for_each_stage_whose_parts_add_up_and_says_what_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let heads = Some(Heads { mlm: 0.25, nsp: 0.5 });
+    let made = Made { heads, ..Made::default() };
+    made.write(folder.path());
+    let text = summary(folder.path()).unwrap();
+    let lines: Vec<Vec<&str>> = text
+        .lines()
+        .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    let head = [
+        "stage",
+        "steps",
+        "parameters",
+        "tokens",
+        "FLOPs",
+        "time",
+        "held-out loss",
+        "perplexity",
+        "MLM",
+        "NSP",
+    ];
+    assert_eq!(lines[0], head);
+    let column = |at: usize| lines[1..6].iter().map(|line| line[at]).collect::<Vec<_>>();
+    assert_eq!(column(0), ["1", "2", "3", "4", "all"]);
+    assert_eq!(column(1), ["150", "150", "200", "300", "800"]);
+    assert_eq!(column(3), ["154k", "307k", "410k", "614k", "1.49M"]);
+    assert_eq!((lines[5][8], lines[5][9]), ("25.0 %", "50.0 %"));
+    // The whole ends with the figures of the last stage.
+    assert_eq!(lines[4][6..], lines[5][6..]);
+    let plan = made.plan();
+    let factor = plan.flops_at_full_size().unwrap() / plan.flops_after(0);
+    assert!(text.contains(&format!("{factor:.2}x fewer than the full size")), "{text}");
+    // Columns stand under each other.
+    let widths: Vec<usize> = text.lines().take(6).map(|line| line.chars().count()).collect();
+    assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
+
+    let plain = tempfile::tempdir().unwrap();
+    Made { eval_every: 0, plan: false, stages: vec![made.stages[0]], ..Made::default() }.write(plain.path());
+    let text = summary(plain.path()).unwrap();
+    assert!(!text.contains("MLM") && !text.contains("NaN") && !text.contains("all"), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+}

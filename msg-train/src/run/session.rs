@@ -6,6 +6,7 @@ use crate::{
     config::{RunConfig, differing_keys},
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
+    eval::{Span, evaluate},
     metrics::{
         End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, StepTiming, TIMING, console::Console,
     },
@@ -13,7 +14,7 @@ use crate::{
     plan_table::cost,
     state::State,
     task::Task,
-    trainer::{HeldOut, Trainer},
+    trainer::Trainer,
 };
 use msg_core::{
     device::Backend,
@@ -177,10 +178,16 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     }
 
     fn evaluate(&mut self) -> Result<()> {
-        let HeldOut { loss, perplexity } = self.trainer.evaluate()?;
         let State { step, stage, .. } = *self.trainer.state();
+        let (train, planned) = (&self.config.train, self.plan.stage_at(step));
+        let micro_batch = train.micro_batch.unwrap_or(planned.batch);
+        let span = Span { sequences: train.eval_sequences, length: planned.sequence, micro_batch };
+        // Where nothing is held out there is nothing to say.
+        let held_out = evaluate(self.trainer.model(), &*self.trainer.source, step, span)?;
+        let Some(held_out) = held_out else { return Ok(()) };
+        let (loss, perplexity) = (held_out.loss(), held_out.perplexity());
         self.validation = Some(loss);
-        self.log.record(&Record::Eval(Eval { step, stage, loss, perplexity, accuracy: None }))
+        self.log.record(&Record::Eval(Eval { step, stage, loss, perplexity, accuracy: held_out.accuracy() }))
     }
 
     fn save(&mut self) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::{
     config::{Family, RunConfig},
     data::MlmBatch,
     error::Result,
-    task::{Counts, Task},
+    task::{Counts, HeadScores, Task},
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{device::Backend, ops::Dropout, params::Init};
@@ -47,6 +47,11 @@ impl<D: Backend> Task<D> for Bert<D> {
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>> {
         Ok(Bert::loss(self, batch, (step.labels, step.pairs), masks, dropout, tape)?)
+    }
+
+    fn scores(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<HeadScores> {
+        let (tokens, pairs) = Bert::scores(self, batch, masks)?;
+        Ok(HeadScores { tokens, pairs })
     }
 
     fn outputs(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {

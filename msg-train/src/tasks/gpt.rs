@@ -4,10 +4,14 @@ use crate::{
     config::{Family, RunConfig},
     data::CausalBatch,
     error::Result,
-    task::{Counts, Task},
+    task::{Counts, HeadScores, Task},
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
-use msg_core::{device::Backend, ops::Dropout, params::Init};
+use msg_core::{
+    device::Backend,
+    ops::{Dropout, Scores},
+    params::Init,
+};
 use msg_models::{
     Growable, Masks,
     gpt::{Gpt, GptBatch, GptConfig, names},
@@ -39,6 +43,10 @@ impl<D: Backend> Task<D> for Gpt<D> {
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>> {
         Ok(Gpt::loss(self, batch, step.labels, masks, dropout, tape)?)
+    }
+
+    fn scores(&self, batch: &GptBatch<D>, masks: &Masks<D>) -> Result<HeadScores> {
+        Ok(HeadScores { tokens: Gpt::scores(self, batch, masks)?, pairs: Scores::default() })
     }
 
     fn outputs(&self, batch: &GptBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {

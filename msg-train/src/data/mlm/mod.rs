@@ -30,8 +30,6 @@ use std::{
 
 /// `[CLS]` and two `[SEP]`.
 const SPECIAL_POSITIONS: usize = 3;
-/// The shortest sequence: shorter ones would cut documents into spans that are no two segments.
-const SHORTEST: usize = 8;
 
 /// A BERT batch on the host; all are row-major `(sequences, length)` but `next`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +70,9 @@ struct Draws {
 }
 
 impl Mlm {
+    /// The shortest sequence: shorter ones would cut documents into spans that are no two segments.
+    pub const SHORTEST: usize = 8;
+
     /// Batches of a corpus that was prepared for BERT.
     ///
     /// # Errors
@@ -122,11 +123,11 @@ impl Mlm {
     }
 
     fn spans(&self, part: Part, length: usize) -> Result<Arc<Spans>> {
-        if length < SHORTEST {
+        if length < Self::SHORTEST {
             return Err(Error::Config {
                 file: "configuration".into(),
                 key: "stage.sequence".into(),
-                expected: format!("at least {SHORTEST} for sentence pairs"),
+                expected: format!("at least {} for sentence pairs", Self::SHORTEST),
                 got: length.to_string(),
             });
         }

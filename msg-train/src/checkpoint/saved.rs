@@ -1,0 +1,87 @@
+//! A checkpoint opened to be used: its model, its tokenizer, where its run stood.
+
+use super::{TOKENIZER, config_of, find, load_model};
+use crate::{
+    config::{Family, RunConfig},
+    data::Tokenizer,
+    error::Result,
+    state::State,
+};
+use msg_core::{device::Backend, params::Module};
+use msg_models::{Growable, Growing, bert::Bert, gpt::Gpt};
+use std::path::{Path, PathBuf};
+
+/// A model of either family.
+#[expect(clippy::large_enum_variant, reason = "there is one of them, and it is not moved about")]
+#[derive(Debug)]
+pub enum Model<D: Backend> {
+    /// Predicts the next token.
+    Gpt(Gpt<D>),
+    /// Fills masked tokens in.
+    Bert(Bert<D>),
+}
+
+impl<D: Backend> Model<D> {
+    /// Its present sizes and ramps.
+    pub fn growing(&self) -> &Growing {
+        match self {
+            Model::Gpt(model) => model.growing(),
+            Model::Bert(model) => model.growing(),
+        }
+    }
+
+    /// How many parameters it has.
+    pub fn num_params(&self) -> usize {
+        match self {
+            Model::Gpt(model) => model.num_params(),
+            Model::Bert(model) => model.num_params(),
+        }
+    }
+
+    /// How many axes and layers are masked in a step.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn masks_in_force(&self, step: u64) -> Result<usize> {
+        Ok(match self {
+            Model::Gpt(model) => model.masks(step)?.active(),
+            Model::Bert(model) => model.masks(step)?.active(),
+        })
+    }
+}
+
+/// A checkpoint without the optimizer's part.
+#[derive(Debug)]
+pub struct Saved<D: Backend> {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its model, with its ramps.
+    pub model: Model<D>,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The resolved configuration that it was saved under.
+    pub config: RunConfig,
+    /// Where its run stood.
+    pub state: State,
+}
+
+/// Opens the checkpoint that `path` means: itself, or the latest one of a run's folder.
+///
+/// # Errors
+/// Where there is none, or a file of it is missing, cut or changed.
+pub fn open<D: Backend>(path: &Path, device: &D) -> Result<Saved<D>> {
+    let path = find(path)?;
+    let config = config_of(&path)?;
+    let (model, header) = match config.model.family {
+        Family::Gpt => {
+            let (model, header, _) = load_model(&path, device)?;
+            (Model::Gpt(model), header)
+        }
+        Family::Bert => {
+            let (model, header, _) = load_model(&path, device)?;
+            (Model::Bert(model), header)
+        }
+    };
+    let tokenizer = Tokenizer::read(&path.join(TOKENIZER), config.model.family)?;
+    Ok(Saved { path, model, tokenizer, config, state: header.state })
+}

@@ -1,0 +1,11 @@
+//! Text from a model: a GPT goes on after a prompt, a BERT fills masked places in.
+
+mod continuation;
+mod fill;
+mod sample;
+mod stream;
+
+pub use continuation::{Request, continued, prompt_ids};
+pub use fill::{Candidate, Filled, MASK, fill, fill_ids};
+pub use sample::{Sample, of_held_out};
+pub use stream::TextStream;

@@ -1,0 +1,74 @@
+//! A run on a screen: a line for each stage, what the whole cost, and what it saved.
+
+use super::run::{Against, Run};
+use crate::{
+    error::Result,
+    metrics::console::{count, duration},
+    table::aligned,
+};
+use std::path::Path;
+
+/// The summary of the run in `folder`; its figures are those of `metrics.jsonl`, `timing.jsonl` and
+/// `plan.json`. The line of a stage holds what the stage took, and the held-out figures at its end.
+///
+/// # Errors
+/// Where the folder has no metrics, or a file is damaged.
+pub fn summary(folder: &Path) -> Result<String> {
+    Ok(of(&Run::load(folder)?))
+}
+
+pub(super) fn of(run: &Run) -> String {
+    let two_heads = run.evals.iter().any(|eval| eval.accuracy.is_some());
+    let mut head =
+        vec!["stage", "steps", "parameters", "tokens", "FLOPs", "time", "held-out loss", "perplexity"];
+    if two_heads {
+        head.extend(["MLM", "NSP"]);
+    }
+    let mut lines: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
+    let stages = run.stages();
+    for stage in stages.iter().filter(|stage| stage.first_step <= run.last_step()) {
+        let (before, last) = (stage.first_step - 1, stage.last_step.min(run.last_step()));
+        lines.push(line(run, stage.number.to_string(), stage.params, (before, last), two_heads));
+    }
+    let params = stages.last().map_or(0, |stage| stage.params);
+    if stages.len() > 1 {
+        lines.push(line(run, "all".into(), params, (0, run.last_step()), two_heads));
+    }
+    let mut text = aligned(&lines);
+    let whole = run.plan.as_ref().and_then(|plan| Some((plan.flops_at_full_size()?, plan.flops_after(0))));
+    if let Some((full, own)) = whole.filter(|(_, own)| *own > 0.0) {
+        text.push_str(&format!(
+            "\n{} FLOPs, {:.2}x fewer than the full size from the start ({})\n",
+            count(own),
+            full / own,
+            count(full)
+        ));
+    }
+    text
+}
+
+/// What the steps after `before` up to `last` took, and the figures of the last evaluation among them.
+fn line(run: &Run, name: String, params: u64, (before, last): (u64, u64), two_heads: bool) -> Vec<String> {
+    let taken = |against, format: fn(f64) -> String| match (run.at(last, against), run.at(before, against)) {
+        (Some(until), Some(from)) => format(until - from),
+        _ => "-".to_owned(),
+    };
+    let eval = run.evals.iter().rfind(|eval| (before + 1..=last).contains(&eval.step));
+    let or_dash = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
+    let mut cells = vec![
+        name,
+        (last - before).to_string(),
+        count(params as f64),
+        taken(Against::Tokens, count),
+        taken(Against::Flops, count),
+        taken(Against::Seconds, duration),
+        or_dash(eval.map(|eval| format!("{:.4}", eval.loss))),
+        or_dash(eval.map(|eval| format!("{:.2}", eval.perplexity))),
+    ];
+    if two_heads {
+        let heads = eval.and_then(|eval| eval.accuracy);
+        cells.push(or_dash(heads.map(|heads| format!("{:.1} %", heads.mlm * 100.0))));
+        cells.push(or_dash(heads.map(|heads| format!("{:.1} %", heads.nsp * 100.0))));
+    }
+    cells
+}
