@@ -16,6 +16,7 @@ mod commands;
 mod device;
 
 use clap::{Parser, error::ErrorKind};
+use msg_train::Fault;
 use std::{ffi::OsString, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
@@ -33,8 +34,9 @@ const REFUSED: u8 = 2;
 /// Exit code of a run that was asked to stop: 128 and the number of SIGINT, as shells have it.
 const STOPPED: u8 = 130;
 
-/// Does what the command line asks for; the first of `arguments` is the program's name.
-pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Does what the command line asks for; the first of `arguments` is the program's name. With a `fault`,
+/// which no argument can ask for, `train` makes it at every growth: tests of the receipts want that.
+pub fn main_with(arguments: impl IntoIterator<Item = OsString>, fault: Option<Fault>) -> ExitCode {
     let args = match args::Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => return usage(&error),
@@ -44,7 +46,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
     // A process that has a log of its own keeps it.
     let _ = log.try_init();
-    let done = commands::run(args);
+    let done = commands::run(args, fault);
     if let (Ok(_), Some(error)) = (&done, output::lost()) {
         return refuse(&format!("standard output: {error}"));
     }

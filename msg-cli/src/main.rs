@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    msg_cli::main_with(std::env::args_os())
+    msg_cli::main_with(std::env::args_os(), None)
 }

@@ -13,12 +13,12 @@ use crate::{
     Done,
     args::{Args, Command, Configured, Data},
 };
-use msg_train::config::RunConfig;
+use msg_train::{Fault, config::RunConfig};
 
 /// Runs what was asked for.
-pub fn run(args: Args) -> anyhow::Result<Done> {
+pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
     match args.command {
-        Command::Train(args) => return train::run(&args),
+        Command::Train(args) => return train::run(&args, fault),
         Command::Plan(args) => plan::run(&args)?,
         Command::Data(Data::Prepare(args)) => data::prepare(&args)?,
         Command::Report(args) => report::run(&args)?,

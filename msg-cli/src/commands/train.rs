@@ -10,7 +10,7 @@ use anyhow::Context;
 use dfdx::tensor::Cpu;
 use msg_core::device::{Backend, open_cuda};
 use msg_train::{
-    Plan,
+    Fault, Plan,
     plan_table::plan_table,
     run::{Request, Resume, check_folder, train},
 };
@@ -19,7 +19,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-pub fn run(args: &Train) -> anyhow::Result<Done> {
+pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
     let config = super::read(&args.configured)?;
     let resume = match args.resume {
         Some(ResumeChoice::Auto) => Resume::Auto,
@@ -43,7 +43,7 @@ pub fn run(args: &Train) -> anyhow::Result<Done> {
     signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
         .context("SIGTERM cannot be caught")?;
 
-    let request = Request { config, data, resume, stop: &stop, console: true, fault: None };
+    let request = Request { config, data, resume, stop: &stop, console: true, fault };
     match args.device {
         DeviceChoice::Cpu => on(&Cpu::default(), request),
         DeviceChoice::Cuda(number) => on(&open_cuda(number)?, request),

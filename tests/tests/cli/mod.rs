@@ -2,6 +2,7 @@
 
 mod disk;
 mod kills;
+mod receipts;
 mod refusals;
 mod stops;
 
@@ -41,7 +42,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_msg-under-test"));
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
         // Tiny models gain nothing from threads, and two cores have other tests to run.
-        command.env("RAYON_NUM_THREADS", "1").env_remove("MSG_LOG");
+        command.env("RAYON_NUM_THREADS", "1").env_remove("MSG_LOG").env_remove("MSG_TEST_FAULT");
         command
     }
 
