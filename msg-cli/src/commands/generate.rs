@@ -88,12 +88,12 @@ fn fill_in<D: Backend>(
         bail!("prompt: expected a text with [MASK] for a BERT, got none");
     };
     let Filled { text, places } = fill(model, tokenizer, prompt, args.top_k.unwrap_or(CANDIDATES), step)?;
-    println!("{text}");
+    let mut shown = format!("{text}\n");
     for (number, candidates) in (1..).zip(places) {
-        println!("\n[MASK] {number}");
+        shown.push_str(&format!("\n[MASK] {number}\n"));
         for candidate in candidates {
-            println!("{:>8.2} %  {}", candidate.probability * 100.0, candidate.token);
+            shown.push_str(&format!("{:>8.2} %  {}\n", candidate.probability * 100.0, candidate.token));
         }
     }
-    Ok(())
+    super::print(&shown)
 }

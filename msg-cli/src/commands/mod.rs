@@ -9,7 +9,9 @@ mod summary;
 mod train;
 
 use crate::args::{Args, Command, Configured, Data};
+use anyhow::Context;
 use msg_train::config::RunConfig;
+use std::io::{ErrorKind, Write};
 
 /// Runs what was asked for.
 pub fn run(args: Args) -> anyhow::Result<()> {
@@ -26,4 +28,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// The checked configuration.
 fn read(args: &Configured) -> anyhow::Result<RunConfig> {
     Ok(RunConfig::read(&args.config, &args.set)?)
+}
+
+/// Prints a text on stdout. A reader that has gone away (a closed pipe) wanted no more.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("stdout"),
+        _ => Ok(()),
+    }
 }

@@ -20,15 +20,15 @@ pub fn show<D: Backend>(device: &D, folder: &Path, data: &Prepared) -> anyhow::R
     let page = folder.join("report.html");
     report::report(&[PathBuf::from(folder)], &page)?;
     // The run is done and saved: what a sample refuses must not make a failure of it.
+    let mut text = String::new();
     match checkpoint::open(folder, device).and_then(|saved| of_held_out(&saved, data)) {
-        Ok(Some(sample)) => println!("\n{}", worded(&sample)),
+        Ok(Some(sample)) => text = format!("\n{}\n", worded(&sample)),
         Ok(None) => {}
         Err(error) => eprintln!("no sample: {error}"),
     }
-    println!("\n{}", report::summary(folder)?);
-    println!("model   {}", folder.join("final").display());
-    println!("report  {}", page.display());
-    Ok(())
+    let (table, model) = (report::summary(folder)?, folder.join("final"));
+    text.push_str(&format!("\n{table}\nmodel   {}\nreport  {}\n", model.display(), page.display()));
+    super::print(&text)
 }
 
 fn worded(sample: &Sample) -> String {
