@@ -20,34 +20,44 @@ fn on<D: Backend>(args: &Eval, device: &D) -> anyhow::Result<()> {
     let choice = Choice { data: args.data.clone(), sequences: args.sequences, length: args.sequence };
     let Evaluation { held_out, data, length } = evaluate_saved(&saved, &choice)?;
     let (state, sizes) = (&saved.state, saved.model.growing().sizes);
-    println!("checkpoint    {}", saved.path.display());
-    println!("step          {}, stage {} of {}", state.step, state.stage, saved.config.stages.len());
-    println!(
-        "model         {} layers, hidden {}, ffn {}, {} heads: {} parameters",
-        sizes.layers,
-        sizes.hidden,
-        sizes.ffn,
-        sizes.heads,
-        saved.model.num_params()
-    );
-    match saved.model.masks_in_force(state.step)? {
-        0 => {}
-        masks => println!("masks         on {masks} axes and layers that are still on their ramp"),
+    let mut facts = vec![
+        ("checkpoint", saved.path.display().to_string()),
+        ("step", format!("{}, stage {} of {}", state.step, state.stage, saved.config.stages.len())),
+        (
+            "model",
+            format!(
+                "{} layers, hidden {}, ffn {}, {} heads: {} parameters",
+                sizes.layers,
+                sizes.hidden,
+                sizes.ffn,
+                sizes.heads,
+                saved.model.num_params()
+            ),
+        ),
+    ];
+    let masks = saved.model.masks_in_force(state.step)?;
+    if masks > 0 {
+        facts.push(("masks", format!("{masks} in force: a ramp is under way")));
     }
-    println!(
-        "held out      {} sequences of {length} tokens from {}: {} labels",
-        held_out.sequences,
-        data.display(),
-        held_out.tokens.labels
-    );
-    println!("loss          {:.4}", held_out.loss());
-    println!("perplexity    {:.2}", held_out.perplexity());
+    let (sequences, labels) = (held_out.sequences, held_out.tokens.labels);
+    let from = data.display();
+    facts.extend([
+        ("held out", format!("{sequences} sequences of {length} tokens from {from}: {labels} labels")),
+        ("loss", format!("{:.4}", held_out.loss())),
+        ("perplexity", format!("{:.2}", held_out.perplexity())),
+    ]);
     match held_out.accuracy() {
-        Some(heads) => {
-            println!("MLM accuracy  {:.2} %", heads.mlm * 100.0);
-            println!("NSP accuracy  {:.2} %", heads.nsp * 100.0);
+        Some(heads) => facts.extend([
+            ("MLM accuracy", format!("{:.2} %", heads.mlm * 100.0)),
+            ("NSP accuracy", format!("{:.2} %", heads.nsp * 100.0)),
+        ]),
+        None => {
+            facts.push((
+                "accuracy",
+                format!("{:.2} % of the next tokens", held_out.tokens.accuracy() * 100.0),
+            ));
         }
-        None => println!("accuracy      {:.2} % of the next tokens", held_out.tokens.accuracy() * 100.0),
     }
+    facts.iter().for_each(|(name, fact)| println!("{name:<12}  {fact}"));
     Ok(())
 }

@@ -86,12 +86,14 @@ pub fn of_held_out<D: Backend>(saved: &Saved<D>, data: &Prepared) -> Result<Opti
     })
 }
 
-/// The token nearest to the middle that looks like a word; the middle one where none does.
+/// The token nearest to the middle that is a whole word; the middle one where none is.
 fn word(tokenizer: &Tokenizer, ids: &[u32]) -> Result<Option<usize>> {
     let middle = ids.len() / 2;
     let mut places: Vec<usize> = (0..ids.len()).collect();
     places.sort_by_key(|place| place.abs_diff(middle));
-    for &at in &places {
+    let parts = tokenizer.word_parts();
+    let part = |at: usize| ids.get(at..at + 2).is_some_and(|pair| parts.joins(pair[0], pair[1]));
+    for &at in places.iter().filter(|at| !part(**at) && !at.checked_sub(1).is_some_and(part)) {
         let text = tokenizer.decode(&ids[at..=at])?;
         let word = text.trim();
         if word.chars().count() >= 3 && word.chars().all(char::is_alphabetic) {
