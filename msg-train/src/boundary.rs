@@ -107,7 +107,8 @@ pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     let stage = run.plan.stage_at(step);
     let host = receipt_batch(run, stage.sequence)?;
     let masked = measure(&run.model, &host, kept)?;
-    let dropped = measure(&run.model, &host, &run.model.masks(step + 1)?)?;
+    // Masks of the same step: another ramp may still be rising.
+    let dropped = measure(&run.model, &host, &run.model.masks(step)?)?;
     let receipt = receipt(run.config.train.receipt_tolerance, D::EXACT, &masked, &dropped);
     receipt.check(&format!("end of the ramp after step {step}"))?;
     Ok(receipt)
