@@ -15,7 +15,7 @@ use msg_core::{
     params::{Init, tape, zero_grads},
     random::{Key, bits_at},
 };
-use msg_models::{Growable, GrowthSpec, Sizes, bert::Bert, bert::BertConfig, gpt::Gpt, gpt::GptConfig};
+use msg_models::{GrowthSpec, Sizes, bert::Bert, bert::BertConfig, gpt::Gpt, gpt::GptConfig};
 use msg_train::{
     data::{CausalBatch, MlmBatch},
     task::Task,
@@ -68,7 +68,7 @@ fn serve<M: Task<Cpu>>(mut model: M, host: &M::Host) -> Result<(), Box<dyn Error
         let grads = zero_grads(model)?;
         let batch = model.upload(host)?;
         let loss = model.loss(&batch, counts, &masks, &Dropout::OFF, tape(&device, grads)?)?;
-        let value = loss.array();
+        let value = loss.as_vec()[0];
         let mut grads = loss.try_backward().during("backward")?;
         let update = Update { clip: Some(1.0), ..Update::at(1e-4) };
         optimizer.step(model, &mut grads, update)?;
