@@ -7,12 +7,13 @@
 
 use crate::{
     boundary::{RECEIPT_SEQUENCES, measure, receipt, receipt_batch},
-    checkpoint::{self, Header, Loaded},
+    checkpoint::{self, Header},
     config::{Family, RunConfig, growing},
     data::{Batches, Causal, Mlm, Prepared},
     error::Result,
     receipt::Receipt,
     run::data_folder,
+    table::aligned,
     target::Target,
     task::Task,
 };
@@ -20,7 +21,6 @@ use msg_core::{
     device::Backend,
     growth::{FillRule, Masked},
     mask::Ramp,
-    optim::AdamWConfig,
 };
 use msg_models::{GrowthSpec, LayerInit, Masks, Sizes, UnitInit, bert::Bert, gpt::Gpt};
 use std::{
@@ -102,8 +102,7 @@ fn verify_on<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     source: impl Fn(Arc<Prepared>, &RunConfig, usize) -> Result<S>,
 ) -> Result<Verification> {
     let config = checkpoint::config_of(&path)?;
-    let Loaded { model, header, .. } = checkpoint::load::<D, M>(&path, device, AdamWConfig::default())?;
-    let Header { state, growing, .. } = &header;
+    let (model, Header { state, growing, .. }, _) = checkpoint::load_model::<D, M>(&path, device)?;
     let to = target.unwrap_or_else(|| larger(growing.sizes)).of(growing.sizes)?;
     let stage = config.stages.get(state.stage.saturating_sub(1));
     let length = stage.and_then(|stage| stage.sequence).unwrap_or(1);
@@ -191,7 +190,7 @@ fn data_of(path: &Path, config: &RunConfig) -> Result<(PathBuf, Arc<Prepared>), 
     let folder = folders.into_iter().flatten().find(|folder| folder.is_dir());
     let folder = folder.ok_or_else(|| format!("no data in {}", data_folder(config).display()))?;
     let data = Prepared::open(&folder).map_err(|error| error.to_string())?;
-    let tokenizer = std::fs::read(path.join("tokenizer.json")).unwrap_or_default();
+    let tokenizer = std::fs::read(path.join(checkpoint::TOKENIZER)).unwrap_or_default();
     if tokenizer != data.tokenizer().json() {
         return Err(format!("{} has another tokenizer", folder.display()));
     }
@@ -223,17 +222,7 @@ impl fmt::Display for Verification {
             ["axis", "from", "to", "max |dlogit|", "dloss", "outputs", "verdict"].map(str::to_owned).to_vec(),
         ];
         lines.extend(rows.iter().map(Row::cells));
-        let width = |at: usize| lines.iter().map(|line| line[at].len()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..7).map(width).collect();
-        for line in &lines {
-            let cells = line.iter().zip(&widths).enumerate().map(|(at, (cell, &width))| match at {
-                0 => format!("{cell:<width$}"),
-                6 => cell.clone(),
-                _ => format!("{cell:>width$}"),
-            });
-            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  "))?;
-        }
-        Ok(())
+        f.write_str(&aligned(&lines))
     }
 }
 

@@ -31,7 +31,8 @@ const FIRST: &str = "first_moment.safetensors";
 const SECOND: &str = "second_moment.safetensors";
 const STATE: &str = "state.json";
 const CONFIG: &str = "config.toml";
-const TOKENIZER: &str = "tokenizer.json";
+/// The tokenizer's name in a checkpoint.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 const FORMAT: u32 = 1;
 /// What the names of folders begin with that are being written, are about to give way (their step follows)
 /// and are being removed. None of them is a checkpoint; [`mend`] deals with those that a killed run left.

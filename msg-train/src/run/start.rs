@@ -68,14 +68,20 @@ fn from_checkpoint<D: Backend, M: Task<D>>(
     let family = checkpoint::config_of(&path)?.model.family;
     fits.same("model.family", word(&family), word(&config.model.family))?;
     fits.tokenizer(data)?;
-    let Loaded { mut model, optimizer, header, .. } = checkpoint::load::<D, M>(&path, device, adamw)?;
+    let (mut model, header, optimizer) = if init.state {
+        let Loaded { model, optimizer, header, .. } = checkpoint::load::<D, M>(&path, device, adamw)?;
+        (model, header, optimizer)
+    } else {
+        let (model, header, _) = checkpoint::load_model::<D, M>(&path, device)?;
+        let optimizer = AdamW::new(&model, adamw)?;
+        (model, header, optimizer)
+    };
     fits.model(&header.model, &word(&M::config_of(config, vocab)))?;
     let sizes = header.growing.sizes;
     config.check_start(&config.run.name, sizes)?;
 
     model.growing_mut().ramps.count_from(header.state.step);
     model.set_dropout(config.model.dropout.unwrap_or_default())?;
-    let optimizer = if init.state { optimizer } else { AdamW::new(&model, adamw)? };
     let same = config.stages.first().is_some_and(|stage| stage.sizes() == sizes);
     tracing::info!(path = %path.display(), step = header.state.step, "begins at a checkpoint");
     Ok((model, optimizer, State { stage: usize::from(same), ..State::default() }))
@@ -116,7 +122,7 @@ impl Fits<'_> {
 
     /// The tokens must be those that the weights know.
     fn tokenizer(&self, data: &Prepared) -> Result<()> {
-        let path = self.path.join("tokenizer.json");
+        let path = self.path.join(checkpoint::TOKENIZER);
         if !path.is_file() {
             tracing::warn!(path = %self.path.display(), "holds no tokenizer to compare the data's with");
             return Ok(());
