@@ -3,7 +3,7 @@
 use crate::runs::{STEPS, bytes, checkpoint, config, corpus, records, run};
 use dfdx::tensor::Cpu;
 use msg_core::optim::AdamWConfig;
-use msg_models::{Growable, Sizes, bert::Bert, gpt::Gpt};
+use msg_models::{Sizes, bert::Bert, gpt::Gpt};
 use msg_train::{
     Error, Trainer,
     checkpoint::{Loaded, load},
