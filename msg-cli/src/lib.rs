@@ -44,6 +44,8 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, fault: Option<Fa
     // Warnings by default; MSG_LOG=info says more, in the syntax of tracing's env filter.
     let filter = EnvFilter::try_from_env("MSG_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
+    // Said by a macro that panics where stderr is gone, which would end the run.
+    let log = log.log_internal_errors(false);
     // A process that has a log of its own keeps it.
     let _ = log.try_init();
     let done = commands::run(args, fault);

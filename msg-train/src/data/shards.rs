@@ -29,7 +29,9 @@ impl Shards {
         let (dtype, shard_tokens, vocab) = (manifest.dtype, manifest.recipe.shard_tokens, manifest.vocab);
         check_counts(folder, manifest)?;
         let shards = manifest.shards.par_iter();
-        let files = shards.map(|shard| open(folder, shard, dtype, vocab)).collect::<Result<_>>()?;
+        // Of several damaged shards the first is named, whichever thread was quicker.
+        let files: Vec<Result<_>> = shards.map(|shard| open(folder, shard, dtype, vocab)).collect();
+        let files = files.into_iter().collect::<Result<_>>()?;
         Ok(Shards { files, dtype, shard_tokens, vocab })
     }
 

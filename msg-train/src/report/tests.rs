@@ -329,7 +329,7 @@ fn a_summary_has_a_line_for_each_stage_whose_parts_add_up_and_says_what_was_save
     let column = |at: usize| lines[1..6].iter().map(|line| line[at]).collect::<Vec<_>>();
     assert_eq!(column(0), ["1", "2", "3", "4", "all"]);
     assert_eq!(column(1), ["150", "150", "200", "300", "800"]);
-    assert_eq!(column(3), ["154k", "307k", "410k", "614k", "1.49M"]);
+    assert_eq!(column(3), ["154k", "307k", "410k", "614k", "1.48M"]);
     assert_eq!((lines[5][8], lines[5][9]), ("25.0 %", "50.0 %"));
     // The whole ends with the figures of the last stage.
     assert_eq!(lines[4][6..], lines[5][6..]);

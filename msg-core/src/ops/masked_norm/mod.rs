@@ -71,6 +71,7 @@ where
     same_size(OP, A::NAME, units, gain.shape().0.size())?;
     same_size(OP, A::NAME, units, shift.shape().0.size())?;
     some_entries("masked_layer_norm: number of inputs", &shape)?;
+    mask.fits(&shape.last())?;
     some_unit(mask)?;
     D::layer_norm(x, gain, shift, mask, eps)
 }
