@@ -19,7 +19,8 @@ pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
     }
 }
 
-/// Runs a loop with that instruction set. What `work` calls must be `#[inline(always)]` to profit.
+/// Runs a loop with that instruction set. `work` and all that it calls must be `#[inline(always)]`: a function
+/// that stays one of its own is compiled for the oldest machine, where each fused multiply-add is a call.
 pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     struct Loop<F>(F);
     impl<R, F: FnOnce() -> R> WithSimd for Loop<F> {
@@ -93,7 +94,13 @@ mod tests {
             for longer in [length, length + 1, length + 16, length + 300] {
                 let mut padded = x[..length].to_vec();
                 padded.resize(longer, 0.0);
-                let (expected, got) = (sum(&x[..length], |x| x), vectorized(|| sum(&padded, |x| x)));
+                let (expected, got) = (
+                    sum(&x[..length], |x| x),
+                    vectorized(
+                        #[inline(always)]
+                        || sum(&padded, |x| x),
+                    ),
+                );
                 assert_eq!(expected.to_bits(), got.to_bits(), "{length} in {longer}");
             }
         }

@@ -27,7 +27,8 @@ const LABELLED: f64 = 0.15;
 const HEAD_DIM: usize = 64;
 
 fn draw(name: &str, at: usize, limit: usize) -> usize {
-    (u64::from(bits_at(Key::new(1, name, 0), [0, 0, 0, at as u32])) * limit as u64 >> 32) as usize
+    let bits = bits_at(Key::new(1, name, 0), [0, 0, 0, at as u32]);
+    ((u64::from(bits) * limit as u64) >> 32) as usize
 }
 
 fn causal(vocab: usize, shape: (usize, usize)) -> CausalBatch {
@@ -40,7 +41,7 @@ fn masked(vocab: usize, shape: (usize, usize)) -> MlmBatch {
     let positions = shape.0 * shape.1;
     let every = (1.0 / LABELLED).round() as usize;
     let token = |at: usize| draw("tokens", at, vocab);
-    let label = |at: usize| if at % every == 0 { token(at) as i64 } else { IGNORED };
+    let label = |at: usize| if at.is_multiple_of(every) { token(at) as i64 } else { IGNORED };
     MlmBatch {
         ids: (0..positions).map(|at| token(at) as u32).collect(),
         segments: (0..positions).map(|at| u32::from(at % shape.1 > shape.1 / 2)).collect(),

@@ -7,16 +7,19 @@ use rayon::prelude::*;
 /// `y = c (y + b)` for every row; a unit whose mask is 0 becomes 0 whatever it holds.
 pub(crate) fn bias_and_mask(y: &mut [f32], bias: &[f32], mask: Option<&[f32]>) {
     y.par_chunks_mut(ROWS * bias.len()).for_each(|y| {
-        vectorized(|| {
-            for y in y.chunks_exact_mut(bias.len()) {
-                match mask {
-                    None => y.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
-                    Some(c) => y.iter_mut().zip(bias).zip(c).for_each(|((y, b), c)| {
-                        *y = if *c == 0.0 { 0.0 } else { c * (*y + b) };
-                    }),
+        vectorized(
+            #[inline(always)]
+            || {
+                for y in y.chunks_exact_mut(bias.len()) {
+                    match mask {
+                        None => y.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
+                        Some(c) => y.iter_mut().zip(bias).zip(c).for_each(|((y, b), c)| {
+                            *y = if *c == 0.0 { 0.0 } else { c * (*y + b) };
+                        }),
+                    }
                 }
-            }
-        });
+            },
+        );
     });
 }
 
@@ -24,11 +27,14 @@ pub(crate) fn bias_and_mask(y: &mut [f32], bias: &[f32], mask: Option<&[f32]>) {
 pub(crate) fn mask_rows(dy: &mut [f32], mask: Option<&[f32]>) {
     let Some(c) = mask else { return };
     dy.par_chunks_mut(ROWS * c.len()).for_each(|dy| {
-        vectorized(|| {
-            for dy in dy.chunks_exact_mut(c.len()) {
-                dy.iter_mut().zip(c).for_each(|(dy, c)| *dy = if *c == 0.0 { 0.0 } else { c * *dy });
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for dy in dy.chunks_exact_mut(c.len()) {
+                    dy.iter_mut().zip(c).for_each(|(dy, c)| *dy = if *c == 0.0 { 0.0 } else { c * *dy });
+                }
+            },
+        );
     });
 }
 
@@ -37,11 +43,14 @@ pub(crate) fn add_row_sums(x: &[f32], into: &mut [f32]) {
     let units = into.len();
     let mut partial = Buffer::zeros((x.len() / units).div_ceil(ROWS) * units);
     partial.par_chunks_mut(units).zip(x.par_chunks(ROWS * units)).for_each(|(partial, x)| {
-        vectorized(|| {
-            for x in x.chunks_exact(units) {
-                partial.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for x in x.chunks_exact(units) {
+                    partial.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+                }
+            },
+        );
     });
     partial.chunks_exact(units).for_each(|partial| add(into, partial));
 }
@@ -52,6 +61,9 @@ const PIECE: usize = 1 << 14;
 /// `y = f(y, x)` entry by entry, in parallel.
 pub(crate) fn combine(y: &mut [f32], x: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
     y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| {
-        vectorized(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, *x)));
+        vectorized(
+            #[inline(always)]
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, *x)),
+        );
     });
 }

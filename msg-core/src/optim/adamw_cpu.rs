@@ -139,7 +139,10 @@ pub(crate) fn adamw(
                     m: m.split_off_mut(..len).unwrap_or_default(),
                     v: v.split_off_mut(..len).unwrap_or_default(),
                 };
-                vectorized(|| step.update(lead.max(cohort), grad_scale, run));
+                vectorized(
+                    #[inline(always)]
+                    || step.update(lead.max(cohort), grad_scale, run),
+                );
             }
         }
     });
@@ -161,7 +164,15 @@ pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
         }
         lanes.iter().sum::<f64>()
     }
-    let sums: Vec<f64> = values.par_chunks(CHUNK).map(|piece| vectorized(|| square(piece))).collect();
+    let sums: Vec<f64> = values
+        .par_chunks(CHUNK)
+        .map(|piece| {
+            vectorized(
+                #[inline(always)]
+                || square(piece),
+            )
+        })
+        .collect();
     sums.iter().sum()
 }
 

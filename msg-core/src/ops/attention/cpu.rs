@@ -157,9 +157,15 @@ impl Head<'_> {
             for (query, scores) in (first..).zip(scores.chunks_exact_mut(keys)) {
                 let (seen, hidden) = scores.split_at_mut(self.visible(query).min(keys));
                 hidden.fill(0.0);
-                log_sums[query] = vectorized(|| softmax(seen, self.scale(), self.padding()));
+                log_sums[query] = vectorized(
+                    #[inline(always)]
+                    || softmax(seen, self.scale(), self.padding()),
+                );
                 if let Some(factors) = self.drop(query, &mut factors) {
-                    vectorized(|| scores.iter_mut().zip(factors).for_each(|(p, factor)| *p *= factor));
+                    vectorized(
+                        #[inline(always)]
+                        || scores.iter_mut().zip(factors).for_each(|(p, factor)| *p *= factor),
+                    );
                 }
             }
             let size = Size { m: queries, n: self.of.head_dim, k: keys };
@@ -197,10 +203,13 @@ impl Head<'_> {
                 p[seen..].fill(0.0);
                 ds[seen..].fill(0.0);
                 let (p, ds) = (&mut p[..seen], &mut ds[..seen]);
-                vectorized(|| {
-                    let mean = sum2(o, d, |o, d| o * d);
-                    softmax_back(p, ds, (self.scale(), log_sums[query], mean), self.padding(), factors);
-                });
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        let mean = sum2(o, d, |o, d| o * d);
+                        softmax_back(p, ds, (self.scale(), log_sums[query], mean), self.padding(), factors);
+                    },
+                );
             }
             let (queries_now, p) = (first..first + queries, Matrix::row_major(probabilities, keys));
             let ds = Matrix::row_major(slopes, keys);

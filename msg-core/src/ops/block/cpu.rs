@@ -288,7 +288,10 @@ impl Pass {
                     stream.row([0, row / length, row % length], factors);
                     factors.iter_mut().for_each(|factor| *factor *= gate);
                 }
-                crate::simd::vectorized(|| f(y, x, factors));
+                crate::simd::vectorized(
+                    #[inline(always)]
+                    || f(y, x, factors),
+                );
             },
         );
     }
@@ -296,20 +299,32 @@ impl Pass {
     /// `x + gate * drop(branch + bias)`, in place of the branch.
     fn joined(&self, which: usize, mut branch: Buffer, x: &[f32]) -> Buffer {
         let bias = load([&self.block.output.1, &self.block.down.1][which]);
-        self.by_rows(which, &mut branch, x, |branch, x, factors| {
-            for (((y, x), bias), factor) in branch.iter_mut().zip(x).zip(&*bias).zip(factors) {
-                *y = x + factor * (*y + bias);
-            }
-        });
+        self.by_rows(
+            which,
+            &mut branch,
+            x,
+            #[inline(always)]
+            |branch: &mut [f32], x: &[f32], factors: &[f32]| {
+                for (((y, x), bias), factor) in branch.iter_mut().zip(x).zip(&*bias).zip(factors) {
+                    *y = x + factor * (*y + bias);
+                }
+            },
+        );
         branch
     }
 
     /// The gradient of a branch, from that of the sum.
     fn parted(&self, which: usize, dy: &[f32]) -> Buffer {
         let mut branch = Buffer::of(dy.len());
-        self.by_rows(which, &mut branch, dy, |branch, dy, factors| {
-            branch.iter_mut().zip(dy).zip(factors).for_each(|((d, dy), factor)| *d = factor * dy);
-        });
+        self.by_rows(
+            which,
+            &mut branch,
+            dy,
+            #[inline(always)]
+            |branch: &mut [f32], dy: &[f32], factors: &[f32]| {
+                branch.iter_mut().zip(dy).zip(factors).for_each(|((d, dy), factor)| *d = factor * dy);
+            },
+        );
         branch
     }
 

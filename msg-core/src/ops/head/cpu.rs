@@ -145,22 +145,25 @@ impl Head {
                 logits.fill(0.0);
                 return;
             }
-            vectorized(|| {
-                if let Some(bias) = bias {
-                    logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
-                }
-                let most = largest(logits);
-                let chosen = logits[label];
-                logits.iter_mut().for_each(|logit| *logit = exp(*logit - most));
-                let total = sum(logits, |share| share);
-                *loss = count * (most + total.ln() - chosen);
-                if back {
-                    let worth = count * self.share;
-                    let factor = worth / total;
-                    logits.iter_mut().for_each(|share| *share *= factor);
-                    logits[label] -= worth;
-                }
-            });
+            vectorized(
+                #[inline(always)]
+                || {
+                    if let Some(bias) = bias {
+                        logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
+                    }
+                    let most = largest(logits);
+                    let chosen = logits[label];
+                    logits.iter_mut().for_each(|logit| *logit = exp(*logit - most));
+                    let total = sum(logits, |share| share);
+                    *loss = count * (most + total.ln() - chosen);
+                    if back {
+                        let worth = count * self.share;
+                        let factor = worth / total;
+                        logits.iter_mut().for_each(|share| *share *= factor);
+                        logits[label] -= worth;
+                    }
+                },
+            );
         });
     }
 }

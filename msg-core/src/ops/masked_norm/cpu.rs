@@ -125,16 +125,19 @@ impl Operands<'_> {
         let mut statistics = Buffer::of(2 * (x.len() / units));
         let pieces = x.par_chunks(ROWS * units).zip(y.par_chunks_mut(ROWS * units));
         pieces.zip(statistics.par_chunks_mut(2 * ROWS)).for_each(|((x, y), statistics)| {
-            vectorized(|| {
-                let rows = x.chunks_exact(units).zip(y.chunks_exact_mut(units));
-                for ((x, y), statistics) in rows.zip(statistics.as_chunks_mut::<2>().0) {
-                    let total = self.mask.total;
-                    *statistics = match self.mask.values() {
-                        None => row(x, x, y, self, total, |_| 1.0),
-                        Some(c) => row(x, c, y, self, total, |c| c),
-                    };
-                }
-            });
+            vectorized(
+                #[inline(always)]
+                || {
+                    let rows = x.chunks_exact(units).zip(y.chunks_exact_mut(units));
+                    for ((x, y), statistics) in rows.zip(statistics.as_chunks_mut::<2>().0) {
+                        let total = self.mask.total;
+                        *statistics = match self.mask.values() {
+                            None => row(x, x, y, self, total, |_| 1.0),
+                            Some(c) => row(x, c, y, self, total, |c| c),
+                        };
+                    }
+                },
+            );
         });
         statistics
     }
@@ -155,21 +158,41 @@ impl Operands<'_> {
         let results = dx.par_chunks_mut(ROWS * units).zip(partial.par_chunks_mut(2 * units));
         let statistics = statistics.par_chunks(2 * ROWS);
         operands.zip(results).zip(statistics).for_each(|(((x, dy), (dx, partial)), statistics)| {
-            vectorized(|| {
-                let (dgain, dshift) = partial.split_at_mut(units);
-                let rows = x.chunks_exact(units).zip(dy.chunks_exact(units)).zip(dx.chunks_exact_mut(units));
-                for (((x, dy), dx), &statistics) in rows.zip(statistics.as_chunks::<2>().0) {
-                    let total = self.mask.total;
-                    match self.mask.values() {
-                        None => {
-                            row_back((x, x), dy, dx, (self.gain, dgain, dshift), statistics, total, |_| 1.0);
-                        }
-                        Some(c) => {
-                            row_back((x, c), dy, dx, (self.gain, dgain, dshift), statistics, total, |c| c);
+            vectorized(
+                #[inline(always)]
+                || {
+                    let (dgain, dshift) = partial.split_at_mut(units);
+                    let rows =
+                        x.chunks_exact(units).zip(dy.chunks_exact(units)).zip(dx.chunks_exact_mut(units));
+                    for (((x, dy), dx), &statistics) in rows.zip(statistics.as_chunks::<2>().0) {
+                        let total = self.mask.total;
+                        match self.mask.values() {
+                            None => {
+                                row_back(
+                                    (x, x),
+                                    dy,
+                                    dx,
+                                    (self.gain, dgain, dshift),
+                                    statistics,
+                                    total,
+                                    |_| 1.0,
+                                );
+                            }
+                            Some(c) => {
+                                row_back(
+                                    (x, c),
+                                    dy,
+                                    dx,
+                                    (self.gain, dgain, dshift),
+                                    statistics,
+                                    total,
+                                    |c| c,
+                                );
+                            }
                         }
                     }
-                }
-            });
+                },
+            );
         });
         for partial in partial.chunks_exact(2 * units) {
             let (gain, shift) = partial.split_at(units);
@@ -181,7 +204,10 @@ impl Operands<'_> {
 
 /// Adds entry by entry.
 pub(crate) fn add(into: &mut [f32], x: &[f32]) {
-    vectorized(|| into.iter_mut().zip(x).for_each(|(into, x)| *into += x));
+    vectorized(
+        #[inline(always)]
+        || into.iter_mut().zip(x).for_each(|(into, x)| *into += x),
+    );
 }
 
 /// One row. `c` is read through `mask`: without a mask it is any slice of that length.
