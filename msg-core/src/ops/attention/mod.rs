@@ -1,7 +1,7 @@
 //! Multi-head attention on projected queries, keys and values, with causal and padding masks.
 //!
 //! The growth masks of Inner act on the projections before they come here: a head whose query, key and
-//! value are 0 adds an exact 0 to every output. This chain of operations is the reference of [`cpu`], which a
+//! value are 0 adds an exact 0 to every output. This chain of operations is the reference of the slice kernels, which a
 //! whole block uses.
 
 pub(crate) mod cpu;

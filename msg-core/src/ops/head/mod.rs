@@ -45,7 +45,7 @@ pub trait HeadKernel: Kernels<f32> {
 impl HeadKernel for dfdx::tensor::Cuda where dfdx::tensor::Cuda: Kernels<f32> {}
 
 /// The cross-entropy of `x table^T + bias`, by the device's fastest way: the sum over counted labels,
-/// divided by `divisor` (see [`cross_entropy`]).
+/// divided by `divisor` (see [`cross_entropy()`]).
 ///
 /// # Errors
 /// Where the sizes differ or the device fails.
