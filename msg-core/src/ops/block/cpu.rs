@@ -1,8 +1,9 @@
 //! The block as one node on the Cpu: every activation in our own buffers, the backward pass by hand.
 //!
 //! Kept for the backward pass are, in rows of the batch: the input, queries, keys, values and their mix, the
-//! second norm's input, and the feed-forward units before their activation: 7 Hidden, or 8 Inner-or-Hidden
-//! wide ones, and one Ffn. Norm outputs and activations are computed again.
+//! inputs of the norms (pre-norm: the first one's is the block's), and the feed-forward units before their
+//! activation: 6 or 7 of Hidden's or Inner's width and one of Ffn's. Norm outputs and activations are computed
+//! again.
 
 use super::{Block, BlockKernel, NormOrder, Pair, Stream};
 use crate::{
