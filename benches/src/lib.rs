@@ -1,5 +1,7 @@
 //! What the benches share: medians, and the process' memory.
 
+pub mod peak;
+
 use std::time::{Duration, Instant};
 
 /// The middle of the measurements (the upper one of two).

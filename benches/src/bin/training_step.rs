@@ -4,7 +4,10 @@
 //! `training_step FAMILY LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp]`; with `ramp` every axis stands in
 //! the middle of one. The last line of the output, after the input's end, is the peak of resident memory.
 
-use dfdx::{tensor::Cpu, tensor_ops::Backward};
+use dfdx::{
+    tensor::{Cache, Cpu},
+    tensor_ops::Backward,
+};
 use msg_benches::{peak_memory, timed};
 use msg_core::{
     error::Context,
@@ -59,7 +62,7 @@ fn ramping<M: Task<Cpu>>(small: &M, to: Sizes) -> msg_core::Result<M> {
 }
 
 fn serve<M: Task<Cpu>>(mut model: M, host: &M::Host) -> Result<(), Box<dyn Error>> {
-    let device = Cpu::default();
+    let device = model.device().clone();
     let mut optimizer = AdamW::new(&model, AdamWConfig::default())?;
     let counts = M::counts(host);
     let mut step = 1 << 19;
@@ -87,6 +90,13 @@ fn serve<M: Task<Cpu>>(mut model: M, host: &M::Host) -> Result<(), Box<dyn Error
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    // On a thread of the pool, as `msg train` does it.
+    let mut result = Ok(());
+    rayon::scope(|_| result = run().map_err(|error| error.to_string()));
+    Ok(result?)
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let usage = "usage: training_step gpt|bert LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp]";
     let (family, rest) = args.split_first().ok_or(usage)?;
@@ -105,6 +115,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         false => full,
     };
     let (device, head_dim, shape) = (Cpu::default(), HEAD_DIM, (batch, length));
+    device.enable_cache();
     match family.as_str() {
         "gpt" => {
             let config = GptConfig { vocab, positions: length, head_dim, sizes, ..GptConfig::default() };

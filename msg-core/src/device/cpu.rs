@@ -1,6 +1,9 @@
 //! The Cpu side of [`Backend`]: dfdx tensors in, the slice kernels of growth and optimizer, tensors out.
 
-use super::{Backend, buffers::Buffer};
+use super::{
+    Backend,
+    view::{values, values_mut},
+};
 use crate::{
     error::{Context, Result},
     growth::{
@@ -18,13 +21,6 @@ use dfdx::{
 /// A contiguous tensor's values.
 pub(crate) fn host<S: Shape, E: Unit, T>(tensor: &Tensor<S, E, Cpu, T>) -> Vec<E> {
     let mut values = vec![E::default(); tensor.shape().num_elements()];
-    tensor.copy_into(&mut values);
-    values
-}
-
-/// A contiguous tensor's values, in a buffer that goes back when dropped.
-pub(crate) fn load<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> Buffer {
-    let mut values = Buffer::of(tensor.shape().num_elements());
     tensor.copy_into(&mut values);
     values
 }
@@ -57,12 +53,12 @@ impl Backend for Cpu {
     ) -> Result<Param<To, Self>> {
         let axes: Vec<_> =
             maps.iter().map(|map| AxisSource { old: map.old_size(), source: map.sources() }).collect();
-        let values = grow_cpu::grow(&padded(&axes), &host(old), new.fill, new.key);
+        let values = grow_cpu::grow(&padded(&axes), values(old), new.fill, new.key);
         self.try_tensor_from_vec(values, shape).during("growth")
     }
 
     fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32> {
-        Ok(grow_cpu::std_of(&host(tensor)))
+        Ok(grow_cpu::std_of(values(tensor)))
     }
 
     type Guard = Verdict;
@@ -101,11 +97,8 @@ impl Backend for Cpu {
             return Ok(());
         }
         let grad: &Vec<f32> = grads.get_or_alloc_mut(tensor).during("adamw")?;
-        let (mut values, mut m, mut v) = (load(tensor), load(first), load(second));
-        adamw_cpu::adamw(&mut values, grad, &mut m, &mut v, guard.grad_scale, step);
-        tensor.copy_from(&values);
-        first.copy_from(&m);
-        second.copy_from(&v);
+        let (values, m, v) = (values_mut(tensor), values_mut(first), values_mut(second));
+        adamw_cpu::adamw(values, grad, m, v, guard.grad_scale, step);
         Ok(())
     }
 }

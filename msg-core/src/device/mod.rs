@@ -10,8 +10,9 @@ mod cuda;
 mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
+pub(crate) mod view;
 
-pub(crate) use cpu::{host, load};
+pub(crate) use cpu::host;
 #[cfg(not(feature = "cuda"))]
 pub use cuda_off::{Gpu, open_cuda};
 #[cfg(feature = "cuda")]

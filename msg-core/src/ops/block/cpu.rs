@@ -8,7 +8,11 @@
 use super::{Block, BlockKernel, NormOrder, Pair, Stream};
 use crate::{
     axis::{Hidden, Qkv},
-    device::{buffers::Buffer, host, load},
+    device::{
+        buffers::Buffer,
+        host,
+        view::{values, values_mut},
+    },
     error::{Context, Result},
     mask::Mask,
     ops::{
@@ -22,7 +26,7 @@ use crate::{
 };
 use dfdx::{
     shapes::{HasShape, Shape},
-    tensor::{Cpu, Gradients, PutTape, SplitTape, Tape, TensorFromVec},
+    tensor::{Cpu, Gradients, PutTape, SplitTape, Tape, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
 use rayon::prelude::*;
@@ -37,17 +41,15 @@ impl BlockKernel for Cpu {
         }
         let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
         let pass = Pass::new(block, *x.shape())?;
-        let mut values = vec![0.0; x.shape().num_elements()];
-        let input = load(&x);
-        let kept = pass.forward(&input, &mut values);
-        let y = x.device().try_tensor_from_vec(values, *x.shape()).during(OP)?;
+        let mut y = x.device().try_zeros_like(x.shape()).during(OP)?;
+        let kept = pass.forward(values(&x), values_mut(&mut y));
         if T::OWNS_TAPE {
             let result = y.ghost();
             tape.add_backward_op(move |grads| {
                 let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
                 let dy = std::mem::take(gradient);
                 let mut dx = Buffer::of(dy.len());
-                pass.backward((&input, &kept), &dy, &mut dx, grads)?;
+                pass.backward((values(&x), &kept), &dy, &mut dx, grads)?;
                 let of_x: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
                 combine(of_x, &dx, |sum, dx| sum + dx);
                 let slot: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
@@ -202,16 +204,15 @@ impl Pass {
     }
 
     /// Projections, attention, and the branch's output without its bias.
-    fn attend(&self, x: &[f32]) -> (Buffer, [Buffer; 3]) {
+    fn attend(&self, x: &[f32], branch: &mut [f32]) -> [Buffer; 3] {
         let mut qkv = Buffer::of(3 * self.rows * self.inner);
-        forward(x, &load(&self.block.qkv.0), &mut qkv, 3 * self.inner);
-        bias_and_mask(&mut qkv, &load(&self.block.qkv.1), self.qkv_mask.as_deref());
+        forward(x, values(&self.block.qkv.0), &mut qkv, 3 * self.inner);
+        bias_and_mask(&mut qkv, values(&self.block.qkv.1), self.qkv_mask.as_deref());
         let mut mixed = Buffer::of(self.rows * self.inner);
         let mut log_sums = Buffer::of(self.rows * self.sequences.heads);
         self.sequences.forward(&qkv, &mut mixed, &mut log_sums);
-        let mut branch = Buffer::of(self.rows * self.hidden);
-        forward(&mixed, &load(&self.block.output.0), &mut branch, self.hidden);
-        (branch, [qkv, mixed, log_sums])
+        forward(&mixed, values(&self.block.output.0), branch, self.hidden);
+        [qkv, mixed, log_sums]
     }
 
     /// The gradient of the branch's input, from that of its output.
@@ -225,13 +226,13 @@ impl Pass {
         let Block { qkv: projections, output, .. } = &self.block;
         back_to_map(output, (mixed, dbranch), self.hidden, grads)?;
         let mut dmixed = Buffer::of(mixed.len());
-        back_to_inputs(dbranch, &load(&output.0), &mut dmixed, self.hidden);
+        back_to_inputs(dbranch, values(&output.0), &mut dmixed, self.hidden);
         let mut dqkv = Buffer::of(qkv.len());
         self.sequences.backward(qkv, (mixed, log_sums), &dmixed, &mut dqkv);
         mask_rows(&mut dqkv, self.qkv_mask.as_deref());
         back_to_map(projections, (x, &dqkv), 3 * self.inner, grads)?;
         let mut dx = Buffer::of(self.rows * self.hidden);
-        back_to_inputs(&dqkv, &load(&projections.0), &mut dx, 3 * self.inner);
+        back_to_inputs(&dqkv, values(&projections.0), &mut dx, 3 * self.inner);
         Ok(dx)
     }
 
@@ -241,15 +242,14 @@ impl Pass {
         active
     }
 
-    /// The branch's output without its bias, and the units before their activation.
-    fn feed_forward(&self, x: &[f32]) -> (Buffer, Buffer) {
+    /// Writes the branch's output without its bias; gives the units before their activation.
+    fn feed_forward(&self, x: &[f32], branch: &mut [f32]) -> Buffer {
         let mut units = Buffer::of(self.rows * self.ffn);
-        forward(x, &load(&self.block.up.0), &mut units, self.ffn);
-        bias_and_mask(&mut units, &load(&self.block.up.1), self.units_mask.as_deref());
+        forward(x, values(&self.block.up.0), &mut units, self.ffn);
+        bias_and_mask(&mut units, values(&self.block.up.1), self.units_mask.as_deref());
         let active = self.activated(&units);
-        let mut branch = Buffer::of(self.rows * self.hidden);
-        forward(&active, &load(&self.block.down.0), &mut branch, self.hidden);
-        (branch, units)
+        forward(&active, values(&self.block.down.0), branch, self.hidden);
+        units
     }
 
     fn feed_forward_back(
@@ -261,12 +261,12 @@ impl Pass {
         let Block { up, down, gelu, .. } = &self.block;
         back_to_map(down, (&self.activated(units), dbranch), self.hidden, grads)?;
         let mut dunits = Buffer::of(units.len());
-        back_to_inputs(dbranch, &load(&down.0), &mut dunits, self.hidden);
+        back_to_inputs(dbranch, values(&down.0), &mut dunits, self.hidden);
         gelu.backward(units, &mut dunits);
         mask_rows(&mut dunits, self.units_mask.as_deref());
         back_to_map(up, (x, &dunits), self.ffn, grads)?;
         let mut dx = Buffer::of(self.rows * self.hidden);
-        back_to_inputs(&dunits, &load(&up.0), &mut dx, self.ffn);
+        back_to_inputs(&dunits, values(&up.0), &mut dx, self.ffn);
         Ok(dx)
     }
 
@@ -298,20 +298,19 @@ impl Pass {
     }
 
     /// `x + gate * drop(branch + bias)`, in place of the branch.
-    fn joined(&self, which: usize, mut branch: Buffer, x: &[f32]) -> Buffer {
-        let bias = load([&self.block.output.1, &self.block.down.1][which]);
+    fn join(&self, which: usize, branch: &mut [f32], x: &[f32]) {
+        let bias = values([&self.block.output.1, &self.block.down.1][which]);
         self.by_rows(
             which,
-            &mut branch,
+            branch,
             x,
             #[inline(always)]
             |branch: &mut [f32], x: &[f32], factors: &[f32]| {
-                for (((y, x), bias), factor) in branch.iter_mut().zip(x).zip(&*bias).zip(factors) {
+                for (((y, x), bias), factor) in branch.iter_mut().zip(x).zip(bias).zip(factors) {
                     *y = x + factor * (*y + bias);
                 }
             },
         );
-        branch
     }
 
     /// The gradient of a branch, from that of the sum.
@@ -333,20 +332,23 @@ impl Pass {
         match self.block.order {
             NormOrder::Pre => {
                 let (normal, first) = self.normed(0, x);
-                let (branch, [qkv, mixed, log_sums]) = self.attend(&normal);
-                let middle = self.joined(0, branch, x);
+                let mut middle = Buffer::of(x.len());
+                let [qkv, mixed, log_sums] = self.attend(&normal, &mut middle);
+                self.join(0, &mut middle, x);
                 let (normal, second) = self.normed(1, &middle);
-                let (branch, units) = self.feed_forward(&normal);
-                y.copy_from_slice(&self.joined(1, branch, &middle));
+                let units = self.feed_forward(&normal, y);
+                self.join(1, y, &middle);
                 let (attention_norm, feed_forward_norm) = ((None, first), (middle, second));
                 Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units }
             }
             NormOrder::Post => {
-                let (branch, [qkv, mixed, log_sums]) = self.attend(x);
-                let first_sum = self.joined(0, branch, x);
+                let mut first_sum = Buffer::of(x.len());
+                let [qkv, mixed, log_sums] = self.attend(x, &mut first_sum);
+                self.join(0, &mut first_sum, x);
                 let (middle, first) = self.normed(0, &first_sum);
-                let (branch, units) = self.feed_forward(&middle);
-                let second_sum = self.joined(1, branch, &middle);
+                let mut second_sum = Buffer::of(x.len());
+                let units = self.feed_forward(&middle, &mut second_sum);
+                self.join(1, &mut second_sum, &middle);
                 let second = self.with_norm(1, |norm| norm.forward(&second_sum, y));
                 let m = self.block.masks.gate.value();
                 if m != 1.0 {

@@ -6,7 +6,7 @@
 use super::HeadKernel;
 use crate::{
     axis::{Axis, EndsWith},
-    device::{buffers::Buffer, load},
+    device::{buffers::Buffer, view::values},
     error::{Context, Result},
     ops::{
         Labels,
@@ -59,8 +59,7 @@ impl HeadKernel for Cpu {
             table: Buffer::zeros(head.classes * head.inputs),
             bias: bias.as_ref().map(|_| Buffer::zeros(head.classes)),
         });
-        let bias_values = bias.as_ref().map(load);
-        let total = head.run(&load(&x), &load(&table), bias_values.as_deref(), gradients.as_mut());
+        let total = head.run(values(&x), values(&table), bias.as_ref().map(values), gradients.as_mut());
         let loss = x.device().try_tensor_from_vec(vec![total], ()).during(OP)?;
         if let Some(made) = gradients {
             let result = loss.ghost();

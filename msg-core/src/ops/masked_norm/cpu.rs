@@ -6,14 +6,18 @@
 use super::NormKernel;
 use crate::{
     axis::{Axis, EndsWith},
-    device::{buffers::Buffer, host, load},
+    device::{
+        buffers::Buffer,
+        host,
+        view::{values, values_mut},
+    },
     error::{Context, Result},
     mask::Mask,
     simd::{LANES, sum2, vectorized},
 };
 use dfdx::{
     shapes::HasShape,
-    tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, TensorFromVec},
+    tensor::{Cpu, PutTape, SplitTape, Tape, Tensor, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
 use rayon::prelude::*;
@@ -35,10 +39,10 @@ impl NormKernel<f32> for Cpu {
         let shape = *x.shape();
         let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
         let mask = HostMask::new(mask, shape.last().size());
-        let (input, gain, shift) = (load(&x), gain.clone(), shift.clone());
-        let mut values = vec![0.0; input.len()];
-        let statistics = with_operands((&gain, &shift), &mask, eps, |norm| norm.forward(&input, &mut values));
-        let y = x.device().try_tensor_from_vec(values, shape).during(OP)?;
+        let (gain, shift) = (gain.clone(), shift.clone());
+        let mut y = x.device().try_zeros_like(&shape).during(OP)?;
+        let statistics =
+            with_operands((&gain, &shift), &mask, eps, |norm| norm.forward(values(&x), values_mut(&mut y)));
         if T::OWNS_TAPE {
             let result = y.ghost();
             tape.add_backward_op(move |grads| {
@@ -48,7 +52,7 @@ impl NormKernel<f32> for Cpu {
                 let (mut dgain, mut dshift) = (Buffer::zeros(units), Buffer::zeros(units));
                 let dx: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
                 with_operands((&gain, &shift), &mask, eps, |norm| {
-                    norm.backward(&input, &statistics, &dy, dx, (&mut dgain, &mut dshift));
+                    norm.backward(values(&x), &statistics, &dy, dx, (&mut dgain, &mut dshift));
                 });
                 let of_gain: &mut Vec<f32> = grads.get_or_alloc_mut(&gain)?;
                 add(of_gain, &dgain);
@@ -70,8 +74,7 @@ pub(crate) fn with_operands<A: Axis, R>(
     eps: f64,
     work: impl FnOnce(Operands<'_>) -> R,
 ) -> R {
-    let (gain, shift) = (load(gain), load(shift));
-    work(Operands { gain: &gain, shift: &shift, mask, eps: eps as f32 })
+    work(Operands { gain: values(gain), shift: values(shift), mask, eps: eps as f32 })
 }
 
 /// Rows of a parallel piece.

@@ -6,12 +6,15 @@ use super::{
 };
 use crate::{
     axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query},
-    device::{Float, host},
+    device::{
+        Float,
+        view::{values, values_mut},
+    },
     error::{Context, Result},
 };
 use dfdx::{
     shapes::{HasShape, Shape},
-    tensor::{Cpu, Merge, PutTape, SplitTape, Tape, Tensor, TensorFromVec},
+    tensor::{Cpu, Merge, PutTape, SplitTape, Tape, Tensor, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
 
@@ -86,18 +89,17 @@ where
     let (a, tape) = a.try_contiguous().during(OP)?.split_tape();
     let (b, right_tape) = b.try_contiguous().during(OP)?.split_tape();
     let mut tape = Merge::<T>::merge(tape, right_tape);
-    let mut values = vec![E::default(); shape.num_elements()];
-    product.forward(&host(&a), &host(&b), &mut values);
-    let c = a.device().try_tensor_from_vec(values, shape).during(OP)?;
+    let mut c = a.device().try_zeros_like(&shape).during(OP)?;
+    product.forward(values(&a), values(&b), values_mut(&mut c));
     let result = c.ghost();
     tape.add_backward_op(move |grads| {
         // Taken out while the operands' gradients are borrowed, and put back: safe without aliasing.
         let gradient: &mut Vec<E> = grads.get_or_alloc_mut(&result)?;
         let gradient = std::mem::take(gradient);
         let left: &mut Vec<E> = grads.get_or_alloc_mut(&a)?;
-        product.backward_left(&host(&b), &gradient, left);
+        product.backward_left(values(&b), &gradient, left);
         let right: &mut Vec<E> = grads.get_or_alloc_mut(&b)?;
-        product.backward_right(&host(&a), &gradient, right);
+        product.backward_right(values(&a), &gradient, right);
         let slot: &mut Vec<E> = grads.get_or_alloc_mut(&result)?;
         *slot = gradient;
         Ok(())

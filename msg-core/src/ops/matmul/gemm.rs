@@ -32,7 +32,7 @@ use crate::simd::dispatch;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use kernel::{Chunk, PackB, Rows, Sweep, tile_width};
+use kernel::{Chunk, PANELS, PackB, Rows, Sweep, tile_width};
 
 mod kernel;
 mod lanes;
@@ -380,9 +380,9 @@ impl<S: Simd, const MR: usize> Plan<S, MR> {
         let rows = m.div_ceil(TASKS).next_multiple_of(MR).min(TASK_ROWS);
         for chunk in Chunk::all::<E, S>(n, k) {
             E::with_buffer(chunk.packed_len::<E, S>(), |buffer| {
-                let slots: Vec<_> = chunk.slots::<E, S>(buffer).collect();
-                slots.into_par_iter().with_min_len(2).for_each(|(slot, panel)| {
-                    self.simd.vectorize(PackB { b: product.b, slot, panel });
+                let mut panels: Vec<_> = chunk.slots::<E, S>(buffer).collect();
+                panels.par_chunks_mut(4 * PANELS).for_each(|panels| {
+                    self.simd.vectorize(PackB { b: product.b, panels });
                 });
                 let packed: &[E] = buffer;
                 c.par_chunks_mut(rows * n).with_max_len(1).enumerate().for_each(|(task, c)| {
@@ -418,9 +418,8 @@ impl<S: Simd, const MR: usize> Plan<S, MR> {
         let Size { m, n, k } = product.size;
         for chunk in Chunk::all::<E, S>(n, k) {
             E::with_buffer(chunk.packed_len::<E, S>(), |buffer| {
-                for (slot, panel) in chunk.slots::<E, S>(buffer) {
-                    self.simd.vectorize(PackB { b: product.b, slot, panel });
-                }
+                let mut panels: Vec<_> = chunk.slots::<E, S>(buffer).collect();
+                self.simd.vectorize(PackB { b: product.b, panels: &mut panels });
                 let a = product.a.at(0, chunk.k0);
                 self.sweep(chunk, m, a, buffer, c);
             });

@@ -99,21 +99,47 @@ pub(super) struct Slot {
     width: usize,
 }
 
-/// Packs one panel of `B`.
-pub(super) struct PackB<'a, 'p, E> {
+/// Panels of one block that are packed together: their part of a row of `B` fills cache lines.
+pub(super) const PANELS: usize = 4;
+
+/// Packs neighbouring panels of `B`.
+pub(super) struct PackB<'a, 's, 'p, E> {
     pub(super) b: Matrix<'a, E>,
-    pub(super) slot: Slot,
-    pub(super) panel: &'p mut [E],
+    pub(super) panels: &'s mut [(Slot, &'p mut [E])],
 }
 
-impl<E: Element> WithSimd for PackB<'_, '_, E> {
+impl<E: Element> WithSimd for PackB<'_, '_, '_, E> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Slot { k0, k, j0, width } = self.slot;
-        let stride = self.panel.len() / k;
-        pack::<E, 8>(self.b.at(k0, j0), width, stride, self.panel);
+        let PackB { b, panels } = self;
+        if b.col_stride != 1 {
+            for (slot, panel) in panels {
+                let stride = panel.len() / slot.k;
+                pack::<E, 8>(b.at(slot.k0, slot.j0), slot.width, stride, panel);
+            }
+            return;
+        }
+        for panels in panels.chunks_mut(PANELS) {
+            let k = panels[0].0.k;
+            for p in 0..k {
+                for (slot, panel) in &mut *panels {
+                    // A group may reach into the next block, whose steps are fewer at most.
+                    if p < slot.k {
+                        let stride = panel.len() / slot.k;
+                        let row = &b.data[(slot.k0 + p) * b.row_stride + slot.j0..][..slot.width];
+                        let step = &mut panel[p * stride..][..stride];
+                        let (to, rest) = step.split_at_mut(slot.width);
+                        let (groups, last) = to.as_chunks_mut::<8>();
+                        let (from, from_last) = row.as_chunks::<8>();
+                        groups.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                        last.iter_mut().zip(from_last).for_each(|(to, from)| *to = *from);
+                        rest.fill(E::ZERO);
+                    }
+                }
+            }
+        }
     }
 }
 
