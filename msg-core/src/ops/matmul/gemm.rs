@@ -25,8 +25,8 @@
 //! A register tile of `C` (8 rows by 3 vectors where there are 32 vector registers, 6 by 2
 //! elsewhere) runs through one block of K, with no rounding or reordering between registers and
 //! the definition above. `B` is packed into panels as wide as a tile once and shared by all
-//! threads, `A` is packed a few rows at a time into a buffer on the stack. Padding only fills
-//! lanes whose results are dropped.
+//! threads, `A` is packed by each task for the rows that are its own. Padding only fills lanes
+//! whose results are dropped.
 
 use crate::simd::dispatch;
 use pulp::{Simd, WithSimd};

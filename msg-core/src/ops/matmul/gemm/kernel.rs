@@ -169,12 +169,15 @@ fn pack<E: Element, const G: usize>(src: Matrix<E>, width: usize, stride: usize,
     let mut done = 0;
     if src.row_stride == 1 {
         // By way of a copy, as columns a power of two apart would evict each other from the cache.
-        let mut rows = RowPanel::<E, G>([[E::ZERO; BLOCK]; G]);
+        let mut rows = [[E::ZERO; BLOCK]; G];
+        let k = dst.len() / stride;
         for j in (0..whole).step_by(G) {
-            rows.fill(src.at(0, j).transposed(), G, dst.len() / stride);
+            for (i, row) in rows.iter_mut().enumerate() {
+                row[..k].copy_from_slice(&src.data[(j + i) * src.col_stride..][..k]);
+            }
             for (p, step) in dst.chunks_exact_mut(stride).take(BLOCK).enumerate() {
                 for (i, x) in step[j..][..G].iter_mut().enumerate() {
-                    *x = rows.at(i, p);
+                    *x = rows[i][p];
                 }
             }
         }
@@ -203,73 +206,104 @@ impl<E: Element, const MR: usize> WithSimd for Sweep<'_, '_, '_, '_, E, MR> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.a.col_stride == 1 {
-            self.run(simd, RowPanel::<E, MR>([[E::ZERO; BLOCK]; MR]));
-        } else {
-            self.run(simd, StepPanel::<E, MR>([[E::ZERO; MR]; BLOCK]));
-        }
+        let panels = self.m.div_ceil(MR);
+        E::with_buffer(
+            panels * MR * BLOCK,
+            #[inline(always)]
+            |buffer| {
+                if self.a.col_stride == 1 {
+                    let panels: &mut [[[E; BLOCK]; MR]] = buffer.as_chunks_mut().0.as_chunks_mut().0;
+                    self.run::<S, ByRow>(simd, panels);
+                } else {
+                    let panels: &mut [[[E; MR]; BLOCK]] = buffer.as_chunks_mut().0.as_chunks_mut().0;
+                    self.run::<S, ByStep>(simd, panels);
+                }
+            },
+        );
     }
 }
 
 impl<E: Element, const MR: usize> Sweep<'_, '_, '_, '_, E, MR> {
     #[inline(always)]
-    fn run<S: Simd, A: Panel<E>>(self, simd: S, mut a: A) {
+    fn run<S: Simd, A: Layout<E, MR>>(self, simd: S, a: &mut [A::Panel]) {
         let packed_width = self.chunk.packed_width::<E, S>();
         let tile = tile_width::<E, S>();
         for (block, packed) in self.packed.chunks(BLOCK * packed_width).enumerate() {
             let k = packed.len() / packed_width;
             let fresh = self.fresh && block == 0;
-            for i0 in (0..self.m).step_by(MR) {
+            A::fill_all(a, self.a.at(0, block * BLOCK), self.m, k);
+            for (a, i0) in a.iter().zip((0..self.m).step_by(MR)) {
                 let rows = MR.min(self.m - i0);
-                a.fill(self.a.at(i0, block * BLOCK), rows, k);
                 for (panel, b) in packed.chunks(k * tile).enumerate() {
                     let j = panel * tile;
                     let width = tile.min(self.chunk.n - j);
                     let place = Place { i0, rows, j0: self.chunk.j0 + j, width, fresh };
-                    place.any_tile::<E, S, A, MR>(simd, &a, b.len() / k, b, self.c);
+                    place.any_tile::<E, S, A, MR>(simd, a, b.len() / k, b, self.c);
                 }
             }
         }
     }
 }
 
-/// A few rows of `A` in one block of K, close together and in the order that is quick to fill.
-trait Panel<E> {
+/// How a tile's rows of `A` in one block of K lie close together, in the order that is quick to fill.
+trait Layout<E, const MR: usize> {
+    /// The elements of one tile's rows.
+    type Panel;
     /// Takes over `rows` rows and `k` steps; other rows keep anything.
-    fn fill(&mut self, src: Matrix<E>, rows: usize, k: usize);
+    fn fill_all(panels: &mut [Self::Panel], src: Matrix<E>, rows: usize, k: usize);
     /// The element of a row at a step.
-    fn at(&self, row: usize, step: usize) -> E;
+    fn at(panel: &Self::Panel, row: usize, step: usize) -> E;
 }
 
 /// Rows one after another.
-struct RowPanel<E, const MR: usize>([[E; BLOCK]; MR]);
+struct ByRow;
 
-impl<E: Element, const MR: usize> Panel<E> for RowPanel<E, MR> {
+impl<E: Element, const MR: usize> Layout<E, MR> for ByRow {
+    type Panel = [[E; BLOCK]; MR];
+
     #[inline(always)]
-    fn fill(&mut self, src: Matrix<E>, rows: usize, k: usize) {
-        for (i, row) in self.0.iter_mut().enumerate().take(rows) {
+    fn fill_all(panels: &mut [Self::Panel], src: Matrix<E>, rows: usize, k: usize) {
+        for (i, row) in panels.iter_mut().flatten().enumerate().take(rows) {
             row[..k].copy_from_slice(&src.data[i * src.row_stride..][..k]);
         }
     }
 
     #[inline(always)]
-    fn at(&self, row: usize, step: usize) -> E {
-        self.0[row][step]
+    fn at(panel: &Self::Panel, row: usize, step: usize) -> E {
+        panel[row][step]
     }
 }
 
 /// Steps one after another.
-struct StepPanel<E, const MR: usize>([[E; MR]; BLOCK]);
+struct ByStep;
 
-impl<E: Element, const MR: usize> Panel<E> for StepPanel<E, MR> {
+impl<E: Element, const MR: usize> Layout<E, MR> for ByStep {
+    type Panel = [[E; MR]; BLOCK];
+
     #[inline(always)]
-    fn fill(&mut self, src: Matrix<E>, rows: usize, k: usize) {
-        pack::<E, MR>(src.transposed(), rows, MR, self.0[..k].as_flattened_mut());
+    fn fill_all(panels: &mut [Self::Panel], src: Matrix<E>, rows: usize, k: usize) {
+        if src.row_stride != 1 {
+            for (panel, i0) in panels.iter_mut().zip((0..rows).step_by(MR)) {
+                let rows = MR.min(rows - i0);
+                pack::<E, MR>(src.at(i0, 0).transposed(), rows, MR, panel[..k].as_flattened_mut());
+            }
+            return;
+        }
+        // Along the rows of the source, so that each of its cache lines is read once.
+        for p in 0..k {
+            let (whole, rest) = src.data[p * src.col_stride..][..rows].as_chunks::<MR>();
+            for (panel, rows) in panels.iter_mut().zip(whole) {
+                panel[p] = *rows;
+            }
+            if !rest.is_empty() {
+                panels[whole.len()][p][..rest.len()].copy_from_slice(rest);
+            }
+        }
     }
 
     #[inline(always)]
-    fn at(&self, row: usize, step: usize) -> E {
-        self.0[step][row]
+    fn at(panel: &Self::Panel, row: usize, step: usize) -> E {
+        panel[step][row]
     }
 }
 
@@ -286,10 +320,10 @@ struct Place {
 impl Place {
     /// Picks the smallest tile that covers the place.
     #[inline(always)]
-    fn any_tile<E: Element, S: Simd, A: Panel<E>, const MR: usize>(
+    fn any_tile<E: Element, S: Simd, A: Layout<E, MR>, const MR: usize>(
         self,
         simd: S,
-        a: &A,
+        a: &A::Panel,
         stride: usize,
         b: &[E],
         c: &mut Rows<E>,
@@ -302,29 +336,29 @@ impl Place {
     }
 
     #[inline(always)]
-    fn some_rows<E: Element, S: Simd, A: Panel<E>, const MR: usize, const V: usize>(
+    fn some_rows<E: Element, S: Simd, A: Layout<E, MR>, const MR: usize, const V: usize>(
         self,
         simd: S,
-        a: &A,
+        a: &A::Panel,
         b: &[E],
         c: &mut Rows<E>,
     ) {
         match self.rows {
-            1 => self.tile::<E, S, A, 1, V>(simd, a, b, c),
-            2..=4 => self.tile::<E, S, A, 4, V>(simd, a, b, c),
-            _ => self.tile::<E, S, A, MR, V>(simd, a, b, c),
+            1 => self.tile::<E, S, A, MR, 1, V>(simd, a, b, c),
+            2..=4 => self.tile::<E, S, A, MR, 4, V>(simd, a, b, c),
+            _ => self.tile::<E, S, A, MR, MR, V>(simd, a, b, c),
         }
     }
 
     #[inline(always)]
-    fn tile<E: Element, S: Simd, A: Panel<E>, const R: usize, const V: usize>(
+    fn tile<E: Element, S: Simd, A: Layout<E, MR>, const MR: usize, const R: usize, const V: usize>(
         self,
         simd: S,
-        a: &A,
+        a: &A::Panel,
         b: &[E],
         c: &mut Rows<E>,
     ) {
-        let sums = product_tile::<E, S, A, R, V>(simd, a, b);
+        let sums = product_tile::<E, S, A, MR, R, V>(simd, a, b);
         for (i, sums) in sums.into_iter().enumerate().take(self.rows) {
             let out = c.part(self.i0 + i, self.j0, self.width);
             for (out, sum) in out.chunks_mut(E::lanes::<S>()).zip(sums) {
@@ -336,9 +370,9 @@ impl Place {
 
 /// The chains of one register tile over one block of K.
 #[inline(always)]
-fn product_tile<E: Element, S: Simd, A: Panel<E>, const R: usize, const V: usize>(
+fn product_tile<E: Element, S: Simd, A: Layout<E, MR>, const MR: usize, const R: usize, const V: usize>(
     simd: S,
-    a: &A,
+    a: &A::Panel,
     b: &[E],
 ) -> [[E::Vector<S>; V]; R] {
     let zero = E::splat(simd, E::ZERO);
@@ -348,7 +382,7 @@ fn product_tile<E: Element, S: Simd, A: Panel<E>, const R: usize, const V: usize
         let (b, _) = E::vectors::<S>(b).as_chunks::<V>();
         let b = &b[0];
         for (i, sums) in sums.iter_mut().enumerate() {
-            let x = E::splat(simd, a.at(i, p));
+            let x = E::splat(simd, A::at(a, i, p));
             for (sum, &y) in sums.iter_mut().zip(b) {
                 *sum = E::fused_vector(simd, x, y, *sum);
             }

@@ -38,6 +38,7 @@ pub trait Lanes: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     ///
     /// The buffer is taken out while lent: a thread that waits for others may be given another
     /// product to compute, which then finds no buffer and makes a new one.
+    #[inline(always)]
     fn with_buffer<R>(len: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
         const LINE: usize = 64;
         let mut buffer = Self::buffer().take();
