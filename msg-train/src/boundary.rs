@@ -10,7 +10,7 @@ use crate::{
     trainer::Trainer,
 };
 use dfdx::tensor::NoneTape;
-use msg_core::{device::Backend, ops::Dropout};
+use msg_core::{device::Backend, error::Context, ops::Dropout};
 use msg_models::{GrowthSpec, Masks};
 
 /// Sequences of the fixed batch that receipts are taken on.
@@ -85,6 +85,8 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run.model = model;
     run.state.births.push((now, run.optimizer.applied()));
     run.state.stage = stage.number;
+    // Memory that waits for tensors of the old sizes.
+    run.device.try_empty_cache().during("growth")?;
     let mut record = metrics::Receipt::from(receipt);
     // Without a ramp the function jumps at the first step, whatever the receipt says of the moment before.
     record.function_preserving &= boundary.ramp.length > 0;

@@ -91,9 +91,7 @@ fn serve<M: Task<Cpu>>(mut model: M, host: &M::Host) -> Result<(), Box<dyn Error
 
 fn main() -> Result<(), Box<dyn Error>> {
     // On a thread of the pool, as `msg train` does it.
-    let mut result = Ok(());
-    rayon::scope(|_| result = run().map_err(|error| error.to_string()));
-    Ok(result?)
+    Ok(rayon::join(|| run().map_err(|error| error.to_string()), || ()).0?)
 }
 
 fn run() -> Result<(), Box<dyn Error>> {

@@ -7,7 +7,7 @@ use crate::{
     device::DeviceChoice,
 };
 use anyhow::Context;
-use dfdx::tensor::Cpu;
+use dfdx::tensor::{Cache, Cpu};
 use msg_core::device::{Backend, open_cuda};
 use msg_train::{
     Fault, Plan,
@@ -45,7 +45,13 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
 
     let request = Request { config, data, resume, stop: &stop, console: true, fault };
     match args.device {
-        DeviceChoice::Cpu => on(&Cpu::default(), request),
+        DeviceChoice::Cpu => {
+            let device = Cpu::default();
+            // Every step allocates what the one before freed; given back, its pages would be zeroed anew.
+            device.enable_cache();
+            // On a thread of the pool: handing each kernel's work over to it would cost a wake-up.
+            rayon::join(|| on(&device, request), || ()).0
+        }
         DeviceChoice::Cuda(number) => on(&open_cuda(number)?, request),
     }
 }

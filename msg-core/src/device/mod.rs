@@ -27,7 +27,7 @@ use crate::{
 };
 use dfdx::{
     shapes::{Dtype, Shape},
-    tensor::Gradients,
+    tensor::{Cache, Gradients},
     tensor_ops::Device,
 };
 
@@ -54,7 +54,7 @@ pub trait Kernels<E: Float>: Device<E> + Matmul<E> + NormKernel<E> {}
 impl<E: Float, D: Device<E> + Matmul<E> + NormKernel<E>> Kernels<E> for D {}
 
 /// What modules, growth and the optimizer need besides.
-pub trait Backend: Kernels<f32> + BlockKernel + HeadKernel {
+pub trait Backend: Kernels<f32> + BlockKernel + HeadKernel + Cache {
     /// Whether sums have a fixed order here, so that growth changes no bit.
     const EXACT: bool;
 

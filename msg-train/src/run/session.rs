@@ -17,7 +17,7 @@ use crate::{
     task::Task,
     trainer::Trainer,
 };
-use msg_core::{device::Backend, optim::AdamWConfig};
+use msg_core::{device::Backend, error::Context, optim::AdamWConfig};
 use msg_models::{Cost, hf::Unrepresentable};
 use std::{
     fs,
@@ -181,6 +181,8 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         let span = Span { sequences: train.eval_sequences, length: planned.sequence, micro_batch };
         // Where nothing is held out there is nothing to say.
         let held_out = evaluate(self.trainer.model(), &*self.trainer.source, step, span)?;
+        // Memory that waits for tensors of an evaluation's shapes.
+        self.trainer.device.try_empty_cache().during("evaluation")?;
         let Some(held_out) = held_out else { return Ok(()) };
         let (loss, perplexity) = (held_out.loss(), held_out.perplexity());
         self.validation = Some(loss);
