@@ -141,6 +141,7 @@ fn block(order: NormOrder) -> Result<Block<Cpu>> {
         gelu: Gelu::Tanh,
         dropout: Dropout::OFF,
         layer_id: 0,
+        recompute: false,
     })
 }
 

@@ -99,6 +99,9 @@ pub trait Task<D: Backend>: Growable<D> + Sized {
     /// Its dropout rate.
     fn dropout(&self) -> f32;
 
+    /// Whether each block keeps its input alone from now on and makes the rest again for the backward pass.
+    fn set_recompute(&mut self, recompute: bool);
+
     /// Trains with another dropout rate from now on.
     ///
     /// # Errors

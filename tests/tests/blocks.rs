@@ -93,6 +93,7 @@ fn block(case: &Case) -> Result<Block<Cpu>> {
         gelu: case.gelu,
         dropout: Dropout::new(case.dropout, 7, 3, 1)?,
         layer_id: 2,
+        recompute: false,
     })
 }
 
@@ -101,12 +102,17 @@ fn agrees(case: Case) -> Result<()> {
     let x = tensor::<_, f32>("x", (Batch(batch), Query(length), Hidden(hidden)));
     let block = block(&case)?;
     let ours: Stream<Cpu, _> = block.clone().forward(x.leaky_trace())?;
+    let again = Block { recompute: true, ..block.clone() }.forward(x.leaky_trace())?;
     let slow: Stream<Cpu, _> = plain::block(x.leaky_trace(), &block)?;
     assert_close(&format!("{case:?}: value"), &slow.as_vec(), &ours.as_vec(), 2e-5);
-    let (ours, slow) = (backward(ours)?, backward(slow)?);
+    assert_eq!(again.as_vec(), ours.as_vec(), "{case:?}: value, made again");
+    let (ours, again, slow) = (backward(ours)?, backward(again)?, backward(slow)?);
     macro_rules! gradients {
         ($($name:literal $of:expr;)+) => {
-            $(assert_close(&format!("{case:?}: {}", $name), &slow.get($of).as_vec(), &ours.get($of).as_vec(), 1e-4);)+
+            $(
+                assert_eq!(again.get($of).as_vec(), ours.get($of).as_vec(), "{case:?}: {}, made again", $name);
+                assert_close(&format!("{case:?}: {}", $name), &slow.get($of).as_vec(), &ours.get($of).as_vec(), 1e-4);
+            )+
         };
     }
     gradients! {

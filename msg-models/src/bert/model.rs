@@ -33,6 +33,7 @@ pub struct Bert<D: Backend> {
     next: Linear<Hidden, Class, D>,
     config: BertConfig,
     growing: Growing,
+    recompute: bool,
 }
 
 type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
@@ -57,6 +58,7 @@ impl<D: Backend> Bert<D> {
             next: Linear::new(device, sizes.hidden(), Class(2))?,
             config,
             growing: Growing::new(sizes, config.head_dim)?,
+            recompute: false,
         };
         params::init(&mut model, init)?;
         Ok(model)
@@ -65,6 +67,11 @@ impl<D: Backend> Bert<D> {
     /// The configuration that the model was made from; present sizes are in [`Growable::growing`].
     pub fn config(&self) -> &BertConfig {
         &self.config
+    }
+
+    /// Whether each block keeps its input alone from now on and makes the rest again for the backward pass.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
     }
 
     /// Trains with another dropout rate from now on.
@@ -102,6 +109,7 @@ impl<D: Backend> Bert<D> {
             gelu: self.config.gelu,
             layer: 0,
             layer_id: 0,
+            recompute: self.recompute,
         };
         let ids = &self.growing.layer_ids;
         context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))
@@ -221,8 +229,19 @@ fn chosen<D: Backend, T: Tape<f32, D>>(
 
 impl<D: Backend> Module<D> for Bert<D> {
     fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
-        let Bert { words, positions, segments, norm, blocks, pooler, mlm, next, config: _, growing: _ } =
-            self;
+        let Bert {
+            words,
+            positions,
+            segments,
+            norm,
+            blocks,
+            pooler,
+            mlm,
+            next,
+            config: _,
+            growing: _,
+            recompute: _,
+        } = self;
         let embeddings = at.join("bert.embeddings");
         words.walk(&embeddings.join("word_embeddings"), visitor)?;
         positions.walk(&embeddings.join("position_embeddings"), visitor)?;

@@ -29,6 +29,7 @@ pub struct Gpt<D: Backend> {
     ln_f: LayerNorm<Hidden, D>,
     config: GptConfig,
     growing: Growing,
+    recompute: bool,
 }
 
 /// Token ids and the token that follows each.
@@ -84,6 +85,7 @@ impl<D: Backend> Gpt<D> {
             ln_f: LayerNorm::new(device, sizes.hidden())?,
             config,
             growing: Growing::new(sizes, config.head_dim)?,
+            recompute: false,
         };
         params::init(&mut model, init)?;
         Ok(model)
@@ -92,6 +94,11 @@ impl<D: Backend> Gpt<D> {
     /// The configuration that the model was made from; present sizes are in [`Growable::growing`].
     pub fn config(&self) -> &GptConfig {
         &self.config
+    }
+
+    /// Whether each block keeps its input alone from now on and makes the rest again for the backward pass.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
     }
 
     /// Trains with another dropout rate from now on.
@@ -164,6 +171,7 @@ impl<D: Backend> Gpt<D> {
             gelu: self.config.gelu,
             layer: 0,
             layer_id: 0,
+            recompute: self.recompute,
         };
         let ids = &self.growing.layer_ids;
         context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))
@@ -220,7 +228,7 @@ impl<D: Backend> Gpt<D> {
 
 impl<D: Backend> Module<D> for Gpt<D> {
     fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
-        let Gpt { wte, wpe, blocks, ln_f, config: _, growing: _ } = self;
+        let Gpt { wte, wpe, blocks, ln_f, config: _, growing: _, recompute: _ } = self;
         let at = at.join("transformer");
         // GPT-2's initialisation: 2 branches a layer write into the residual stream.
         let scale = (1.0 / (2.0 * blocks.len() as f64).sqrt()) as f32;

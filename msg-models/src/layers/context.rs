@@ -27,6 +27,8 @@ pub struct BlockContext<'a, D: Backend> {
     pub layer: usize,
     /// The block's identity.
     pub layer_id: u64,
+    /// Whether the block keeps its input alone for the backward pass.
+    pub recompute: bool,
 }
 
 impl<D: Backend> BlockContext<'_, D> {

@@ -31,6 +31,9 @@ pub struct TrainConfig {
     /// Sequences of one forward pass; by default the whole batch. It must divide every stage's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
+    /// Whether blocks keep their inputs alone and make the rest again for the backward pass: less memory,
+    /// a third more work, the same bits.
+    pub recompute: bool,
     /// Largest global norm of the gradient, or `"off"`.
     #[serde(with = "or_off")]
     pub clip: Option<f64>,
@@ -63,6 +66,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
             micro_batch: None,
+            recompute: false,
             clip: Some(1.0),
             weight_decay: 0.01,
             beta1: 0.9,

@@ -85,7 +85,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         let latest = if begun { checkpoint::latest(&folder.checkpoints())? } else { None };
         let config_text = config.to_toml()?;
         let resumed = latest.is_some();
-        let (model, optimizer, state) = match latest {
+        let (mut model, optimizer, state) = match latest {
             Some(path) => {
                 let Loaded { model, optimizer, header, config: saved } =
                     checkpoint::load::<D, M>(&path, &device, adamw)?;
@@ -94,6 +94,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
             }
             None => start::begin::<D, M>(&device, &config, &request.data, vocab, adamw)?,
         };
+        model.set_recompute(config.train.recompute);
         if start::grows_first(&state) {
             plan = plan.with_first_growth(&config);
         }

@@ -74,6 +74,10 @@ impl<D: Backend> Task<D> for Bert<D> {
         self.config().dropout
     }
 
+    fn set_recompute(&mut self, recompute: bool) {
+        Bert::set_recompute(self, recompute);
+    }
+
     fn set_dropout(&mut self, rate: f32) -> Result<()> {
         Ok(Bert::set_dropout(self, rate)?)
     }

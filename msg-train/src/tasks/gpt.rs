@@ -59,6 +59,10 @@ impl<D: Backend> Task<D> for Gpt<D> {
         self.config().dropout
     }
 
+    fn set_recompute(&mut self, recompute: bool) {
+        Gpt::set_recompute(self, recompute);
+    }
+
     fn set_dropout(&mut self, rate: f32) -> Result<()> {
         Ok(Gpt::set_dropout(self, rate)?)
     }

@@ -3,7 +3,7 @@
 //! Kept for the backward pass are, in rows of the batch: the input, queries, keys, values and their mix, the
 //! inputs of the norms (pre-norm: the first one's is the block's), and the feed-forward units before their
 //! activation: 6 or 7 of Hidden's or Inner's width and one of Ffn's. Norm outputs and activations are computed
-//! again.
+//! again; with [`Block::recompute`] all but the input is.
 
 use super::{Block, BlockKernel, NormOrder, Pair, Stream};
 use crate::{
@@ -45,11 +45,17 @@ impl BlockKernel for Cpu {
         let kept = pass.forward(values(&x), values_mut(&mut y));
         if T::OWNS_TAPE {
             let result = y.ghost();
+            let kept = (!pass.block.recompute).then_some(kept);
             tape.add_backward_op(move |grads| {
                 let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
                 let dy = std::mem::take(gradient);
+                let kept = match kept {
+                    Some(kept) => kept,
+                    None => pass.forward(values(&x), &mut Buffer::of(dy.len())),
+                };
                 let mut dx = Buffer::of(dy.len());
                 pass.backward((values(&x), &kept), &dy, &mut dx, grads)?;
+                drop(kept);
                 let of_x: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
                 combine(of_x, &dx, |sum, dx| sum + dx);
                 let slot: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;

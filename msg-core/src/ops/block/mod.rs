@@ -67,6 +67,9 @@ pub struct Block<D: Kernels<f32>> {
     pub dropout: Dropout,
     /// The block's identity, for dropout.
     pub layer_id: u64,
+    /// Whether the backward pass makes activations again from the input, which alone is kept: less memory for
+    /// one more forward pass, the same bits. The plain body keeps everything.
+    pub recompute: bool,
 }
 
 /// The growth masks of one block in one pass.
