@@ -11,7 +11,7 @@ use crate::{
     ops::{
         Labels,
         elementary::exp,
-        matmul::gemm::{Matrix, Mode, Size, gemm},
+        matmul::gemm::{BLOCK, Matrix, Mode, Size, gemm},
         rows::{add_row_sums, combine},
     },
     params::Param,
@@ -24,8 +24,14 @@ use dfdx::{
 };
 use rayon::prelude::*;
 
-/// Rows whose logits are held at once: a block of the product's sums over rows.
-const ROWS: usize = 256;
+/// Logits held at once: 64 MB, unless a block of rows has more.
+const LOGITS: usize = 1 << 24;
+
+/// Rows whose logits are held at once: whole blocks of the products' sums over rows, so that no bit depends on
+/// how many. Each chunk packs the whole table, so that more rows cost less.
+fn chunk_rows(classes: usize) -> usize {
+    (LOGITS / classes / BLOCK).clamp(1, 4) * BLOCK
+}
 
 impl HeadKernel for Cpu {
     fn head_loss<A, H, S, T>(
@@ -109,21 +115,22 @@ impl Head {
         mut gradients: Option<&mut Gradients>,
     ) -> f32 {
         let Head { classes, inputs, .. } = *self;
-        let mut logits = Buffer::of(ROWS.min(self.labels.len()) * classes);
+        let most = chunk_rows(classes);
+        let mut logits = Buffer::of(most.min(self.labels.len()) * classes);
         let mut losses = Buffer::of(self.labels.len());
-        let chunks = x.chunks(ROWS * inputs).zip(losses.chunks_mut(ROWS)).enumerate();
+        let chunks = x.chunks(most * inputs).zip(losses.chunks_mut(most)).enumerate();
         for (chunk, (x, losses)) in chunks {
             let rows = losses.len();
             let logits = &mut logits[..rows * classes];
             let weights = Matrix::row_major(table, inputs);
             let (x, size) = (Matrix::row_major(x, inputs), Size { m: rows, n: classes, k: inputs });
             gemm(size, x, weights.transposed(), logits, Mode::Overwrite);
-            self.losses(chunk * ROWS, bias, logits, losses, gradients.is_some());
+            self.losses(chunk * most, bias, logits, losses, gradients.is_some());
             let Some(Gradients { x: dx, table: dtable, bias: dbias }) = gradients.as_deref_mut() else {
                 continue;
             };
             let dlogits = Matrix::row_major(logits, classes);
-            let dx = &mut dx[chunk * ROWS * inputs..][..rows * inputs];
+            let dx = &mut dx[chunk * most * inputs..][..rows * inputs];
             gemm(Size { m: rows, n: inputs, k: classes }, dlogits, weights, dx, Mode::Overwrite);
             let size = Size { m: classes, n: inputs, k: rows };
             gemm(size, dlogits.transposed(), x, dtable, Mode::Accumulate);
