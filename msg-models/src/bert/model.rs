@@ -67,6 +67,11 @@ impl<D: Backend> Bert<D> {
         &self.config
     }
 
+    /// The same, to be changed together with the tensors.
+    pub(super) fn config_mut(&mut self) -> &mut BertConfig {
+        &mut self.config
+    }
+
     /// Trains with another dropout rate from now on.
     ///
     /// # Errors
