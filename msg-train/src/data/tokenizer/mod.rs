@@ -4,6 +4,7 @@
 mod build;
 mod chunks;
 mod learn;
+mod published;
 mod words;
 
 pub use build::Trainer;
