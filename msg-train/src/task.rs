@@ -146,7 +146,7 @@ pub trait Task<D: Backend>: Architecture<D> + Sized {
     /// The first key that is malformed or asks for another function.
     fn published(config: &Map<String, Value>) -> Result<(Self::Config, Vec<String>), NoModel>;
 
-    /// Tensors that fix all sizes of a model of that configuration, by name and shape in files.
+    /// The matrices of a model of that configuration, by name and shape in files.
     fn outline(config: &Self::Config) -> impl Iterator<Item = (String, Vec<usize>)>;
 
     /// What a model of this family is made from.

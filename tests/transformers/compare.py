@@ -292,7 +292,7 @@ def main_path(run, family):
     # Behind masks, then folded: masks of Ffn and of heads at 0, spare units of heads.
     masked = run.path(f"{family}-masked")
     run.msg("grow", "--from", folder, "--to", "ffn=30,hidden=20,layers=3", "--out", masked, "--ids", "1,2,3")
-    run.msg("export", masked, run.path("never"), refused="a ramp has not ended" if gpt else "transformers cannot represent")
+    run.msg("export", masked, run.path("never"), refused="masks of the residual stream cannot be folded")
     for to in ["ffn=30"] + (["ffn=30,layers=3"] if gpt else []):
         masked, out = run.path(f"{family}-masked-{to}"), run.path(f"{family}-folded-{to}")
         run.msg("grow", "--from", checkpoint, "--to", to, "--out", masked, "--ids", "1,2,3")

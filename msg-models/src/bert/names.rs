@@ -19,22 +19,28 @@ pub const NAMING: Naming = Naming::new(layout)
     .with_spelling(spelling)
     .with_parts("bert.", &["bert.pooler.", "cls.predictions.", "cls.seq_relationship."]);
 
-/// Tensors that fix every size of a model: what a file must hold before one is made for it.
+/// The matrices of a model: what a file must hold before a model is made for it.
 pub fn outline(config: &BertConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
     let &BertConfig { vocab, positions, segments, head_dim, sizes, .. } = config;
     let Sizes { layers, hidden, ffn, heads } = sizes;
-    let table = move |name: &str, entries| (format!("bert.embeddings.{name}.weight"), vec![entries, hidden]);
-    let tables = [
-        table("word_embeddings", vocab),
-        table("position_embeddings", positions),
-        table("token_type_embeddings", segments),
+    let of = |name: &str, shape: [usize; 2]| (format!("{name}.weight"), shape.to_vec());
+    let outside = [
+        of("bert.embeddings.word_embeddings", [vocab, hidden]),
+        of("bert.embeddings.position_embeddings", [positions, hidden]),
+        of("bert.embeddings.token_type_embeddings", [segments, hidden]),
+        of("bert.pooler.dense", [hidden, hidden]),
+        of("cls.predictions.transform.dense", [hidden, hidden]),
     ];
     let inner = heads.saturating_mul(head_dim);
-    tables.into_iter().chain((0..layers).flat_map(move |layer| {
-        let at = format!("bert.encoder.layer.{layer}");
+    outside.into_iter().chain((0..layers).flat_map(move |layer| {
+        let in_layer = |name: &str, shape| of(&format!("bert.encoder.layer.{layer}.{name}"), shape);
         [
-            (format!("{at}.attention.self.query.weight"), vec![inner, hidden]),
-            (format!("{at}.intermediate.dense.weight"), vec![ffn, hidden]),
+            in_layer("attention.self.query", [inner, hidden]),
+            in_layer("attention.self.key", [inner, hidden]),
+            in_layer("attention.self.value", [inner, hidden]),
+            in_layer("attention.output.dense", [hidden, inner]),
+            in_layer("intermediate.dense", [ffn, hidden]),
+            in_layer("output.dense", [hidden, ffn]),
         ]
     }))
 }

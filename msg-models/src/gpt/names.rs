@@ -16,7 +16,7 @@ pub const NAMING: Naming = Naming::new(layout)
     .with_spelling(spelling)
     .with_parts("transformer.", &[]);
 
-/// Tensors that fix every size of a model: what a file must hold before one is made for it.
+/// The matrices of a model: what a file must hold before a model is made for it.
 pub fn outline(config: &GptConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
     let &GptConfig { vocab, positions, head_dim, sizes, .. } = config;
     let Sizes { layers, hidden, ffn, heads } = sizes;
@@ -26,9 +26,12 @@ pub fn outline(config: &GptConfig) -> impl Iterator<Item = (String, Vec<usize>)>
     ];
     let inner = heads.saturating_mul(head_dim);
     tables.into_iter().chain((0..layers).flat_map(move |layer| {
+        let of = |name: &str, shape: [usize; 2]| (format!("transformer.h.{layer}.{name}.weight"), shape.to_vec());
         [
-            (format!("transformer.h.{layer}.attn.c_attn.weight"), vec![hidden, inner.saturating_mul(3)]),
-            (format!("transformer.h.{layer}.mlp.c_fc.weight"), vec![hidden, ffn]),
+            of("attn.c_attn", [hidden, inner.saturating_mul(3)]),
+            of("attn.c_proj", [inner, hidden]),
+            of("mlp.c_fc", [hidden, ffn]),
+            of("mlp.c_proj", [ffn, hidden]),
         ]
     }))
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 
 /// Bytes that state the header's length.
 pub(super) const PREFIX: usize = size_of::<u64>();
-/// The longest header that is read. The format's own readers take 100 MB; no model comes near 16 MiB, and
-/// this bounds what a hostile header can make a parser allocate.
-pub(super) const MAX_HEADER: u64 = 16 << 20;
+/// The longest header that is read. The format's own readers take 100 MB; no model comes near 8 MiB, and a
+/// parser holds the longest name or note of a hostile header up to six times.
+pub(super) const MAX_HEADER: u64 = 8 << 20;
 /// The most commas in a header: a tensor takes about six. A parser holds each number between two of them in
 /// many times the bytes that it takes in the text.
 const MAX_COMMAS: usize = 1 << 18;

@@ -47,17 +47,21 @@ pub fn load_published<D: Backend, M: Module<D>>(
     filled(module, tensors, naming, naming.optional)
 }
 
-/// Refuses a file that lacks one of these tensors or has it in another shape, before a module is made.
+/// Refuses a file that lacks one of these tensors or has it in another shape, before a module is made. Of the
+/// groups in `optional` it may lack any as a whole.
 ///
 /// # Errors
 /// [`Error::Missing`], [`Error::Twice`] or [`Error::Shape`].
 pub fn check_outline(
     tensors: &Subset<'_>,
     naming: &Naming,
+    optional: &[&'static str],
     outline: impl IntoIterator<Item = (String, Vec<usize>)>,
 ) -> Result<()> {
     let found = spelled(tensors, naming)?;
-    outline.into_iter().try_for_each(|(name, shape)| {
+    let absent = absent(&found, optional);
+    let needed = outline.into_iter().filter(|(name, _)| !absent.iter().any(|group| name.starts_with(group)));
+    needed.into_iter().try_for_each(|(name, shape)| {
         let name = found.get(&name).unwrap_or(&name);
         same_shape(tensors, name, &shape)
     })
@@ -71,8 +75,7 @@ fn filled<D: Backend, M: Module<D>>(
 ) -> Result<(M, Vec<&'static str>)> {
     let plan = plan(&module, naming, tensors.file().path())?;
     let found = spelled(tensors, naming)?;
-    let mut absent = optional.to_vec();
-    absent.retain(|group| !found.keys().any(|name| name.starts_with(group)));
+    let absent = absent(&found, optional);
     let kept = |planned: &Planned| planned.files.iter().any(|name| absent.iter().any(|g| name.starts_with(g)));
 
     let sources = plan.iter().map(|planned| match kept(planned) {
@@ -97,6 +100,13 @@ fn filled<D: Backend, M: Module<D>>(
     }
     module.walk(&ParamName::root(), &mut Fill(sources.into_iter()))?;
     Ok((module, absent))
+}
+
+/// The groups of which nothing was found.
+fn absent(found: &BTreeMap<String, String>, optional: &[&'static str]) -> Vec<&'static str> {
+    let mut absent = optional.to_vec();
+    absent.retain(|group| !found.keys().any(|name| name.starts_with(group)));
+    absent
 }
 
 /// What the subset holds: today's spelling of each name, and the spelling in the file.

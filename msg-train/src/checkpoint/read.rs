@@ -94,7 +94,7 @@ pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M,
         .map_err(|error| refuse(format!("is of another family or version: {error}")))?;
     // Sizes are a claim until the file has tensors of them: only then is a model made.
     let file = TensorFile::open(path.join(MODEL))?;
-    hf::check_outline(&file.tensors(), &M::NAMING, M::outline(&made_from))?;
+    hf::check_outline(&file.tensors(), &M::NAMING, &[], M::outline(&made_from))?;
     let model = M::build(device, made_from, Init::default())?;
     let (growing, built) = (&header.growing, model.growing());
     let same = (growing.sizes, growing.head_dim, growing.layer_ids.len())

@@ -58,7 +58,7 @@ pub(super) fn read<D: Backend, M: Task<D>>(device: &D, folder: &Path, seed: u64)
     let (made_from, mut remarks) = M::published(&config).map_err(|error| no_model(&path, error))?;
     let file = TensorFile::open_folder(folder)?;
     // Sizes are a claim until the files have tensors of them: only then is a model made.
-    hf::check_outline(&file.tensors(), &M::NAMING, M::outline(&made_from))?;
+    hf::check_outline(&file.tensors(), &M::NAMING, M::NAMING.optional, M::outline(&made_from))?;
     let std = config.get("initializer_range").and_then(Value::as_f64).unwrap_or(0.02) as f32;
     let init = Init { seed, std: if std > 0.0 && std.is_finite() { std } else { Init::default().std } };
     let model = M::build(device, made_from, init)?;
