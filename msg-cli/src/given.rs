@@ -48,7 +48,8 @@ impl FromStr for Bytes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || format!("expected a number of at least 1 with KB, MB, GB or nothing after it, got {text:?}");
+        let refuse =
+            || format!("expected a number of at least 1 with KB, MB, GB or nothing after it, got {text:?}");
         let units = [("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
         let (number, factor) = units
             .iter()
@@ -112,7 +113,9 @@ mod tests {
 
     #[test]
     fn sizes_of_files_are_read_with_their_units() {
-        for (text, bytes) in [("5GB", Some(5_000_000_000)), ("12 KB", Some(12_000)), ("7", Some(7)), ("0", None)] {
+        for (text, bytes) in
+            [("5GB", Some(5_000_000_000)), ("12 KB", Some(12_000)), ("7", Some(7)), ("0", None)]
+        {
             assert_eq!(text.parse::<Bytes>().ok().map(|bytes| bytes.0), bytes, "{text}");
         }
         for text in ["", "GB", "-1", "1TB", "99999999999999GB"] {

@@ -71,6 +71,9 @@ mod tests {
         fresh_folder(&out, fill).unwrap();
         assert_eq!(fs::read_to_string(out.join("x")).unwrap(), "1");
         let text = fresh_folder(&out, fill).unwrap_err().to_string();
-        assert!(text.starts_with("out: expected a folder that is not there yet, or is empty, got "), "{text}");
+        assert!(
+            text.starts_with("out: expected a folder that is not there yet, or is empty, got "),
+            "{text}"
+        );
     }
 }

@@ -236,7 +236,10 @@ impl fmt::Display for Verification {
         let named = growing(*sizes).map(|(name, size)| format!("{name} {size}")).join(", ");
         let ramp = if *ramping { ", inside a ramp" } else { "" };
         writeln!(f, "{}: {family}, {named}{ramp}", checkpoint.display())?;
-        writeln!(f, "{batch}, {sequences} sequences of {length}; new entries normal, standard deviation {STD}\n")?;
+        writeln!(
+            f,
+            "{batch}, {sequences} sequences of {length}; new entries normal, standard deviation {STD}\n"
+        )?;
         let mut lines = vec![
             ["axis", "from", "to", "max |dlogit|", "dloss", "outputs", "verdict"].map(str::to_owned).to_vec(),
         ];

@@ -97,7 +97,9 @@ fn a_bert_fills_every_mask_with_the_most_probable_token() {
     let temporary = tempfile::tempdir().unwrap();
     tiny_run(temporary.path(), "bert");
     let saved = open(temporary.path(), MID_RAMP);
-    let (Model::Bert(model), tokenizer) = (&saved.model, saved.tokenizer().unwrap()) else { panic!("a bert") };
+    let (Model::Bert(model), tokenizer) = (&saved.model, saved.tokenizer().unwrap()) else {
+        panic!("a bert")
+    };
     let Specials::Bert(specials) = tokenizer.specials() else { panic!("a bert") };
     let filled = fill(model, tokenizer, "grow [MASK] layer [MASK]", 3, MID_RAMP).unwrap();
 

@@ -25,7 +25,11 @@ pub fn run(args: &Grow) -> anyhow::Result<()> {
     parity(&grown.parity);
     match args.exact {
         true => println!("made    {}: transformers loads it", grown.path.display()),
-        false => println!("made    {}: [init] from raises its masks over {} steps", grown.path.display(), args.ramp),
+        false => println!(
+            "made    {}: [init] from raises its masks over {} steps",
+            grown.path.display(),
+            args.ramp
+        ),
     }
     Ok(())
 }

@@ -83,7 +83,10 @@ mod tests {
         let base = BertHfConfig::default().model().expect("supported");
         assert_eq!(base, (BertConfig::default(), Vec::new()));
         for (change, start) in [
-            (json!({"position_embedding_type": "relative_key"}), "position_embedding_type: expected absolute"),
+            (
+                json!({"position_embedding_type": "relative_key"}),
+                "position_embedding_type: expected absolute",
+            ),
             (json!({"is_decoder": true}), "is_decoder: expected false"),
             (json!({"add_cross_attention": true}), "add_cross_attention: expected false"),
             (json!({"hidden_act": "silu"}), "hidden_act: expected gelu or"),

@@ -23,7 +23,9 @@ pub enum Unfoldable {
     #[error("masks of the residual stream cannot be folded into weights: train to the end of their ramp")]
     HiddenMask,
     /// A post-norm layer stands behind a gate, which blends it with its input.
-    #[error("the gate of layer {layer} cannot be folded into a post-norm layer: train to the end of its ramp")]
+    #[error(
+        "the gate of layer {layer} cannot be folded into a post-norm layer: train to the end of its ramp"
+    )]
     LayerGate {
         /// The layer.
         layer: usize,
@@ -69,7 +71,6 @@ pub struct Folded {
 /// The reason why it cannot be folded.
 pub fn fold<D: Backend, M: Architecture<D>>(mut model: M, step: u64) -> Result<(M, Folded), Unfoldable> {
     let growing = model.growing().clone();
-    let to = fitting(&growing)?;
     let Growing { sizes, ramps, .. } = &growing;
     let masked = |values: Option<Vec<f32>>| values.filter(|values| values.iter().any(|&c| c != 1.0));
     if masked(ramps.values(&sizes.hidden(), step)?).is_some() {
@@ -80,6 +81,7 @@ pub fn fold<D: Backend, M: Architecture<D>>(mut model: M, step: u64) -> Result<(
     if let (Some(layer), NormOrder::Post) = (gated, M::FORM.order) {
         return Err(Unfoldable::LayerGate { layer });
     }
+    let to = fitting(&growing)?;
     let ffn = masked(ramps.values(&sizes.ffn(), step)?);
     let inner = masked(ramps.values(&sizes.inner(growing.head_dim()), step)?);
     let mut folded = Folded::default();
@@ -130,7 +132,8 @@ impl<D: Backend> Visitor<D> for Scale {
         }
         let gate = name.layer().and_then(|layer| self.gates.get(layer).copied()).unwrap_or(1.0);
         let axes = tensor.shape().axes();
-        let produced = axes.iter().zip(role.flow).enumerate().filter(|(_, (_, flow))| **flow == Flow::Produces);
+        let produced =
+            axes.iter().zip(role.flow).enumerate().filter(|(_, (_, flow))| **flow == Flow::Produces);
         let mut units = None;
         for (axis, (info, _)) in produced {
             let constant;

@@ -37,7 +37,11 @@ const QUERY: usize = 0;
 const KEY: usize = 1;
 
 /// A model with at least as many heads, each at least as large.
-pub(super) fn reshape<D: Backend, M: Architecture<D>>(mut model: M, to: Heads, padding: Padding) -> Result<M> {
+pub(super) fn reshape<D: Backend, M: Architecture<D>>(
+    mut model: M,
+    to: Heads,
+    padding: Padding,
+) -> Result<M> {
     let growing = model.growing();
     let from = Heads { count: growing.sizes.heads, size: growing.head_dim };
     if from == to {
@@ -50,7 +54,7 @@ pub(super) fn reshape<D: Backend, M: Architecture<D>>(mut model: M, to: Heads, p
     let growth = Growth::new(0, 0).with_axis(AxisMap::append(Inner::NAME, from.units(), to.units())?);
     let mut visitor = Reshape { from, to, source: source.collect(), growth, padding };
     model.walk(&ParamName::root(), &mut visitor)?;
-    model.set_head_dim(to.size);
+    *model.numbers().head_dim = to.size;
     let growing = model.growing_mut();
     growing.head_dim = to.size;
     growing.sizes.heads = to.count;

@@ -59,11 +59,17 @@ pub trait Architecture<D: Backend>: Growable<D> {
     /// What is added to the variance in its norms.
     fn eps(&self) -> f64;
 
-    /// Adds something else from now on.
-    fn set_eps(&mut self, eps: f64);
+    /// The numbers of its configuration that change with its tensors.
+    fn numbers(&mut self) -> Numbers<'_>;
+}
 
-    /// Reads its units of heads as heads of another size from now on.
-    fn set_head_dim(&mut self, head_dim: usize);
+/// Numbers of a configuration that change with the tensors.
+#[derive(Debug)]
+pub struct Numbers<'a> {
+    /// What is added to the variance in norms.
+    pub eps: &'a mut f64,
+    /// The size of one head.
+    pub head_dim: &'a mut usize,
 }
 
 /// A model grown exactly, and the maps of its axes.
@@ -83,7 +89,7 @@ pub fn grow<D: Backend, M: Architecture<D>>(
     let rule = spec.units.operator().rule;
     let mut grown = model.grown(&growth, &Exact { rule, form: M::FORM }, Ramp { start: 0, length: 0 })?;
     if M::FORM.order == NormOrder::Pre {
-        grown.set_eps(model.eps() * from.hidden as f64 / plan.sizes.hidden as f64);
+        *grown.numbers().eps = model.eps() * from.hidden as f64 / plan.sizes.hidden as f64;
     }
     let reshaped = heads::Heads { count: plan.sizes.heads, size: plan.head_dim };
     let fill = heads::Padding::Normal { seed: spec.seed, number: spec.number + 1 };

@@ -158,7 +158,9 @@ mod tests {
         let of = |depth: DepthMap| {
             let growth = Growth::new(0, 1).with_depth(depth);
             let layers = growth.depth().map_or(0, |depth| depth.layers().len());
-            (0..layers).map(|layer| Standing::of(&growth, Some(layer)).expect("a standing")).collect::<Vec<_>>()
+            (0..layers)
+                .map(|layer| Standing::of(&growth, Some(layer)).expect("a standing"))
+                .collect::<Vec<_>>()
         };
         let new = |below, last| Standing::New { below, last };
         assert_eq!(

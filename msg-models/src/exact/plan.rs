@@ -16,7 +16,9 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotExact {
     /// Masks are in force.
-    #[error("a ramp has not ended: exact growth has no masks; train to its end, or fold it (msg export --fold)")]
+    #[error(
+        "a ramp has not ended: exact growth has no masks; train to its end, or fold it (msg export --fold)"
+    )]
     Ramp,
     /// A post-norm residual stream grows by whole copies.
     #[error(
@@ -30,7 +32,9 @@ pub enum NotExact {
         new: usize,
     },
     /// No whole head size.
-    #[error("heads: expected a divisor of {hidden}, the hidden size, got {heads}: transformers has hidden / heads as the head size")]
+    #[error(
+        "heads: expected a divisor of {hidden}, the hidden size, got {heads}: transformers has hidden / heads as the head size"
+    )]
     Whole {
         /// Hidden asked for.
         hidden: usize,
@@ -55,7 +59,9 @@ pub enum NotExact {
         size: usize,
     },
     /// Units whose inputs and outputs are both zero.
-    #[error("units: expected normal, copy or matched_std, got zero: new units that nothing reads and that read nothing never learn")]
+    #[error(
+        "units: expected normal, copy or matched_std, got zero: new units that nothing reads and that read nothing never learn"
+    )]
     Dead,
 }
 
@@ -100,7 +106,9 @@ mod tests {
         let plan = |order, sizes| Plan::new(&growing, order, sizes, UnitInit::Normal);
         let to = |hidden, heads| Sizes { hidden, heads, ..from };
         use NormOrder::{Post, Pre};
-        for (order, hidden, heads, size) in [(Pre, 15, 3, 5), (Pre, 24, 6, 4), (Post, 24, 3, 8), (Post, 12, 3, 4)] {
+        for (order, hidden, heads, size) in
+            [(Pre, 15, 3, 5), (Pre, 24, 6, 4), (Post, 24, 3, 8), (Post, 12, 3, 4)]
+        {
             assert_eq!(plan(order, to(hidden, heads)), Ok(Plan { sizes: to(hidden, heads), head_dim: size }));
         }
         let refused = |order, hidden, heads| plan(order, to(hidden, heads)).expect_err("refused").to_string();

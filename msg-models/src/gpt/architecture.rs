@@ -1,7 +1,7 @@
 //! What exact growth and folding know of a GPT.
 
 use super::Gpt;
-use crate::exact::{Architecture, Form};
+use crate::exact::{Architecture, Form, Numbers};
 use msg_core::{device::Backend, ops::NormOrder};
 
 impl<D: Backend> Architecture<D> for Gpt<D> {
@@ -11,11 +11,8 @@ impl<D: Backend> Architecture<D> for Gpt<D> {
         self.config().eps
     }
 
-    fn set_eps(&mut self, eps: f64) {
-        self.config_mut().eps = eps;
-    }
-
-    fn set_head_dim(&mut self, head_dim: usize) {
-        self.config_mut().head_dim = head_dim;
+    fn numbers(&mut self) -> Numbers<'_> {
+        let config = self.config_mut();
+        Numbers { eps: &mut config.eps, head_dim: &mut config.head_dim }
     }
 }

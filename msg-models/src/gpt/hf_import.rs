@@ -71,7 +71,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn read(change: Value) -> Result<(GptConfig, Vec<String>), String> {
-        let mut config = json!({"model_type": "gpt2", "n_embd": 12, "n_head": 3, "n_layer": 2, "vocab_size": 50});
+        let mut config =
+            json!({"model_type": "gpt2", "n_embd": 12, "n_head": 3, "n_layer": 2, "vocab_size": 50});
         config.as_object_mut().expect("object").extend(change.as_object().expect("object").clone());
         let config: GptHfConfig = serde_json::from_value(config).map_err(|error| error.to_string())?;
         config.model().map_err(|error| error.to_string())
@@ -91,11 +92,17 @@ mod tests {
     fn whatever_changes_the_function_is_refused_by_its_key() {
         for (change, start) in [
             (json!({"activation_function": "relu"}), "activation_function: expected gelu_new or"),
-            (json!({"scale_attn_by_inverse_layer_idx": true}), "scale_attn_by_inverse_layer_idx: expected false"),
+            (
+                json!({"scale_attn_by_inverse_layer_idx": true}),
+                "scale_attn_by_inverse_layer_idx: expected false",
+            ),
             (json!({"scale_attn_weights": false}), "scale_attn_weights: expected true"),
             (json!({"add_cross_attention": true}), "add_cross_attention: expected false"),
             (json!({"tie_word_embeddings": false}), "tie_word_embeddings: expected true"),
-            (json!({"architectures": ["GPT2ForTokenClassification"]}), "architectures: expected GPT2LMHeadModel"),
+            (
+                json!({"architectures": ["GPT2ForTokenClassification"]}),
+                "architectures: expected GPT2LMHeadModel",
+            ),
             (json!({"model_type": "gpt_neo"}), "model_type: expected gpt2, got gpt_neo"),
             (json!({"n_head": 5}), "n_head: expected a divisor of 12, n_embd, got 5"),
             (json!({"n_head": 0}), "n_head: expected 1 to 16777216, got 0"),

@@ -26,7 +26,8 @@ pub fn outline(config: &GptConfig) -> impl Iterator<Item = (String, Vec<usize>)>
     ];
     let inner = heads.saturating_mul(head_dim);
     tables.into_iter().chain((0..layers).flat_map(move |layer| {
-        let of = |name: &str, shape: [usize; 2]| (format!("transformer.h.{layer}.{name}.weight"), shape.to_vec());
+        let of =
+            |name: &str, shape: [usize; 2]| (format!("transformer.h.{layer}.{name}.weight"), shape.to_vec());
         [
             of("attn.c_attn", [hidden, inner.saturating_mul(3)]),
             of("attn.c_proj", [inner, hidden]),

@@ -108,7 +108,8 @@ pub(crate) fn check_others(others: &Map<String, Value>) -> Result<(), Unsupporte
             Some(values) => expect(key, values, value.to_string())?,
             None if HARMLESS.contains(&key.as_str()) => {}
             None => {
-                let expected = "no key that this importer does not know, as it may change the function".into();
+                let expected =
+                    "no key that this importer does not know, as it may change the function".into();
                 return Err(Unsupported { key: key.clone(), expected, got: shortened(&value.to_string()) });
             }
         }
@@ -155,7 +156,10 @@ pub(crate) fn dropout(rates: &[(&str, f64)]) -> Result<(f32, Option<String>), Un
     let Some(&(first, rate)) = rates.first() else { return Ok((0.0, None)) };
     let others = rates.iter().filter(|(_, other)| *other != rate);
     let others: Vec<String> = others.map(|(key, other)| format!("{key} {other}")).collect();
-    let remark = format!("dropout {rate}, as {first}: training has one rate here, and cannot keep {}", others.join(", "));
+    let remark = format!(
+        "dropout {rate}, as {first}: training has one rate here, and cannot keep {}",
+        others.join(", ")
+    );
     Ok((rate as f32, (!others.is_empty()).then_some(remark)))
 }
 

@@ -76,7 +76,8 @@ fn filled<D: Backend, M: Module<D>>(
     let plan = plan(&module, naming, tensors.file().path())?;
     let found = spelled(tensors, naming)?;
     let absent = absent(&found, optional);
-    let kept = |planned: &Planned| planned.files.iter().any(|name| absent.iter().any(|g| name.starts_with(g)));
+    let kept =
+        |planned: &Planned| planned.files.iter().any(|name| absent.iter().any(|g| name.starts_with(g)));
 
     let sources = plan.iter().map(|planned| match kept(planned) {
         true => Ok(None),
@@ -169,9 +170,7 @@ fn refuse_extra(
     }
     match rest.first_key_value() {
         None => Ok(()),
-        Some((_, name)) => {
-            Err(Error::Extra { file: tensors.place(name), tensor: tensors.full_name(name) })
-        }
+        Some((_, name)) => Err(Error::Extra { file: tensors.place(name), tensor: tensors.full_name(name) }),
     }
 }
 

@@ -154,6 +154,8 @@ mod tests {
                 assert_eq!(bytes, bits.to_le_bytes(), "{stored} {bits:#x}");
             }
         }
-        assert!(StoredType::F16.rounded(70000.0).is_infinite() && StoredType::BF16.rounded(70000.0).is_finite());
+        assert!(
+            StoredType::F16.rounded(70000.0).is_infinite() && StoredType::BF16.rounded(70000.0).is_finite()
+        );
     }
 }

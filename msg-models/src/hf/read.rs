@@ -67,12 +67,16 @@ impl TensorFile {
         for name in names {
             let plain = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
             if !plain || !name.ends_with(".safetensors") {
-                return Err(refused(format!("expected names of .safetensors files, got {:?}", one_line(name))));
+                return Err(refused(format!(
+                    "expected names of .safetensors files, got {:?}",
+                    one_line(name)
+                )));
             }
             let part = Part::open(&folder.join(name))?;
             for tensor in part.header.offset_keys() {
                 if places.get(&tensor) != Some(name) {
-                    let message = format!("does not say that {name} holds the tensor {:?}", one_line(&tensor));
+                    let message =
+                        format!("does not say that {name} holds the tensor {:?}", one_line(&tensor));
                     return Err(refused(message));
                 }
             }
@@ -101,7 +105,8 @@ impl TensorFile {
         if index.exists() {
             return Self::open_sharded(index);
         }
-        let others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"];
+        let others =
+            ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"];
         let got = others.into_iter().find(|name| folder.join(name).exists()).unwrap_or("neither");
         Err(Error::NoWeights { folder: folder.to_owned(), got })
     }

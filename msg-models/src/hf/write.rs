@@ -38,7 +38,10 @@ pub struct Format<'a> {
 
 impl std::fmt::Debug for Format<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Format").field("notes", self.notes).field("largest", &self.largest).finish_non_exhaustive()
+        f.debug_struct("Format")
+            .field("notes", self.notes)
+            .field("largest", &self.largest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,8 +153,10 @@ fn entries(plan: &[Planned], format: &Format<'_>) -> Vec<Entry> {
     let all = plan.iter().enumerate().flat_map(|(planned, tensor)| {
         tensor.files.iter().enumerate().map(move |(part, name)| ((planned, part), name))
     });
-    all.filter_map(|(at, name)| Some(Entry { at, stored: (format.stored)(name), name: (format.named)(name)? }))
-        .collect()
+    all.filter_map(|(at, name)| {
+        Some(Entry { at, stored: (format.stored)(name), name: (format.named)(name)? })
+    })
+    .collect()
 }
 
 fn write<D: Backend, M: Module<D>>(
@@ -161,8 +166,15 @@ fn write<D: Backend, M: Module<D>>(
     format: &Format<'_>,
 ) -> Result<()> {
     let folder = shards.first().and_then(|shard| shard.path.parent()).unwrap_or(Path::new("")).to_owned();
-    let mut writing =
-        Writing { plan, walked: 0, shards: shards.into_iter(), current: None, done: Vec::new(), format, refused: None };
+    let mut writing = Writing {
+        plan,
+        walked: 0,
+        shards: shards.into_iter(),
+        current: None,
+        done: Vec::new(),
+        format,
+        refused: None,
+    };
     writing.refused = writing.next_shard().err();
     module.inspect(&mut writing)?;
     for (temporary, path) in writing.finished()? {
@@ -269,7 +281,8 @@ impl Writing<'_> {
         let header = header(self.plan, &shard, self.format.notes)?;
         let Shard { path, entries } = shard;
         let folder = place(path.parent().unwrap_or(Path::new("")));
-        let temporary = new_file(folder).map_err(|e| io_error(&path, "create a temporary file beside it", &e))?;
+        let temporary =
+            new_file(folder).map_err(|e| io_error(&path, "create a temporary file beside it", &e))?;
         let mut out = BufWriter::with_capacity(BUFFER, temporary);
         out.write_all(&header).map_err(|e| io_error(&path, "write it", &e))?;
         self.current = Some(Current { out, path, entries: entries.into_iter().peekable() });
@@ -306,7 +319,12 @@ impl Current {
     fn write(&mut self, entry: &Entry, values: &[f32]) -> Result<()> {
         let rounded = values.iter().map(|&value| entry.stored.rounded(value));
         if let Some((index, value)) = rounded.enumerate().find(|(_, value)| !value.is_finite()) {
-            return Err(Error::NotFinite { file: self.path.clone(), tensor: entry.name.clone(), index, value });
+            return Err(Error::NotFinite {
+                file: self.path.clone(),
+                tensor: entry.name.clone(),
+                index,
+                value,
+            });
         }
         let mut bytes = Vec::with_capacity(CHUNK * entry.stored.size());
         for values in values.chunks(CHUNK) {
@@ -328,7 +346,12 @@ pub(crate) fn values<S: NamedShape, D: Backend>(tensor: &Param<S, D>) -> msg_cor
 }
 
 impl<D: Backend> Visitor<D> for Writing<'_> {
-    fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, tensor: &mut Param<S, D>) -> msg_core::Result<()> {
+    fn visit<S: NamedShape>(
+        &mut self,
+        _: &ParamName,
+        _: Role,
+        tensor: &mut Param<S, D>,
+    ) -> msg_core::Result<()> {
         if self.refused.is_none() {
             let values = values(tensor)?;
             self.refused = self.write(self.walked, values).err();

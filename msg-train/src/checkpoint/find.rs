@@ -44,10 +44,9 @@ pub fn family_of(checkpoint: &Path) -> Result<Family> {
         return Ok(family);
     }
     let config = config_of(checkpoint)?;
-    config.map(|config| config.model.family).ok_or_else(|| Error::Checkpoint {
-        path,
-        message: "expected the key `family`, got none".into(),
-    })
+    config
+        .map(|config| config.model.family)
+        .ok_or_else(|| Error::Checkpoint { path, message: "expected the key `family`, got none".into() })
 }
 
 /// The resolved configuration that a checkpoint was saved under, where it came from a run.

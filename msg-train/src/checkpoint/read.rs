@@ -74,7 +74,9 @@ pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig)
         return Err(Error::Checkpoint { path: path.to_owned(), message });
     }
     let config = json::text(&path.join(CONFIG))?;
-    let moment = |file| -> Result<M> { Ok(hf::load(&model, &TensorFile::open(path.join(file))?.tensors(), &M::NAMING)?) };
+    let moment = |file| -> Result<M> {
+        Ok(hf::load(&model, &TensorFile::open(path.join(file))?.tensors(), &M::NAMING)?)
+    };
     let moments = (moment(FIRST)?.tensors(), moment(SECOND)?.tensors());
     let optimizer = AdamW::restored(adamw, moments, header.births.clone(), header.applied)?;
     Ok(Loaded { model, optimizer, header, config })
@@ -100,7 +102,10 @@ pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M,
     let same = (growing.sizes, growing.head_dim, growing.layer_ids.len())
         == (built.sizes, built.head_dim, built.sizes.layers);
     if !same {
-        return Err(refuse(format!("expected the sizes {:?} twice, got {:?}, too", built.sizes, growing.sizes)));
+        return Err(refuse(format!(
+            "expected the sizes {:?} twice, got {:?}, too",
+            built.sizes, growing.sizes
+        )));
     }
     let mut model = hf::load_into(model, &file.tensors(), &M::NAMING)?;
     *model.growing_mut() = header.growing.clone();

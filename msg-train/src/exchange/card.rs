@@ -43,7 +43,11 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
         "---\nlibrary_name: transformers\npipeline_tag: {task}\ntags:\n- msg\n- masked-structural-growth\n---\n\n\
          # {}\n\nA {class} ({norms}) of {} parameters: {} of {}, \
          {} positions",
-        escaped(name), card.parameters, card.growing.sizes, card.growing.head_dim, card.positions
+        escaped(name),
+        card.parameters,
+        card.growing.sizes,
+        card.growing.head_dim,
+        card.positions
     );
     if let Some(vocab) = card.vocab {
         push(&mut text, format_args!(", {vocab} tokens"));
@@ -52,7 +56,10 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
     if !card.absent.is_empty() {
         let absent = card.absent.iter().map(|group| format!("`{}`", group.trim_end_matches('.')));
         let absent: Vec<String> = absent.collect();
-        push(&mut text, format_args!("\nWithout {}, as the model that it was imported from.\n", absent.join(", ")));
+        push(
+            &mut text,
+            format_args!("\nWithout {}, as the model that it was imported from.\n", absent.join(", ")),
+        );
     }
     if let Some(config) = card.config {
         let vocab = config.vocab().or(card.vocab).unwrap_or(0);
@@ -74,13 +81,23 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
             let receipts = receipts.trim_end();
             push(
                 &mut text,
-                format_args!("\n## Receipts\n\nOutputs on a fixed batch before and after each growth.\n\n```\n{receipts}\n```\n"),
+                format_args!(
+                    "\n## Receipts\n\nOutputs on a fixed batch before and after each growth.\n\n```\n{receipts}\n```\n"
+                ),
             );
         }
     }
     text.push_str("\n## Provenance\n\n");
     for step in card.steps {
-        push(&mut text, format_args!("- `{}` of {} (BLAKE3 {})", step.operation, escaped(&step.source), step.source_blake3));
+        push(
+            &mut text,
+            format_args!(
+                "- `{}` of {} (BLAKE3 {})",
+                step.operation,
+                escaped(&step.source),
+                step.source_blake3
+            ),
+        );
         if let Some(receipt) = &step.receipt {
             push(
                 &mut text,
@@ -92,7 +109,10 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
         }
         text.push('\n');
     }
-    push(&mut text, format_args!("- weights exported here: BLAKE3 {} in the checkpoint\n", card.source_blake3));
+    push(
+        &mut text,
+        format_args!("- weights exported here: BLAKE3 {} in the checkpoint\n", card.source_blake3),
+    );
     Ok(text)
 }
 

@@ -120,7 +120,9 @@ fn staged<M>(source: &Source<M>, stage: usize) -> Result<RunConfig> {
     if (present.max(1)..=last).contains(&stage) {
         return Ok(config.clone());
     }
-    Err(refused(format!("{present} to {last}: from the present stage, since models do not shrink, to the last")))
+    Err(refused(format!(
+        "{present} to {last}: from the present stage, since models do not shrink, to the last"
+    )))
 }
 
 /// Grows the model through the boundaries up to a stage, as its run would.

@@ -179,7 +179,10 @@ fn folded<D: Backend, M: Task<D>>(
 }
 
 fn unrepresentable(path: &Path, reason: &str) -> Error {
-    Error::Checkpoint { path: path.to_owned(), message: format!("transformers cannot represent it: {reason}") }
+    Error::Checkpoint {
+        path: path.to_owned(),
+        message: format!("transformers cannot represent it: {reason}"),
+    }
 }
 
 /// The folder of the run that a checkpoint is of, where it still stands there.

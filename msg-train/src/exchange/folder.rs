@@ -97,7 +97,8 @@ pub(super) fn write_folder<D: Backend, M: Task<D>>(
         config.extend(theirs.map(|(key, value)| (key.clone(), value.clone())));
     }
     // Not said where tensors are stored in several types.
-    let types: Vec<StoredType> = M::outline(&published_config::<D, M>(&config)?).map(|(name, _)| stored(&name)).collect();
+    let types: Vec<StoredType> =
+        M::outline(&published_config::<D, M>(&config)?).map(|(name, _)| stored(&name)).collect();
     if let Some(first) = types.first().filter(|first| types.iter().all(|other| other == *first)) {
         config.insert("dtype".into(), first.torch_name().into());
     }

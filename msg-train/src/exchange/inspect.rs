@@ -11,7 +11,10 @@ use crate::{
     table::aligned,
 };
 use msg_core::axis::Axis as _;
-use msg_models::{Growing, hf::{INDEX, TensorFile, WEIGHTS}};
+use msg_models::{
+    Growing,
+    hf::{INDEX, TensorFile, WEIGHTS},
+};
 use std::{
     fmt::Write,
     path::{Path, PathBuf},
@@ -167,7 +170,13 @@ fn tensors(text: &mut String, file: &TensorFile) -> Result<()> {
             line(text, format_args!("        {from} to {to}"));
         }
         for growth in growths {
-            line(text, format_args!("        seed {}, units {:?}, new layers {:?}", growth.seed, growth.units, growth.new_layers));
+            line(
+                text,
+                format_args!(
+                    "        seed {}, units {:?}, new layers {:?}",
+                    growth.seed, growth.units, growth.new_layers
+                ),
+            );
         }
     }
     for (key, value) in file.metadata().iter().filter(|(key, _)| !key.starts_with("msg.")) {

@@ -52,7 +52,10 @@ pub(super) struct Before<H> {
 
 impl<H> Before<H> {
     /// Measures a source as it stands.
-    pub(super) fn measure<D: Backend, M: Task<D, Host = H>>(source: &Source<M>, given: &Given) -> Result<Self> {
+    pub(super) fn measure<D: Backend, M: Task<D, Host = H>>(
+        source: &Source<M>,
+        given: &Given,
+    ) -> Result<Self> {
         let (batch, host, shape) = host(source, given)?;
         let measured = measure(&source.model, &host, &source.model.masks(source.state.step)?)?;
         Ok(Before { batch, shape, host, measured })

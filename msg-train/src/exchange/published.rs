@@ -65,7 +65,11 @@ pub(super) fn read<D: Backend, M: Task<D>>(device: &D, folder: &Path, seed: u64)
     let (model, absent) = hf::load_published(model, &file.tensors(), &M::NAMING)?;
     if !absent.is_empty() {
         let groups: Vec<&str> = absent.iter().map(|group| group.trim_end_matches('.')).collect();
-        remarks.push(format!("{} {} not there: fresh from seed {seed}", groups.join(", "), verb(groups.len())));
+        remarks.push(format!(
+            "{} {} not there: fresh from seed {seed}",
+            groups.join(", "),
+            verb(groups.len())
+        ));
     }
     let tokenizer = Tokenizer::published(folder, M::FAMILY)?;
     match &tokenizer {
@@ -88,9 +92,7 @@ fn no_model(path: &Path, error: NoModel) -> Error {
         NoModel::Unsupported(unsupported) => {
             refused(path, &unsupported.key, unsupported.expected, unsupported.got)
         }
-        NoModel::Malformed(error) => {
-            Error::Data { path: path.to_owned(), message: error.to_string() }
-        }
+        NoModel::Malformed(error) => Error::Data { path: path.to_owned(), message: error.to_string() },
     }
 }
 

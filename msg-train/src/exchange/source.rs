@@ -39,9 +39,10 @@ impl Place {
             Err(_) if published::is_published(path) => Ok(Place::Published(path.to_owned())),
             Err(Error::Checkpoint { path, .. }) => Err(Error::Checkpoint {
                 path,
-                message: "expected a checkpoint, a run's folder with one, or a published folder with config.json, \
+                message:
+                    "expected a checkpoint, a run's folder with one, or a published folder with config.json, \
                           got none"
-                    .into(),
+                        .into(),
             }),
             Err(error) => Err(error),
         }
@@ -61,7 +62,9 @@ impl Place {
     pub fn family(&self) -> Result<Family> {
         match self {
             Place::Checkpoint(path) => checkpoint::family_of(path),
-            Place::Published(path) => published::family(&path.join(published::CONFIG), &published::config(path)?),
+            Place::Published(path) => {
+                published::family(&path.join(published::CONFIG), &published::config(path)?)
+            }
         }
     }
 }

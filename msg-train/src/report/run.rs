@@ -2,7 +2,9 @@
 
 use crate::{
     error::{AtPath, Result},
-    metrics::{End, Eval, Growth, METRICS, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, TIMING, jsonl},
+    metrics::{
+        End, Eval, Growth, METRICS, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, TIMING, jsonl,
+    },
 };
 use msg_models::Sizes;
 use std::{fs, io::ErrorKind, path::Path};

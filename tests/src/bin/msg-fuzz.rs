@@ -6,7 +6,8 @@ use std::{env, path::Path, process::ExitCode, time::Duration};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const HELP: &str = "msg-fuzz [--seconds N] [--seed N] [READER ..]: by default 60 seconds of each reader, seed 0.";
+const HELP: &str =
+    "msg-fuzz [--seconds N] [--seed N] [READER ..]: by default 60 seconds of each reader, seed 0.";
 
 fn main() -> ExitCode {
     let (mut seconds, mut seed, mut chosen) = (60, 0, Vec::new());

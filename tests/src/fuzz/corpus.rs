@@ -61,7 +61,8 @@ fn gpt() -> Gpt<Cpu> {
 }
 
 fn bert() -> Bert<Cpu> {
-    let config = BertConfig { vocab: VOCAB, positions: 5, head_dim: 2, sizes: SIZES, ..BertConfig::default() };
+    let config =
+        BertConfig { vocab: VOCAB, positions: 5, head_dim: 2, sizes: SIZES, ..BertConfig::default() };
     Bert::new(&Cpu::default(), config, Init::default()).unwrap()
 }
 
@@ -120,7 +121,8 @@ fn tables(folder: &Path) {
 
 fn pieces(folder: &Path) {
     fs::write(folder.join("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\n").unwrap();
-    fs::write(folder.join("tokenizer_config.json"), r#"{"do_lower_case": true, "strip_accents": null}"#).unwrap();
+    fs::write(folder.join("tokenizer_config.json"), r#"{"do_lower_case": true, "strip_accents": null}"#)
+        .unwrap();
 }
 
 /// Tokenizers of three kinds.

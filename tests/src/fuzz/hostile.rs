@@ -32,7 +32,11 @@ pub(super) fn huge_offsets(folder: &Path) {
 
 pub(super) fn huge_shape(folder: &Path) {
     let size = 1u64 << 62;
-    tensors(folder, &format!(r#"{{"a":{{"dtype":"F32","shape":[{size},{size},0],"data_offsets":[0,0]}}}}"#), 0);
+    tensors(
+        folder,
+        &format!(r#"{{"a":{{"dtype":"F32","shape":[{size},{size},0],"data_offsets":[0,0]}}}}"#),
+        0,
+    );
 }
 
 pub(super) fn many_axes(folder: &Path) {
@@ -86,7 +90,11 @@ pub(super) fn sizes_of_gpt(folder: &Path) {
 pub(super) fn sizes_of_bert(folder: &Path) {
     let text = r#"{"model_type": "bert", "vocab_size": 16777216, "hidden_size": 16777216, "num_attention_heads": 1}"#;
     fs::write(folder.join("config.json"), text).unwrap();
-    tensors(folder, r#"{"bert.embeddings.word_embeddings.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#, 4);
+    tensors(
+        folder,
+        r#"{"bert.embeddings.word_embeddings.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}}"#,
+        4,
+    );
 }
 
 /// Tables as wide as they say, but nothing else of the width.
@@ -98,7 +106,11 @@ pub(super) fn width_without_matrices(folder: &Path) {
     fs::write(folder.join("config.json"), text).unwrap();
     let bytes = wide * 2;
     let one = |name: &str, at: usize| {
-        format!(r#""{name}":{{"dtype":"F16","shape":[1,{wide}],"data_offsets":[{},{}]}}"#, at * bytes, (at + 1) * bytes)
+        format!(
+            r#""{name}":{{"dtype":"F16","shape":[1,{wide}],"data_offsets":[{},{}]}}"#,
+            at * bytes,
+            (at + 1) * bytes
+        )
     };
     tensors(folder, &format!("{{{},{}}}", one("wte.weight", 0), one("wpe.weight", 1)), 2 * bytes);
 }

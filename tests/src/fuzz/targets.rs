@@ -8,7 +8,10 @@ use msg_train::{
     checkpoint::{self, MARKER},
     config::{Family, RunConfig},
     data::{Part, Prepare, Prepared, Tokenizer, prepare},
-    exchange::{inspect, source::{Place, Source}},
+    exchange::{
+        inspect,
+        source::{Place, Source},
+    },
 };
 use serde_json::Value;
 use std::{
@@ -63,7 +66,12 @@ pub const TARGETS: [Target; 10] = [
         make: corpus::published_gpts,
         repair: nothing,
         read: published,
-        hostile: &[hostile::sizes_of_gpt, hostile::width_without_matrices, hostile::config_of_many, hostile::pickle],
+        hostile: &[
+            hostile::sizes_of_gpt,
+            hostile::width_without_matrices,
+            hostile::config_of_many,
+            hostile::pickle,
+        ],
     },
     Target {
         name: "published-bert",
@@ -73,7 +81,13 @@ pub const TARGETS: [Target; 10] = [
         hostile: &[hostile::sizes_of_bert],
     },
     Target { name: "model", make: corpus::models, repair: marker, read: model, hostile: &[] },
-    Target { name: "checkpoint", make: corpus::checkpoints, repair: marker, read: whole_checkpoint, hostile: &[] },
+    Target {
+        name: "checkpoint",
+        make: corpus::checkpoints,
+        repair: marker,
+        read: whole_checkpoint,
+        hostile: &[],
+    },
     Target { name: "tokenizer", make: corpus::tokenizers, repair: nothing, read: tokenizer, hostile: &[] },
     Target { name: "prepared", make: corpus::prepared, repair: manifest, read: prepared, hostile: &[] },
     Target {
@@ -141,7 +155,9 @@ fn whole_checkpoint(folder: &Path) -> Result<(), String> {
 /// Writes the hashes of the files into a checkpoint's marker, where it is still one.
 fn marker(folder: &Path) {
     let path = folder.join(MARKER);
-    let Ok(Ok(mut value)) = fs::read(&path).map(|text| serde_json::from_slice::<Value>(&text)) else { return };
+    let Ok(Ok(mut value)) = fs::read(&path).map(|text| serde_json::from_slice::<Value>(&text)) else {
+        return;
+    };
     let Some(files) = value.get_mut("files").and_then(Value::as_object_mut) else { return };
     for (name, hash) in files.iter_mut().filter(|(name, _)| !name.starts_with('/')) {
         if let Ok(bytes) = fs::read(folder.join(name)) {
@@ -175,9 +191,12 @@ fn prepared(folder: &Path) -> Result<(), String> {
 /// Writes hashes into a manifest: those of the files it names, then its own.
 fn manifest(folder: &Path) {
     let path = folder.join(msg_train::data::MANIFEST);
-    let Ok(Ok(mut value)) = fs::read(&path).map(|text| serde_json::from_slice::<Value>(&text)) else { return };
+    let Ok(Ok(mut value)) = fs::read(&path).map(|text| serde_json::from_slice::<Value>(&text)) else {
+        return;
+    };
     let hash_of = |name: &str| {
-        let bytes = if name.starts_with('/') { Vec::new() } else { fs::read(folder.join(name)).unwrap_or_default() };
+        let bytes =
+            if name.starts_with('/') { Vec::new() } else { fs::read(folder.join(name)).unwrap_or_default() };
         Value::from(blake3::hash(&bytes).to_hex().to_string())
     };
     if let Some(manifest) = value.get_mut("manifest").and_then(Value::as_object_mut) {

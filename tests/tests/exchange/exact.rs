@@ -9,6 +9,7 @@ use msg_core::{
     ops::{Dropout, NormOrder},
     params::{Param, ParamName, Role, Visitor, tape, zero_grads},
 };
+use msg_models::Growable;
 use msg_models::{
     GrowthSpec, LayerInit, UnitInit,
     exact::{self, Exact, Form, Plan},
@@ -54,7 +55,8 @@ fn keeps_its_function<M: Publishable>(targets: &[&str]) {
                 assert!(distance <= TOLERANCE, "{what}: {distance:e}");
                 // A second growth on top of the first.
                 let again = Sizes { layers: sizes.layers + 1, ffn: sizes.ffn + 3, ..sizes };
-                let distance = super::exact::distance(&before, &outputs(&grown(&after, again, units, layers)));
+                let distance =
+                    super::exact::distance(&before, &outputs(&grown(&after, again, units, layers)));
                 assert!(distance <= TOLERANCE, "{what}, again: {distance:e}");
             }
         }

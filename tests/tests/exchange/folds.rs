@@ -63,11 +63,15 @@ fn narrow_heads<M: Publishable>(heads: usize, head_dim: usize, hidden: usize) ->
 }
 
 fn spare_heads<M: Publishable>() {
-    for ((heads, size, hidden), to) in [((2, 2, 6), (3, 2)), ((2, 2, 10), (5, 2)), ((2, 2, 9), (3, 3)), ((3, 2, 15), (3, 5))] {
+    for ((heads, size, hidden), to) in
+        [((2, 2, 6), (3, 2)), ((2, 2, 10), (5, 2)), ((2, 2, 9), (3, 3)), ((3, 2, 15), (3, 5))]
+    {
         let model: M = narrow_heads(heads, size, hidden);
         // Heads grow behind masks, too.
-        let growth = model.growth_to(Sizes { heads: heads + 1, ..model.growing().sizes }, &GrowthSpec::default());
-        let masked = model.grown(&growth.unwrap(), &msg_core::growth::Masked::default(), Ramp { start: 0, length: 8 });
+        let growth =
+            model.growth_to(Sizes { heads: heads + 1, ..model.growing().sizes }, &GrowthSpec::default());
+        let masked =
+            model.grown(&growth.unwrap(), &msg_core::growth::Masked::default(), Ramp { start: 0, length: 8 });
         for (model, step) in [(model, 0), (masked.unwrap(), 3)] {
             let before = outputs(&model, step);
             let (folded, what) = fold(model.clone(), step).unwrap();
@@ -79,7 +83,11 @@ fn spare_heads<M: Publishable>() {
             let after = outputs(&folded, 0);
             let largest = before.iter().fold(0f32, |largest, x| largest.max(x.abs()));
             for (a, b) in before.iter().zip(&after) {
-                assert!((a - b).abs() <= TOLERANCE * largest, "{} {heads} of {size} in {hidden}: {a} {b}", M::NAME);
+                assert!(
+                    (a - b).abs() <= TOLERANCE * largest,
+                    "{} {heads} of {size} in {hidden}: {a} {b}",
+                    M::NAME
+                );
             }
         }
     }
@@ -93,8 +101,14 @@ fn spare_units_become_heads_that_add_nothing() {
 
 #[test]
 fn what_cannot_be_folded_says_why() {
-    assert_eq!(refused(ramping(&<Gpt<Cpu> as Publishable>::tiny(), "hidden=9,heads=4"), 3), Unfoldable::HiddenMask);
-    assert_eq!(refused(ramping(&<Bert<Cpu> as Publishable>::tiny(), "layers=3"), 3), Unfoldable::LayerGate { layer: 2 });
+    assert_eq!(
+        refused(ramping(&<Gpt<Cpu> as Publishable>::tiny(), "hidden=9,heads=4"), 3),
+        Unfoldable::HiddenMask
+    );
+    assert_eq!(
+        refused(ramping(&<Bert<Cpu> as Publishable>::tiny(), "layers=3"), 3),
+        Unfoldable::LayerGate { layer: 2 }
+    );
     let more = refused(ramping(&<Gpt<Cpu> as Publishable>::tiny(), "heads=4"), 3);
     assert_eq!(more, Unfoldable::TooManyHeads { heads: 4, head_dim: 2, hidden: 6 });
     let none: Gpt<Cpu> = narrow_heads(2, 3, 7);
@@ -106,9 +120,13 @@ fn the_command_folds_on_demand_and_shows_parity() {
     let place = Place::new();
     published::<Gpt<Cpu>>(&place, "there");
     place.done(&["grow", "--from", "there", "--to", "ffn=12,layers=3", "--out", "grown", "--ids", "1,2,3"]);
-    place.refused(&["export", "grown", "never"], &["a ramp has not ended", "--fold makes weights of it, exactly"]);
+    place.refused(
+        &["export", "grown", "never"],
+        &["a ramp has not ended", "--fold makes weights of it, exactly"],
+    );
     let told = place.done(&["export", "grown", "out", "--fold", "--ids", "5,4,3,2"]);
-    for part in ["folded  masks of Ffn, layers", "the ids given: 1 x 4", "parity  max |dlogit| ", "tolerance"] {
+    for part in ["folded  masks of Ffn, layers", "the ids given: 1 x 4", "parity  max |dlogit| ", "tolerance"]
+    {
         assert!(told.contains(part), "{part}: {told}");
     }
     let card = fs::read_to_string(place.path("out/README.md")).unwrap();

@@ -95,7 +95,13 @@ impl Publishable for Gpt<Cpu> {
     const NAME: &'static str = "gpt";
 
     fn tiny() -> Self {
-        let config = GptConfig { vocab: VOCAB, positions: 7, head_dim: HEAD_DIM, sizes: SIZES, ..GptConfig::default() };
+        let config = GptConfig {
+            vocab: VOCAB,
+            positions: 8,
+            head_dim: HEAD_DIM,
+            sizes: SIZES,
+            ..GptConfig::default()
+        };
         scattered(Gpt::new(&Cpu::default(), config, Init { seed: 3, std: 0.3 }).unwrap())
     }
 
@@ -110,8 +116,13 @@ impl Publishable for Bert<Cpu> {
     const NAME: &'static str = "bert";
 
     fn tiny() -> Self {
-        let config =
-            BertConfig { vocab: VOCAB, positions: 7, head_dim: HEAD_DIM, sizes: SIZES, ..BertConfig::default() };
+        let config = BertConfig {
+            vocab: VOCAB,
+            positions: 8,
+            head_dim: HEAD_DIM,
+            sizes: SIZES,
+            ..BertConfig::default()
+        };
         scattered(Bert::new(&Cpu::default(), config, Init { seed: 3, std: 0.3 }).unwrap())
     }
 

@@ -24,7 +24,11 @@ fn folders_that_are_not_supported_or_damaged_are_refused_by_name() {
     let import = |folder: &str, parts: &[&str]| place.refused(&["import", folder, "--out", "never"], parts);
     import("nowhere", &["nowhere: expected a published folder with config.json, got none"]);
     for (key, value, part) in [
-        ("activation_function", "relu".into(), "activation_function: expected gelu_new or gelu_pytorch_tanh or gelu, got relu"),
+        (
+            "activation_function",
+            "relu".into(),
+            "activation_function: expected gelu_new or gelu_pytorch_tanh or gelu, got relu",
+        ),
         ("add_cross_attention", true.into(), "add_cross_attention: expected false, got true"),
         ("n_head", 4.into(), "n_head: expected a divisor of 6, n_embd, got 4"),
         ("n_embd", 12.into(), "\"wte.weight\""),
@@ -44,7 +48,9 @@ fn folders_that_are_not_supported_or_damaged_are_refused_by_name() {
         fs::write(folder.join(weights), &bytes[..bytes.len() - 5]).unwrap();
     });
     import(&cut, &["cut/model.safetensors: cut off or overlong"]);
-    let pickle = changed(&place, "pickle", |folder| fs::rename(folder.join(weights), folder.join("pytorch_model.bin")).unwrap());
+    let pickle = changed(&place, "pickle", |folder| {
+        fs::rename(folder.join(weights), folder.join("pytorch_model.bin")).unwrap()
+    });
     import(&pickle, &["expected model.safetensors or model.safetensors.index.json, got pytorch_model.bin"]);
     let nothing = changed(&place, "nothing", |folder| fs::write(folder.join("config.json"), "{").unwrap());
     import(&nothing, &["nothing/config.json: EOF"]);
@@ -54,13 +60,17 @@ fn folders_that_are_not_supported_or_damaged_are_refused_by_name() {
         fs::write(folder.join("model.safetensors.index.json"), text).unwrap();
     });
     import(&index, &["expected names of .safetensors files, got \"../there/model.safetensors\""]);
-    let spelling = changed(&place, "spelling", |folder| fs::write(folder.join("tokenizer.json"), "{\"a\": 1}").unwrap());
+    let spelling =
+        changed(&place, "spelling", |folder| fs::write(folder.join("tokenizer.json"), "{\"a\": 1}").unwrap());
     import(&spelling, &["spelling/tokenizer.json: expected a tokenizer.json, got"]);
     let special = changed(&place, "special", |folder| {
         fs::write(folder.join("vocab.json"), r#"{"a": 0}"#).unwrap();
     });
     import(&special, &["special/vocab.json: expected the special token <|endoftext|>"]);
-    for words in [&["import", "there", "--out", "taken"][..], &["grow", "--from", "there", "--to", "ffn=9", "--out", "taken"]] {
+    for words in [
+        &["import", "there", "--out", "taken"][..],
+        &["grow", "--from", "there", "--to", "ffn=9", "--out", "taken"],
+    ] {
         place.refused(words, &["out: expected a folder that is not there yet, or is empty, got taken"]);
     }
     assert_eq!(fs::read_to_string(place.path("taken/file")).unwrap(), "mine");
@@ -79,8 +89,11 @@ fn options_that_cannot_be_are_refused_in_one_line() {
     grow(&["--to", "ffn=3"], &["--to: ffn: expected at least 8, the present size, got 3"]);
     grow(&["--to", "ffn=9", "--ramp", "0"], &["ramp: expected at least 1 step"]);
     grow(&["--to", "ffn=9", "--ids", "1,x"], &["ids: expected token ids separated by commas, got \"x\""]);
-    grow(&["--to", "ffn=9", "--ids", "1,2,3,4,5,6,7,8"], &["ids: expected 1 to 7 ids, the model's positions, got 8"]);
-    grow(&["--to", "ffn=9", "--ids", "99"], &["token 99 at 0 is out of range: the table has 10 entries"]);
+    grow(
+        &["--to", "ffn=9", "--ids", "1,2,3,4,5,6,7,8,9"],
+        &["ids: expected 1 to 8 ids, the model's positions, got 9"],
+    );
+    grow(&["--to", "ffn=9", "--ids", "99"], &["99 at 0 is out of range: the table has 10 entries"]);
     grow(&["--to", "ffn=9", "--text", "none.txt"], &["none.txt: No such file"]);
     grow(&["--to", "ffn=9", "--text", "empty.txt"], &["empty.txt: expected text, got none"]);
     grow(&["--to", "ffn=9", "--text", "empty.txt", "--ids", "1"], &["cannot be used with"]);
@@ -94,19 +107,29 @@ fn options_that_cannot_be_are_refused_in_one_line() {
     ] {
         grow(&["--to", to, "--units", units, "--exact"], &[part]);
     }
-    place.refused(&["grow", "--from", "empty.txt", "--to", "ffn=9", "--out", "never"], &["expected a checkpoint, a run's folder"]);
+    place.refused(
+        &["grow", "--from", "empty.txt", "--to", "ffn=9", "--out", "never"],
+        &["expected a checkpoint, a run's folder"],
+    );
     place.refused(&["export", "there", "never"], &["expected a checkpoint"]);
     place.refused(&["inspect", "nowhere"], &["nowhere: expected a checkpoint, a run, a published folder"]);
     place.refused(&["inspect", "empty.txt"], &["empty.txt: cut off or overlong: expected 8 bytes, got 0"]);
     place.done(&["import", "there", "--out", "here"]);
     place.refused(&["export", "here", "never", "--dtype", "f8"], &["expected f32, f16 or bf16, got \"f8\""]);
-    place.refused(&["export", "here", "never", "--max-shard-size", "0"], &["expected a number of at least 1"]);
-    place.refused(&["convert", "here", "--stage", "2", "--out", "never"], &["stage: expected none: the model has no run"]);
+    place
+        .refused(&["export", "here", "never", "--max-shard-size", "0"], &["expected a number of at least 1"]);
+    place.refused(
+        &["convert", "here", "--stage", "2", "--out", "never"],
+        &["stage: expected none: the model has no run"],
+    );
     // Without a tokenizer ids serve, text does not.
     fs::remove_file(place.path("there/vocab.txt")).unwrap();
     grow(&["--to", "ffn=9", "--text", "empty.txt"], &["text: expected a model with a tokenizer"]);
     place.done(&["import", "there", "--out", "dumb"]);
-    place.refused(&["generate", "dumb", "--prompt", "[MASK]"], &["expected a checkpoint with a tokenizer, got none"]);
+    place.refused(
+        &["generate", "dumb", "--prompt", "[MASK]"],
+        &["expected a checkpoint with a tokenizer, got none"],
+    );
 }
 
 #[test]
@@ -117,9 +140,11 @@ fn a_damaged_checkpoint_is_refused_and_inspected() {
     let path = place.path("here/state.json");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text.replace("\"step\": 0", "\"step\": 1")).unwrap();
-    for words in [&["export", "here", "never"][..], &["grow", "--from", "here", "--to", "ffn=9", "--out", "never"]] {
+    for words in
+        [&["export", "here", "never"][..], &["grow", "--from", "here", "--to", "ffn=9", "--out", "never"]]
+    {
         place.refused(words, &["here: state.json is damaged: expected hash"]);
     }
-    assert!(place.done(&["inspect", "here"]).contains("file    state.json: ") );
+    assert!(place.done(&["inspect", "here"]).contains("file    state.json: "));
     assert!(place.done(&["inspect", "here"]).contains("DAMAGED: checkpoint.json says "));
 }

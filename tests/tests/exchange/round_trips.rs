@@ -99,7 +99,14 @@ fn a_run_comes_out_with_a_card_of_its_schedule_figures_and_receipts() {
         let out = format!("{family}-out");
         place.done(&["export", family, &out]);
         let card = fs::read_to_string(place.path(&out).join("README.md")).unwrap();
-        for part in ["## Schedule", "## Figures", "## Receipts", "perplexity", "preserved", "after step 12, in stage 3"] {
+        for part in [
+            "## Schedule",
+            "## Figures",
+            "## Receipts",
+            "perplexity",
+            "preserved",
+            "after step 12, in stage 3",
+        ] {
             assert!(card.contains(part), "{part}: {card}");
         }
         let files = runs::bytes(&place.path(&out));

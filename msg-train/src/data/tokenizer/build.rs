@@ -238,12 +238,7 @@ pub(super) fn pieces(family: Family, symbols: &[String], specials: &[&str], spel
 }
 
 /// A byte-level tokenizer, which can spell every text.
-pub(super) fn byte_level(
-    family: Family,
-    learned: &Learned,
-    specials: &[&str],
-    split_words: bool,
-) -> Value {
+pub(super) fn byte_level(family: Family, learned: &Learned, specials: &[&str], split_words: bool) -> Value {
     let level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split_words,
     });

@@ -125,7 +125,8 @@ fn distinct(path: &Path, symbols: &[String]) -> Result<()> {
     let mut seen = HashMap::new();
     for (id, symbol) in symbols.iter().enumerate() {
         if let Some(first) = seen.insert(symbol, id) {
-            let message = format!("lines {} and {}: expected distinct pieces, got {symbol:?} twice", first + 1, id + 1);
+            let message =
+                format!("lines {} and {}: expected distinct pieces, got {symbol:?} twice", first + 1, id + 1);
             return Err(refused(path, message));
         }
     }
@@ -186,7 +187,12 @@ mod tests {
         assert_eq!(tokenizer.encode("ab ab").unwrap(), [2, 4]);
         assert_eq!(tokenizer.specials(), Specials::Gpt { end: 5 });
         write("merges.txt", "a c\n");
-        assert!(read().unwrap_err().to_string().ends_with("line 1: expected two entries of vocab.json, got \"a c\""));
+        assert!(
+            read()
+                .unwrap_err()
+                .to_string()
+                .ends_with("line 1: expected two entries of vocab.json, got \"a c\"")
+        );
         write("vocab.json", r#"{"a": 0, "b": 0}"#);
         assert!(read().unwrap_err().to_string().contains("expected each id from 0 to 1 once"));
     }
