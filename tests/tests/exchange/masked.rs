@@ -119,7 +119,7 @@ fn a_receipt_is_taken_on_text_and_growth_goes_on_inside_a_ramp() {
     place.write("words.txt", "ab ab b a");
     let told =
         place.done(&["grow", "--from", "there", "--to", "ffn=9", "--out", "one", "--text", "words.txt"]);
-    assert!(told.contains("text of words.txt: 1 x 6") && told.contains("0.0e0"), "{told}");
+    assert!(told.contains("text of words.txt: 1 x 8") && told.contains("0.0e0"), "{told}");
     let told = place.done(&["grow", "--from", "one", "--to", "ffn=12,hidden=8", "--out", "two"]);
     assert!(told.contains("random ids (the model has no run): 2 x 8") && told.contains("0.0e0"), "{told}");
     let file = TensorFile::open(place.path("two/model.safetensors")).unwrap();
