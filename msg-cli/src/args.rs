@@ -1,7 +1,11 @@
 //! What a user types, before any of it is checked.
 
-use crate::device::DeviceChoice;
+use crate::{
+    device::DeviceChoice,
+    given::{Bytes, Given, NewLayers, Units},
+};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use msg_models::hf::StoredType;
 use std::path::PathBuf;
 
 /// Pre-train GPT and BERT by growing them in stages.
@@ -31,6 +35,16 @@ pub enum Command {
     Report(Report),
     /// Show that a checkpoint computes the same when it grows: a parity receipt for each axis and for all.
     Verify(Verify),
+    /// Make a checkpoint of a published GPT-2 or BERT: config.json, safetensors, tokenizer.
+    Import(Import),
+    /// Make a folder of a checkpoint that transformers loads, with a model card.
+    Export(Export),
+    /// Make a larger model that computes the same: behind masks for `train`, or exactly for any program.
+    Grow(Grow),
+    /// Make a checkpoint of a later stage of its run's schedule, or with other types of numbers.
+    Convert(Convert),
+    /// Show what a checkpoint, run, published folder or .safetensors file holds.
+    Inspect(Inspect),
 }
 
 /// What to do with data.
@@ -141,4 +155,92 @@ pub struct Verify {
     /// cpu, cuda or cuda:N.
     #[arg(long, default_value = "cpu")]
     pub device: DeviceChoice,
+}
+
+/// What to import.
+#[derive(Debug, ClapArgs)]
+pub struct Import {
+    /// A folder with config.json and model.safetensors (or its shards and their index), with a tokenizer or without.
+    pub path: PathBuf,
+    /// The checkpoint's folder, which must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// What to export, and how.
+#[derive(Debug, ClapArgs)]
+pub struct Export {
+    /// A checkpoint, or a run's folder for its latest one.
+    #[arg(value_name = "RUN_OR_CHECKPOINT")]
+    pub path: PathBuf,
+    /// The folder to make, which must not be there yet.
+    pub out: PathBuf,
+    /// Makes weights of masks and spare heads where that is exact, with a parity receipt.
+    #[arg(long)]
+    pub fold: bool,
+    /// f32, f16 or bf16; by default as the checkpoint stores each tensor.
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<StoredType>,
+    /// Splits the weights into files of at most this size.
+    #[arg(long, value_name = "SIZE", default_value = "5GB")]
+    pub max_shard_size: Bytes,
+    #[command(flatten)]
+    pub given: Given,
+}
+
+/// What to grow, and how.
+#[derive(Debug, ClapArgs)]
+pub struct Grow {
+    /// A checkpoint, a run's folder for its latest one, or a published folder.
+    #[arg(long, value_name = "PATH")]
+    pub from: PathBuf,
+    /// The new sizes, such as hidden=96,layers=4,ffn=256,heads=6; what is left out stays.
+    #[arg(long, value_name = "AXIS=SIZE,..")]
+    pub to: String,
+    /// The folder to make, which must not be there yet.
+    #[arg(long, value_name = "PATH")]
+    pub out: PathBuf,
+    /// Without masks: a published folder whose weights alone compute the same.
+    #[arg(long)]
+    pub exact: bool,
+    /// What new units start from.
+    #[arg(long, value_enum, default_value = "normal")]
+    pub units: Units,
+    /// Where new layers stand and what they start from.
+    #[arg(long, value_enum, default_value = "stack")]
+    pub new_layers: NewLayers,
+    /// Seed of new entries.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Steps over which `train` raises the masks from 0 to 1.
+    #[arg(long, value_name = "STEPS", default_value_t = 1000, conflicts_with = "exact")]
+    pub ramp: u64,
+    #[command(flatten)]
+    pub given: Given,
+}
+
+/// What to convert, and to what.
+#[derive(Debug, ClapArgs)]
+pub struct Convert {
+    /// A checkpoint, or a run's folder for its latest one.
+    #[arg(value_name = "RUN_OR_CHECKPOINT")]
+    pub path: PathBuf,
+    /// The checkpoint's folder, which must not be there yet.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// A later stage of the run's schedule, from 1: grows the model through the boundaries before it.
+    #[arg(long, value_name = "N")]
+    pub stage: Option<usize>,
+    /// f32, f16 or bf16; by default as the checkpoint stores each tensor.
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<StoredType>,
+    #[command(flatten)]
+    pub given: Given,
+}
+
+/// What to inspect.
+#[derive(Debug, ClapArgs)]
+pub struct Inspect {
+    /// A checkpoint, a run, a published folder, a .safetensors file or an index of such files.
+    pub path: PathBuf,
 }

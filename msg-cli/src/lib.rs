@@ -14,6 +14,7 @@ mod output;
 mod args;
 mod commands;
 mod device;
+mod given;
 
 use clap::{Parser, error::ErrorKind};
 use msg_train::Fault;

@@ -31,6 +31,7 @@
 
 pub mod bert;
 pub mod cost;
+pub mod exact;
 pub mod gpt;
 mod growable;
 pub mod hf;

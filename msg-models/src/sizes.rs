@@ -6,6 +6,7 @@ use msg_core::{
     ops::Dropout,
 };
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Layers, hidden size, feed-forward size and heads of a model at one stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,13 @@ pub struct Sizes {
     pub ffn: usize,
     /// Attention heads; independent of `hidden`.
     pub heads: usize,
+}
+
+impl fmt::Display for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sizes { layers, hidden, ffn, heads } = self;
+        write!(f, "{layers} layers, hidden {hidden}, ffn {ffn}, {heads} heads")
+    }
 }
 
 impl Sizes {

@@ -124,6 +124,9 @@ pub struct Choice {
     pub length: Option<usize>,
 }
 
+/// Sequences evaluated at a time for a model without a run.
+const MICRO_BATCH: usize = 8;
+
 /// A checkpoint's figures and what they were taken on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
@@ -141,13 +144,15 @@ pub struct Evaluation {
 /// Where the data are missing, of another tokenizer or hold nothing out, a number is out of range, or the
 /// device fails.
 pub fn evaluate_saved<D: Backend>(saved: &Saved<D>, choice: &Choice) -> Result<Evaluation> {
-    let Saved { config, state, .. } = saved;
-    let stage = *Plan::new(config)?.stage_at(state.step.max(1));
+    let state = &saved.state;
+    // An imported model has no run; what its run would say has to be given.
+    let config = saved.config.as_ref();
+    let stage = config.map(Plan::new).transpose()?.map(|plan| *plan.stage_at(state.step.max(1)));
     let (shortest, positions) = match &saved.model {
         Model::Gpt(model) => (1, model.config().positions),
         Model::Bert(model) => (Mlm::SHORTEST, model.config().positions),
     };
-    let length = choice.length.unwrap_or(stage.sequence);
+    let length = choice.length.or(stage.map(|stage| stage.sequence)).unwrap_or(positions);
     if !(shortest..=positions).contains(&length) {
         let expected = format!("from {shortest} to the model's {positions} positions");
         return Err(Error::Argument { name: "sequence", expected, got: length.to_string() });
@@ -157,16 +162,20 @@ pub fn evaluate_saved<D: Backend>(saved: &Saved<D>, choice: &Choice) -> Result<E
         let expected = "at least 1".into();
         return Err(Error::Argument { name: "sequences", expected, got: "0".into() });
     }
-    let folder = choice.data.clone().unwrap_or_else(|| data_folder(config));
+    let folder = choice.data.clone().or_else(|| config.map(data_folder)).ok_or_else(|| Error::Argument {
+        name: "data",
+        expected: "a folder of prepared data (`msg data prepare`) for a model that has no run".into(),
+        got: "none".into(),
+    })?;
     let data = open_data(saved, &folder)?;
-    let micro_batch = config.train.micro_batch.unwrap_or(stage.batch);
+    let micro_batch = config.and_then(|config| config.train.micro_batch);
+    let micro_batch = micro_batch.or(stage.map(|stage| stage.batch)).unwrap_or(MICRO_BATCH);
+    let (seed, mlm) = config.map_or_else(Default::default, |config| (config.run.seed, config.data.mlm));
     let span = Span { sequences, length, micro_batch };
     let held_out = match &saved.model {
         // Windows are of training alone.
-        Model::Gpt(model) => evaluate(model, &Causal::new(data, config.run.seed, 1)?, state.step, span)?,
-        Model::Bert(model) => {
-            evaluate(model, &Mlm::new(data, config.run.seed, config.data.mlm)?, state.step, span)?
-        }
+        Model::Gpt(model) => evaluate(model, &Causal::new(data, seed, 1)?, state.step, span)?,
+        Model::Bert(model) => evaluate(model, &Mlm::new(data, seed, mlm)?, state.step, span)?,
     };
     match held_out {
         Some(held_out) => Ok(Evaluation { held_out, data: folder, length }),
@@ -181,7 +190,7 @@ fn open_data<D: Backend>(saved: &Saved<D>, folder: &Path) -> Result<Arc<Prepared
         return refuse("expected prepared data (`msg data prepare`, or another folder by --data), got none");
     }
     let data = Prepared::open(folder)?;
-    if data.tokenizer().json() != saved.tokenizer.json() {
+    if data.tokenizer().json() != saved.tokenizer()?.json() {
         return refuse("expected data of the checkpoint's tokenizer, got those of another");
     }
     Ok(Arc::new(data))

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Family, RunConfig},
-    data::Specials,
+    data::{Prepared, Specials},
     error::Result,
 };
 use dfdx::tensor::{Tape, Tensor};
@@ -12,10 +12,13 @@ use msg_core::{
     params::Init,
 };
 use msg_models::{
-    Growable, Masks,
-    hf::{Naming, Unrepresentable},
+    Masks,
+    exact::Architecture,
+    hf::{Naming, Unrepresentable, Unsupported},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// How many labels of each loss term a batch, or all micro-batches of a step, hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,13 +49,24 @@ pub struct HeadScores {
 #[derive(Clone, Debug, PartialEq)]
 pub struct HfConfig {
     /// `config.json`.
-    pub config: serde_json::Value,
+    pub config: Map<String, Value>,
     /// `generation_config.json`, for families that generate.
-    pub generation: Option<serde_json::Value>,
+    pub generation: Option<Map<String, Value>>,
+}
+
+/// Why a `config.json` is none of a family.
+#[derive(Debug, thiserror::Error)]
+pub enum NoModel {
+    /// A key of another type.
+    #[error("{0}")]
+    Malformed(#[from] serde_json::Error),
+    /// A key that asks for another function.
+    #[error("{0}")]
+    Unsupported(#[from] Unsupported),
 }
 
 /// A model family as the trainer sees it.
-pub trait Task<D: Backend>: Growable<D> + Sized {
+pub trait Task<D: Backend>: Architecture<D> + Sized {
     /// A batch on the host, as data makes it.
     type Host: Send + 'static;
     /// A batch on the device.
@@ -96,6 +110,9 @@ pub trait Task<D: Backend>: Growable<D> + Sized {
     /// Where the device fails.
     fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>>;
 
+    /// The longest sequence.
+    fn positions(&self) -> usize;
+
     /// Its dropout rate.
     fn dropout(&self) -> f32;
 
@@ -108,14 +125,32 @@ pub trait Task<D: Backend>: Growable<D> + Sized {
     /// For a rate out of range.
     fn set_dropout(&mut self, rate: f32) -> Result<()>;
 
+    /// A batch of given ids, for receipts: `(sequences, length)`, row-major.
+    fn of_ids(&self, ids: Vec<u32>, shape: (usize, usize)) -> Self::Host;
+
     /// A batch of `(sequences, length)` drawn from `seed` alone, for receipts where there is no text.
     fn drawn(&self, shape: (usize, usize), seed: u64) -> Self::Host;
+
+    /// The fixed batch of receipts from prepared data, for a run of that configuration.
+    ///
+    /// # Errors
+    /// Where the data are too short or cannot be read.
+    fn receipt_host(data: Arc<Prepared>, config: &RunConfig, length: usize) -> Result<Self::Host>;
 
     /// What transformers calls the model as it stands.
     ///
     /// # Errors
     /// Where it has no class for it.
-    fn hugging_face(&self, specials: Specials) -> Result<HfConfig, Unrepresentable>;
+    fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable>;
+
+    /// What a `config.json` makes a model from, and remarks on what training here cannot keep of it.
+    ///
+    /// # Errors
+    /// The first key that is malformed or asks for another function.
+    fn published(config: &Map<String, Value>) -> Result<(Self::Config, Vec<String>), NoModel>;
+
+    /// The matrices of a model of that configuration, by name and shape in files.
+    fn outline(config: &Self::Config) -> impl Iterator<Item = (String, Vec<usize>)>;
 
     /// What a model of this family is made from.
     type Config: Copy + Serialize + DeserializeOwned;

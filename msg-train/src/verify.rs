@@ -6,13 +6,14 @@
 //! masks that are 1 throughout against none, all axes grown, ramps of the checkpoint included.
 
 use crate::{
-    boundary::{RECEIPT_SEQUENCES, measure, receipt, receipt_batch},
+    boundary::{RECEIPT_SEQUENCES, measure, receipt},
     checkpoint::{self, Header},
     config::{Family, RunConfig, growing},
-    data::{Batches, Causal, Mlm, Prepared},
+    data::Prepared,
     error::Result,
     receipt::Receipt,
     run::data_folder,
+    state::State,
     table::aligned,
     target::Target,
     task::Task,
@@ -58,6 +59,15 @@ pub enum Batch {
     Drawn(String),
 }
 
+impl fmt::Display for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Batch::Text(folder) => write!(f, "text of {}", folder.display()),
+            Batch::Drawn(why) => write!(f, "random ids ({why})"),
+        }
+    }
+}
+
 /// The receipts of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verification {
@@ -85,35 +95,21 @@ pub struct Verification {
 /// [`Verification::holds`].
 pub fn verify<D: Backend>(device: &D, path: &Path, target: Option<Target>) -> Result<Verification> {
     let path = checkpoint::find(path)?;
-    match checkpoint::config_of(&path)?.model.family {
-        Family::Gpt => verify_on::<D, Gpt<D>, _>(device, path, target, |data, config, length| {
-            Causal::new(data, config.run.seed, length)
-        }),
-        Family::Bert => verify_on::<D, Bert<D>, _>(device, path, target, |data, config, _| {
-            Mlm::new(data, config.run.seed, config.data.mlm)
-        }),
+    match checkpoint::family_of(&path)? {
+        Family::Gpt => verify_on::<D, Gpt<D>>(device, path, target),
+        Family::Bert => verify_on::<D, Bert<D>>(device, path, target),
     }
 }
 
-fn verify_on<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
+fn verify_on<D: Backend, M: Task<D>>(
     device: &D,
     path: PathBuf,
     target: Option<Target>,
-    source: impl Fn(Arc<Prepared>, &RunConfig, usize) -> Result<S>,
 ) -> Result<Verification> {
     let config = checkpoint::config_of(&path)?;
-    let (model, Header { state, growing, .. }, _) = checkpoint::load_model::<D, M>(&path, device)?;
+    let (model, Header { state, growing, .. }) = checkpoint::load_model::<D, M>(&path, device)?;
     let to = target.unwrap_or_else(|| larger(growing.sizes)).of(growing.sizes)?;
-    let stage = config.stages.get(state.stage.saturating_sub(1));
-    let length = stage.and_then(|stage| stage.sequence).unwrap_or(1);
-    let text = data_of(&path, &config).and_then(|(folder, data)| {
-        let batch = source(data, &config, length).and_then(|source| receipt_batch(&source, length));
-        batch.map(|host| (folder, host)).map_err(|error| error.to_string())
-    });
-    let (batch, host) = match text {
-        Ok((folder, host)) => (Batch::Text(folder), host),
-        Err(why) => (Batch::Drawn(why), model.drawn((RECEIPT_SEQUENCES, length), SEED)),
-    };
+    let (batch, host, shape) = own_batch(&path, config.as_ref(), &state, &model);
     let rows = receipts(&model, state.step, &host, to, &|masks| masks)?;
     Ok(Verification {
         checkpoint: path,
@@ -121,9 +117,36 @@ fn verify_on<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
         sizes: growing.sizes,
         ramping: !growing.ramps.is_empty(),
         batch,
-        shape: (RECEIPT_SEQUENCES, length),
+        shape,
         rows,
     })
+}
+
+/// Tokens of a drawn sequence for a model that has no run.
+const DRAWN: usize = 32;
+
+/// The batch that a checkpoint's own run has for receipts, or a drawn one.
+pub(crate) fn own_batch<D: Backend, M: Task<D>>(
+    path: &Path,
+    config: Option<&RunConfig>,
+    state: &State,
+    model: &M,
+) -> (Batch, M::Host, (usize, usize)) {
+    let stage = config.and_then(|config| config.stages.get(state.stage.saturating_sub(1)));
+    let length = match config {
+        Some(_) => stage.and_then(|stage| stage.sequence).unwrap_or(1),
+        None => DRAWN.min(model.positions()),
+    };
+    let text = config.ok_or_else(|| "the model has no run".to_owned()).and_then(|config| {
+        let (folder, data) = data_of(path, config)?;
+        let host = M::receipt_host(data, config, length).map_err(|error| error.to_string())?;
+        Ok((folder, host))
+    });
+    let shape = (RECEIPT_SEQUENCES, length);
+    match text {
+        Ok((folder, host)) => (Batch::Text(folder), host, shape),
+        Err(why) => (Batch::Drawn(why), model.drawn(shape, SEED), shape),
+    }
 }
 
 /// The receipts of a model that stands after the step `step`, grown to `to`, on one batch. The grown models
@@ -213,11 +236,10 @@ impl fmt::Display for Verification {
         let named = growing(*sizes).map(|(name, size)| format!("{name} {size}")).join(", ");
         let ramp = if *ramping { ", inside a ramp" } else { "" };
         writeln!(f, "{}: {family}, {named}{ramp}", checkpoint.display())?;
-        match batch {
-            Batch::Text(folder) => write!(f, "text of {}", folder.display())?,
-            Batch::Drawn(why) => write!(f, "random ids ({why})")?,
-        }
-        writeln!(f, ", {sequences} sequences of {length}; new entries normal, standard deviation {STD}\n")?;
+        writeln!(
+            f,
+            "{batch}, {sequences} sequences of {length}; new entries normal, standard deviation {STD}\n"
+        )?;
         let mut lines = vec![
             ["axis", "from", "to", "max |dlogit|", "dloss", "outputs", "verdict"].map(str::to_owned).to_vec(),
         ];

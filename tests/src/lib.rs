@@ -4,5 +4,6 @@ pub mod close;
 pub mod entries;
 pub mod families;
 pub mod finite;
+pub mod fuzz;
 pub mod lineage;
 pub mod toy;

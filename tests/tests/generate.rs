@@ -30,7 +30,7 @@ fn a_greedy_gpt_takes_the_largest_of_all_logits_again_and_again_and_its_context_
     let temporary = tempfile::tempdir().unwrap();
     tiny_run(temporary.path(), "gpt");
     let saved = open(temporary.path(), MID_RAMP);
-    let (Model::Gpt(model), tokenizer) = (&saved.model, &saved.tokenizer) else { panic!("a gpt") };
+    let (Model::Gpt(model), tokenizer) = (&saved.model, saved.tokenizer().unwrap()) else { panic!("a gpt") };
     let prompt = prompt_ids(tokenizer, "grow mask").unwrap();
     let write = |sampling, tokens| {
         let mut text = String::new();
@@ -72,7 +72,7 @@ fn a_gpt_refuses_nothing_to_write_and_begins_documents_by_itself() {
     let temporary = tempfile::tempdir().unwrap();
     tiny_run(temporary.path(), "gpt");
     let saved = open(temporary.path(), 12);
-    let (Model::Gpt(model), tokenizer) = (&saved.model, &saved.tokenizer) else { panic!("a gpt") };
+    let (Model::Gpt(model), tokenizer) = (&saved.model, saved.tokenizer().unwrap()) else { panic!("a gpt") };
     let Specials::Gpt { end } = tokenizer.specials() else { panic!("a gpt") };
     assert_eq!(prompt_ids(tokenizer, "").unwrap(), [end]);
     let refused = |tokens, sampling| {
@@ -97,7 +97,9 @@ fn a_bert_fills_every_mask_with_the_most_probable_token() {
     let temporary = tempfile::tempdir().unwrap();
     tiny_run(temporary.path(), "bert");
     let saved = open(temporary.path(), MID_RAMP);
-    let (Model::Bert(model), tokenizer) = (&saved.model, &saved.tokenizer) else { panic!("a bert") };
+    let (Model::Bert(model), tokenizer) = (&saved.model, saved.tokenizer().unwrap()) else {
+        panic!("a bert")
+    };
     let Specials::Bert(specials) = tokenizer.specials() else { panic!("a bert") };
     let filled = fill(model, tokenizer, "grow [MASK] layer [MASK]", 3, MID_RAMP).unwrap();
 

@@ -20,20 +20,14 @@ fn on<D: Backend>(args: &Eval, device: &D) -> anyhow::Result<()> {
     let choice = Choice { data: args.data.clone(), sequences: args.sequences, length: args.sequence };
     let Evaluation { held_out, data, length } = evaluate_saved(&saved, &choice)?;
     let (state, sizes) = (&saved.state, saved.model.growing().sizes);
+    let step = match &saved.config {
+        Some(config) => format!("{}, stage {} of {}", state.step, state.stage, config.stages.len()),
+        None => "none: a model without a run".to_owned(),
+    };
     let mut facts = vec![
         ("checkpoint", saved.path.display().to_string()),
-        ("step", format!("{}, stage {} of {}", state.step, state.stage, saved.config.stages.len())),
-        (
-            "model",
-            format!(
-                "{} layers, hidden {}, ffn {}, {} heads: {} parameters",
-                sizes.layers,
-                sizes.hidden,
-                sizes.ffn,
-                sizes.heads,
-                saved.model.num_params()
-            ),
-        ),
+        ("step", step),
+        ("model", format!("{sizes}: {} parameters", saved.model.num_params())),
     ];
     let masks = saved.model.masks_in_force(state.step)?;
     if masks > 0 {

@@ -28,9 +28,10 @@ pub fn run(args: &Generate) -> anyhow::Result<()> {
 
 fn on<D: Backend>(args: &Generate, device: &D) -> anyhow::Result<()> {
     let saved = checkpoint::open(&args.path, device)?;
+    let tokenizer = saved.tokenizer()?;
     match &saved.model {
-        Model::Gpt(model) => go_on(args, model, &saved.tokenizer, saved.state.step),
-        Model::Bert(model) => fill_in(args, model, &saved.tokenizer, saved.state.step),
+        Model::Gpt(model) => go_on(args, model, tokenizer, saved.state.step),
+        Model::Bert(model) => fill_in(args, model, tokenizer, saved.state.step),
     }
 }
 

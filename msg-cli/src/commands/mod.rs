@@ -1,8 +1,13 @@
 //! One command a file.
 
+mod convert;
 mod data;
 mod eval;
+mod export;
 mod generate;
+mod grow;
+mod import;
+mod inspect;
 mod plan;
 mod report;
 mod summary;
@@ -13,7 +18,7 @@ use crate::{
     Done,
     args::{Args, Command, Configured, Data},
 };
-use msg_train::{Fault, config::RunConfig};
+use msg_train::{Fault, config::RunConfig, exchange::Parity};
 
 /// Runs what was asked for.
 pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
@@ -25,6 +30,11 @@ pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
         Command::Eval(args) => eval::run(&args)?,
         Command::Generate(args) => generate::run(&args)?,
         Command::Verify(args) => verify::run(&args)?,
+        Command::Import(args) => import::run(&args)?,
+        Command::Export(args) => export::run(&args)?,
+        Command::Grow(args) => grow::run(&args)?,
+        Command::Convert(args) => convert::run(&args)?,
+        Command::Inspect(args) => inspect::run(&args)?,
     }
     Ok(Done::All)
 }
@@ -32,4 +42,14 @@ pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
 /// The checked configuration.
 fn read(args: &Configured) -> anyhow::Result<RunConfig> {
     Ok(RunConfig::read(&args.config, &args.set)?)
+}
+
+/// A receipt in two lines.
+fn parity(parity: &Parity) {
+    let Parity { batch, shape: (sequences, length), receipt } = parity;
+    println!("batch   {batch}: {sequences} x {length}");
+    println!(
+        "parity  max |dlogit| {:.1e}, dloss {:.1e}, {} of {} outputs differ (tolerance {:.1e})",
+        receipt.max_dlogit, receipt.dloss, receipt.differing, receipt.outputs, receipt.tolerance
+    );
 }

@@ -71,21 +71,35 @@ impl<D: Backend> Operator<D> for Masked {
         name: &ParamName,
         role: Role,
     ) -> Result<Param<S, D>> {
-        let (source, old_name) = context.source(name);
-        let old = context.old.get::<S>("growth", &old_name)?;
-        let maps = old.shape().axis_maps(context.growth)?;
-        if source == LayerSource::Same(old_name.layer().unwrap_or(0)) && !any_grows(&maps) {
-            return Ok(old.clone());
-        }
-        let matched = match self.rule {
-            FillRule::MatchedStd if role.decays() => D::std_of(old)?,
-            _ => 0.0,
-        };
-        let new = NewEntries { key: context.growth.key(name), fill: self.rule.fill(role, matched) };
-        let shape = old.shape().grown(context.growth)?;
-        match source {
-            LayerSource::Fresh => D::fresh(old.device(), &shape, new),
-            LayerSource::Same(_) | LayerSource::Copy(_) => old.device().grow(old, shape, &maps, new),
-        }
+        filled(self.rule, context, context.source(name), name, role)
+    }
+}
+
+/// The parameter `name` from its source (see [`GrowthContext::source`]): old entries in their places, new ones
+/// by the rule. What every operator begins with.
+///
+/// # Errors
+/// Where a map does not fit, or the device fails.
+pub fn filled<S: NamedShape, D: Backend>(
+    rule: FillRule,
+    context: &GrowthContext<'_, D>,
+    (source, old_name): (LayerSource, ParamName),
+    name: &ParamName,
+    role: Role,
+) -> Result<Param<S, D>> {
+    let old = context.old.get::<S>("growth", &old_name)?;
+    let maps = old.shape().axis_maps(context.growth)?;
+    if source == LayerSource::Same(old_name.layer().unwrap_or(0)) && !any_grows(&maps) {
+        return Ok(old.clone());
+    }
+    let matched = match rule {
+        FillRule::MatchedStd if role.decays() => D::std_of(old)?,
+        _ => 0.0,
+    };
+    let new = NewEntries { key: context.growth.key(name), fill: rule.fill(role, matched) };
+    let shape = old.shape().grown(context.growth)?;
+    match source {
+        LayerSource::Fresh => D::fresh(old.device(), &shape, new),
+        LayerSource::Same(_) | LayerSource::Copy(_) => old.device().grow(old, shape, &maps, new),
     }
 }

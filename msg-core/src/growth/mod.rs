@@ -10,7 +10,7 @@ mod shape;
 pub use depth::{DepthMap, LayerSource};
 pub use grow_cpu::Fill;
 pub use map::{AxisMap, FRESH};
-pub use masked::{FillRule, Masked, NORMAL_STD};
+pub use masked::{FillRule, Masked, NORMAL_STD, filled};
 pub use operator::{GrowthContext, NewEntries, Operator, grow, grow_tensor};
 pub use shape::{AxisGrowsTo, GrowsTo};
 

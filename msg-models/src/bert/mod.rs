@@ -1,10 +1,12 @@
 //! BERT: post-norm blocks, token types, pooler, masked-token and next-sentence heads.
 
+mod architecture;
 mod batch;
 mod block;
 mod config;
 mod heads;
 mod hf_config;
+mod hf_import;
 mod model;
 pub mod names;
 

@@ -74,6 +74,11 @@ impl<D: Backend> Bert<D> {
         self.recompute = recompute;
     }
 
+    /// The same, to be changed together with the tensors.
+    pub(super) fn config_mut(&mut self) -> &mut BertConfig {
+        &mut self.config
+    }
+
     /// Trains with another dropout rate from now on.
     ///
     /// # Errors

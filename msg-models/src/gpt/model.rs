@@ -101,6 +101,11 @@ impl<D: Backend> Gpt<D> {
         self.recompute = recompute;
     }
 
+    /// The same, to be changed together with the tensors.
+    pub(super) fn config_mut(&mut self) -> &mut GptConfig {
+        &mut self.config
+    }
+
     /// Trains with another dropout rate from now on.
     ///
     /// # Errors

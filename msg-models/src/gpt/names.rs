@@ -2,13 +2,40 @@
 //!
 //! Source: `GPT2LMHeadModel` of transformers; its `Conv1D` keeps weights as (inputs, outputs).
 
-use crate::hf::{FileLayout, Naming};
+use super::GptConfig;
+use crate::{
+    Sizes,
+    hf::{FileLayout, Naming},
+};
 use msg_core::params::ParamName;
 use std::borrow::Cow;
 
 /// How the walk of a [`Gpt`](super::Gpt) lies in a file.
-pub const NAMING: Naming =
-    Naming::new(layout).with_aliases(&[("lm_head.weight", "transformer.wte.weight")]).with_spelling(spelling);
+pub const NAMING: Naming = Naming::new(layout)
+    .with_aliases(&[("lm_head.weight", "transformer.wte.weight")])
+    .with_spelling(spelling)
+    .with_parts("transformer.", &[]);
+
+/// The matrices of a model: what a file must hold before a model is made for it.
+pub fn outline(config: &GptConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
+    let &GptConfig { vocab, positions, head_dim, sizes, .. } = config;
+    let Sizes { layers, hidden, ffn, heads } = sizes;
+    let tables = [
+        ("transformer.wte.weight".to_owned(), vec![vocab, hidden]),
+        ("transformer.wpe.weight".to_owned(), vec![positions, hidden]),
+    ];
+    let inner = heads.saturating_mul(head_dim);
+    tables.into_iter().chain((0..layers).flat_map(move |layer| {
+        let of =
+            |name: &str, shape: [usize; 2]| (format!("transformer.h.{layer}.{name}.weight"), shape.to_vec());
+        [
+            of("attn.c_attn", [hidden, inner.saturating_mul(3)]),
+            of("attn.c_proj", [inner, hidden]),
+            of("mlp.c_fc", [hidden, ffn]),
+            of("mlp.c_proj", [ffn, hidden]),
+        ]
+    }))
+}
 
 fn layout(name: &ParamName) -> FileLayout {
     let name = name.to_string();

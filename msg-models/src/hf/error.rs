@@ -48,6 +48,22 @@ pub enum Error {
         /// What the parser said, in one line.
         message: String,
     },
+    /// A list of files that is none, or does not fit them.
+    #[error("{file}: {message}")]
+    Index {
+        /// The list.
+        file: PathBuf,
+        /// What is wrong with it, in one line.
+        message: String,
+    },
+    /// A folder without weights that can be read. Pickles are not: they run code.
+    #[error("{folder}: expected model.safetensors or model.safetensors.index.json, got {got}")]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// What it has instead.
+        got: &'static str,
+    },
     /// A tensor that the module has and the file has not.
     #[error("{file}: tensor {tensor:?} is missing")]
     Missing {

@@ -96,6 +96,10 @@ pub struct Naming {
     /// Today's spelling of a name found in a file, or None for a tensor that holds no parameters
     /// (a buffer) and is passed over.
     pub spelling: fn(&str) -> Option<Cow<'_, str>>,
+    /// What the names of the body begin with, which files of the bare body leave out.
+    pub prefix: &'static str,
+    /// What the names of heads begin with that a published file may lack, each as a whole.
+    pub optional: &'static [&'static str],
 }
 
 impl Naming {
@@ -104,13 +108,19 @@ impl Naming {
         fn unchanged(name: &str) -> Option<Cow<'_, str>> {
             Some(Cow::Borrowed(name))
         }
-        Naming { layout, aliases: &[], spelling: unchanged }
+        Naming { layout, aliases: &[], spelling: unchanged, prefix: "", optional: &[] }
     }
 
     /// The same with [`Naming::aliases`].
     #[must_use]
     pub const fn with_aliases(self, aliases: &'static [(&'static str, &'static str)]) -> Self {
         Naming { aliases, ..self }
+    }
+
+    /// The same with [`Naming::prefix`] and [`Naming::optional`].
+    #[must_use]
+    pub const fn with_parts(self, prefix: &'static str, optional: &'static [&'static str]) -> Self {
+        Naming { prefix, optional, ..self }
     }
 
     /// The same with [`Naming::spelling`].

@@ -3,7 +3,7 @@
 use super::{
     Error, FileLayout, Naming, Result, Subset,
     layout::{Planned, plan},
-    read::Floats,
+    numbers::Floats,
 };
 use dfdx::shapes::HasShape;
 use msg_core::{
@@ -23,17 +23,74 @@ use std::collections::BTreeMap;
 /// [`Error::Layout`] and [`Error::Parts`] where `naming` does not fit the module; [`Error::Core`]
 /// where the device fails.
 pub fn load<D: Backend, M: Module<D>>(module: &M, tensors: &Subset<'_>, naming: &Naming) -> Result<M> {
-    let file = tensors.file().path();
-    let plan = plan(module, naming, file)?;
-    let found = spelled(tensors, naming)?;
+    Ok(filled(module.clone(), tensors, naming, &[])?.0)
+}
 
-    let sources = plan.iter().map(|planned| source(planned, tensors, &found)).collect::<Result<Vec<_>>>()?;
+/// As [`load`], in place: a tensor of `module` that nobody shares is given back before the next one is read.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_into<D: Backend, M: Module<D>>(module: M, tensors: &Subset<'_>, naming: &Naming) -> Result<M> {
+    Ok(filled(module, tensors, naming, &[])?.0)
+}
+
+/// As [`load_into`], where the file may lack whole groups of [`Naming::optional`]: these stay as they are in
+/// `module`, and are returned.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_published<D: Backend, M: Module<D>>(
+    module: M,
+    tensors: &Subset<'_>,
+    naming: &Naming,
+) -> Result<(M, Vec<&'static str>)> {
+    filled(module, tensors, naming, naming.optional)
+}
+
+/// Refuses a file that lacks one of these tensors or has it in another shape, before a module is made. Of the
+/// groups in `optional` it may lack any as a whole.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Twice`] or [`Error::Shape`].
+pub fn check_outline(
+    tensors: &Subset<'_>,
+    naming: &Naming,
+    optional: &[&'static str],
+    outline: impl IntoIterator<Item = (String, Vec<usize>)>,
+) -> Result<()> {
+    let found = spelled(tensors, naming)?;
+    let absent = absent(&found, optional);
+    let needed = outline.into_iter().filter(|(name, _)| !absent.iter().any(|group| name.starts_with(group)));
+    needed.into_iter().try_for_each(|(name, shape)| {
+        let name = found.get(&name).unwrap_or(&name);
+        same_shape(tensors, name, &shape)
+    })
+}
+
+fn filled<D: Backend, M: Module<D>>(
+    mut module: M,
+    tensors: &Subset<'_>,
+    naming: &Naming,
+    optional: &[&'static str],
+) -> Result<(M, Vec<&'static str>)> {
+    let plan = plan(&module, naming, tensors.file().path())?;
+    let found = spelled(tensors, naming)?;
+    let absent = absent(&found, optional);
+    let kept =
+        |planned: &Planned| planned.files.iter().any(|name| absent.iter().any(|g| name.starts_with(g)));
+
+    let sources = plan.iter().map(|planned| match kept(planned) {
+        true => Ok(None),
+        false => source(planned, tensors, &found).map(Some),
+    });
+    let sources = sources.collect::<Result<Vec<_>>>()?;
     refuse_extra(&plan, tensors, &found, naming)?;
     for (planned, source) in plan.iter().zip(&sources) {
-        for (name, part) in planned.files.iter().zip(&source.parts) {
+        for (name, part) in planned.files.iter().zip(source.iter().flat_map(|source| &source.parts)) {
             if let Some((index, value)) = part.values().enumerate().find(|(_, value)| !value.is_finite()) {
-                let tensor = tensors.full_name(&found[name]);
-                return Err(Error::NotFinite { file: file.to_owned(), tensor, index, value });
+                let name = &found[name];
+                let (file, tensor) = (tensors.place(name), tensors.full_name(name));
+                return Err(Error::NotFinite { file, tensor, index, value });
             }
         }
     }
@@ -42,10 +99,15 @@ pub fn load<D: Backend, M: Module<D>>(module: &M, tensors: &Subset<'_>, naming: 
             same(tensors, alias, tensor)?;
         }
     }
+    module.walk(&ParamName::root(), &mut Fill(sources.into_iter()))?;
+    Ok((module, absent))
+}
 
-    let mut loaded = module.clone();
-    loaded.walk(&ParamName::root(), &mut Fill(sources.into_iter()))?;
-    Ok(loaded)
+/// The groups of which nothing was found.
+fn absent(found: &BTreeMap<String, String>, optional: &[&'static str]) -> Vec<&'static str> {
+    let mut absent = optional.to_vec();
+    absent.retain(|group| !found.keys().any(|name| name.starts_with(group)));
+    absent
 }
 
 /// What the subset holds: today's spelling of each name, and the spelling in the file.
@@ -88,7 +150,7 @@ fn same_shape(tensors: &Subset<'_>, name: &str, expected: &[usize]) -> Result<()
         return Ok(());
     }
     Err(Error::Shape {
-        file: tensors.file().path().to_owned(),
+        file: tensors.place(name),
         tensor: tensors.full_name(name),
         expected: expected.to_vec(),
         got: got.to_vec(),
@@ -108,9 +170,7 @@ fn refuse_extra(
     }
     match rest.first_key_value() {
         None => Ok(()),
-        Some((_, name)) => {
-            Err(Error::Extra { file: tensors.file().path().to_owned(), tensor: tensors.full_name(name) })
-        }
+        Some((_, name)) => Err(Error::Extra { file: tensors.place(name), tensor: tensors.full_name(name) }),
     }
 }
 
@@ -122,7 +182,7 @@ fn same(tensors: &Subset<'_>, alias: &str, tensor: &str) -> Result<()> {
     match pairs.find(|(_, (expected, got))| expected.to_bits() != got.to_bits()) {
         None => Ok(()),
         Some((index, (expected, got))) => Err(Error::Alias {
-            file: tensors.file().path().to_owned(),
+            file: tensors.place(alias),
             alias: tensors.full_name(alias),
             tensor: tensors.full_name(tensor),
             index,
@@ -132,8 +192,8 @@ fn same(tensors: &Subset<'_>, alias: &str, tensor: &str) -> Result<()> {
     }
 }
 
-/// Replaces every tensor by the values of the next source.
-struct Fill<'f>(std::vec::IntoIter<Source<'f>>);
+/// Replaces every tensor by the values of the next source, where it has one.
+struct Fill<'f>(std::vec::IntoIter<Option<Source<'f>>>);
 
 impl<D: Backend> Visitor<D> for Fill<'_> {
     fn visit<S: NamedShape>(
@@ -143,7 +203,7 @@ impl<D: Backend> Visitor<D> for Fill<'_> {
         tensor: &mut Param<S, D>,
     ) -> msg_core::Result<()> {
         let missing = || msg_core::Error::Missing { op: "load", name: name.to_string() };
-        let source = self.0.next().ok_or_else(missing)?;
+        let Some(source) = self.0.next().ok_or_else(missing)? else { return Ok(()) };
         let shape = *tensor.shape();
         let axes: Vec<usize> = shape.concrete().into_iter().collect();
         let mut values = Vec::with_capacity(shape.num_elements());

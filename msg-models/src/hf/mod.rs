@@ -27,17 +27,23 @@
 //! The format: <https://github.com/huggingface/safetensors>, "Format".
 
 mod error;
+mod header;
+pub(crate) mod keys;
 mod layout;
 mod load;
 mod map;
+mod numbers;
 mod read;
 mod representable;
 mod write;
 
 pub use error::{Error, Result};
+pub use keys::Unsupported;
 pub use layout::{FileLayout, Naming};
-pub use load::load;
-pub use read::{Subset, TensorFile};
+pub use load::{check_outline, load, load_into, load_published};
+pub use numbers::StoredType;
+pub use read::{INDEX, Subset, TensorFile, WEIGHTS};
 pub(crate) use representable::decimal;
 pub use representable::{Unrepresentable, representable};
-pub use write::save;
+pub(crate) use write::values;
+pub use write::{Format, save, save_folder};

@@ -1,8 +1,14 @@
-//! Opening a file of tensors and reading its values.
+//! Opening files of tensors and reading their values.
 
-use super::{Error, Result, map::map};
+use super::{
+    Error, Result, StoredType,
+    header::{header, one_line},
+    map::map,
+    numbers::Floats,
+};
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use serde::{Deserialize, de::IgnoredAny};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -10,14 +16,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes that state the header's length.
-pub(super) const PREFIX: usize = size_of::<u64>();
-/// The longest header that readers of the format accept.
-pub(super) const MAX_HEADER: u64 = 100_000_000;
+/// Weights in one file, as transformers calls it.
+pub const WEIGHTS: &str = "model.safetensors";
+/// The list of files where weights are split, as transformers calls it.
+pub const INDEX: &str = "model.safetensors.index.json";
+/// The longest such list. An entry is larger in memory than in the text.
+const MAX_INDEX: u64 = 4 << 20;
 
-/// An open file of tensors. Only its header is in memory; values are read as they are asked for.
+/// An open file of tensors, or several that hold the parts of one model. Only headers are in memory; values
+/// are read as they are asked for.
 #[derive(Debug)]
 pub struct TensorFile {
+    path: PathBuf,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
     path: PathBuf,
     bytes: Mmap,
     header: Metadata,
@@ -35,19 +50,81 @@ impl TensorFile {
     /// [`Error::Io`], [`Error::Length`], [`Error::HeaderSize`] or [`Error::Header`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = open(path).map_err(|e| io_error(path, "open it", &e))?;
-        let (start, header) = header(path, &bytes)?;
-        Ok(TensorFile { path: path.to_owned(), bytes, header, start })
+        Ok(TensorFile { path: path.to_owned(), parts: vec![Part::open(path)?] })
     }
 
-    /// The file's path, as it was given.
+    /// Opens the files that a list ([`INDEX`]) names, which must hold exactly the tensors that it says.
+    ///
+    /// # Errors
+    /// As [`TensorFile::open`]; [`Error::Index`] for a list that is none or says what is not so.
+    pub fn open_sharded(index: impl AsRef<Path>) -> Result<Self> {
+        let path = index.as_ref();
+        let refused = |message: String| Error::Index { file: path.to_owned(), message };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let places = read_index(path)?;
+        let names: BTreeSet<&String> = places.values().collect();
+        let mut parts = Vec::new();
+        for name in names {
+            let plain = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
+            if !plain || !name.ends_with(".safetensors") {
+                return Err(refused(format!(
+                    "expected names of .safetensors files, got {:?}",
+                    one_line(name)
+                )));
+            }
+            let part = Part::open(&folder.join(name))?;
+            for tensor in part.header.offset_keys() {
+                if places.get(&tensor) != Some(name) {
+                    let message =
+                        format!("does not say that {name} holds the tensor {:?}", one_line(&tensor));
+                    return Err(refused(message));
+                }
+            }
+            let listed = places.iter().filter(|(_, place)| *place == name);
+            for (tensor, _) in listed {
+                if part.header.info(tensor).is_none() {
+                    let (file, tensor) = (part.path.clone(), tensor.clone());
+                    return Err(Error::Missing { file, tensor });
+                }
+            }
+            parts.push(part);
+        }
+        Ok(TensorFile { path: path.to_owned(), parts })
+    }
+
+    /// Opens the weights of a folder: [`WEIGHTS`], or what [`INDEX`] lists.
+    ///
+    /// # Errors
+    /// As [`TensorFile::open_sharded`]; [`Error::NoWeights`] where there are none, or pickles alone.
+    pub fn open_folder(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+        if single.exists() {
+            return Self::open(single);
+        }
+        if index.exists() {
+            return Self::open_sharded(index);
+        }
+        let others =
+            ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"];
+        let got = others.into_iter().find(|name| folder.join(name).exists()).unwrap_or("neither");
+        Err(Error::NoWeights { folder: folder.to_owned(), got })
+    }
+
+    /// The file's path, or that of the list, as it was given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file's own notes.
+    /// The paths of the files that hold the tensors.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().map(|part| part.path.as_path())
+    }
+
+    /// The files' own notes.
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        self.header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+        let notes = self.parts.iter().filter_map(|part| part.header.metadata().as_ref()).flatten();
+        notes.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// All its tensors.
@@ -59,6 +136,37 @@ impl TensorFile {
     pub fn subset(&self, prefix: &str) -> Subset<'_> {
         self.tensors().subset(prefix)
     }
+}
+
+impl Part {
+    fn open(path: &Path) -> Result<Self> {
+        let bytes = open(path).map_err(|e| io_error(path, "open it", &e))?;
+        let (start, header) = header(path, &bytes)?;
+        Ok(Part { path: path.to_owned(), bytes, header, start })
+    }
+}
+
+/// Which file each tensor lies in.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Index {
+        #[serde(default, rename = "metadata")]
+        _metadata: IgnoredAny,
+        weight_map: BTreeMap<String, String>,
+    }
+    let refused = |message: String| Error::Index { file: path.to_owned(), message };
+    let read = fs::metadata(path).map(|facts| facts.len());
+    let length = read.map_err(|e| io_error(path, "open it", &e))?;
+    if length > MAX_INDEX {
+        return Err(refused(format!("expected at most {MAX_INDEX} bytes, got {length}")));
+    }
+    let text = fs::read(path).map_err(|e| io_error(path, "read it", &e))?;
+    let index: Index = serde_json::from_slice(&text).map_err(|e| refused(one_line(&e.to_string())))?;
+    if index.weight_map.is_empty() {
+        return Err(refused("expected tensors, got none".into()));
+    }
+    Ok(index.weight_map)
 }
 
 /// Maps the file at `path`.
@@ -73,38 +181,6 @@ fn open(path: &Path) -> io::Result<Mmap> {
 /// An error of the system, in our words.
 pub(super) fn io_error(file: &Path, doing: &'static str, error: &io::Error) -> Error {
     Error::Io { file: file.to_owned(), doing, message: error.to_string() }
-}
-
-/// Parses and checks the header; also gives the place where the values begin.
-///
-/// The lengths are checked here rather than in `SafeTensors::read_metadata`, whose errors carry no
-/// numbers and whose last sum can overflow on a header made for that.
-fn header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
-    let file = || path.to_owned();
-    let got = bytes.len() as u64;
-    let cut = |expected: u64| Error::Length { file: file(), expected, got };
-
-    let Some((length, rest)) = bytes.split_first_chunk() else { return Err(cut(PREFIX as u64)) };
-    let length = u64::from_le_bytes(*length);
-    if length > MAX_HEADER {
-        return Err(Error::HeaderSize { file: file(), limit: MAX_HEADER, got: length });
-    }
-    let start = PREFIX as u64 + length;
-    let Some(text) = usize::try_from(length).ok().and_then(|length| rest.get(..length)) else {
-        return Err(cut(start));
-    };
-    let malformed =
-        |e: &dyn std::error::Error| Error::Header { file: file(), message: one_line(&e.to_string()) };
-    let text = std::str::from_utf8(text).map_err(|e| malformed(&e))?;
-    let header: Metadata = serde_json::from_str(text).map_err(|e| malformed(&e))?;
-    let expected = start.saturating_add(header.data_len() as u64);
-    if expected == got { Ok((PREFIX + text.len(), header)) } else { Err(cut(expected)) }
-}
-
-/// Text that may quote a damaged file, fit for one line of a message.
-fn one_line(text: &str) -> String {
-    const LONGEST: usize = 200;
-    text.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// Some tensors of a file under shorter names.
@@ -136,9 +212,14 @@ impl<'f> Subset<'f> {
         self.file
     }
 
+    /// The path of the file that holds a tensor; of the whole where none does.
+    pub(super) fn place(&self, name: &str) -> PathBuf {
+        self.info(name).map_or(&self.file.path, |(part, _)| &part.path).clone()
+    }
+
     /// Their names in order, without the prefix.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.file.header.offset_keys();
+        let mut names: Vec<_> = self.file.parts.iter().flat_map(|part| part.header.offset_keys()).collect();
         names.retain(|name| !self.left_out.contains(name));
         names.sort_unstable();
         names.iter().filter_map(|name| name.strip_prefix(&self.prefix)).map(str::to_owned).collect()
@@ -154,7 +235,24 @@ impl<'f> Subset<'f> {
     /// # Errors
     /// [`Error::Missing`].
     pub fn shape(&self, name: &str) -> Result<&'f [usize]> {
-        Ok(&self.info(name)?.shape)
+        Ok(&self.info(name)?.1.shape)
+    }
+
+    /// How a tensor is stored.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], or [`Error::Dtype`] where it holds other numbers.
+    pub fn stored(&self, name: &str) -> Result<StoredType> {
+        Ok(self.floats(name)?.stored)
+    }
+
+    /// A tensor's type as the file names it, and its bytes as they lie there.
+    ///
+    /// # Errors
+    /// [`Error::Missing`].
+    pub fn raw(&self, name: &str) -> Result<(String, &'f [u8])> {
+        let (part, info) = self.info(name)?;
+        Ok((info.dtype.to_string(), part.bytes(info)))
     }
 
     /// A tensor's values, row-major. F16 and BF16 become f32, which holds each of them exactly.
@@ -171,24 +269,20 @@ impl<'f> Subset<'f> {
     /// As [`Subset::f32s`].
     pub fn i64s(&self, name: &str) -> Result<Vec<i64>> {
         match self.info(name)? {
-            info @ TensorInfo { dtype: Dtype::I64, .. } => {
-                let (chunks, _) = self.bytes(info).as_chunks();
+            (part, info @ TensorInfo { dtype: Dtype::I64, .. }) => {
+                let (chunks, _) = part.bytes(info).as_chunks();
                 Ok(chunks.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect())
             }
-            info => Err(self.wrong_type(name, "I64", info.dtype)),
+            (_, info) => Err(self.wrong_type(name, "I64", info.dtype)),
         }
     }
 
     /// A tensor of floating point numbers, not read yet.
     pub(super) fn floats(&self, name: &str) -> Result<Floats<'f>> {
-        let info = self.info(name)?;
-        let all = self.bytes(info);
-        let none = Floats { f32: &[], f16: &[], bf16: &[] };
-        match info.dtype {
-            Dtype::F32 => Ok(Floats { f32: all, ..none }),
-            Dtype::F16 => Ok(Floats { f16: all, ..none }),
-            Dtype::BF16 => Ok(Floats { bf16: all, ..none }),
-            got => Err(self.wrong_type(name, "F32, F16 or BF16", got)),
+        let (part, info) = self.info(name)?;
+        match StoredType::of(info.dtype) {
+            Some(stored) => Ok(Floats { stored, bytes: part.bytes(info) }),
+            None => Err(self.wrong_type(name, "F32, F16 or BF16", info.dtype)),
         }
     }
 
@@ -197,85 +291,24 @@ impl<'f> Subset<'f> {
         format!("{}{name}", self.prefix)
     }
 
-    fn info(&self, name: &str) -> Result<&'f TensorInfo> {
+    fn info(&self, name: &str) -> Result<(&'f Part, &'f TensorInfo)> {
         let tensor = self.full_name(name);
-        let info = self.file.header.info(&tensor).filter(|_| !self.left_out.contains(&tensor));
-        info.ok_or_else(|| Error::Missing { file: self.file.path.clone(), tensor })
-    }
-
-    fn bytes(&self, info: &TensorInfo) -> &'f [u8] {
-        // In range: the header was checked against the file's length when it was opened.
-        let (from, to) = info.data_offsets;
-        &self.file.bytes[self.file.start + from..self.file.start + to]
+        let mut parts = self.file.parts.iter();
+        let found = parts.find_map(|part| Some((part, part.header.info(&tensor)?)));
+        let found = found.filter(|_| !self.left_out.contains(&tensor));
+        found.ok_or_else(|| Error::Missing { file: self.file.path.clone(), tensor })
     }
 
     fn wrong_type(&self, name: &str, expected: &'static str, got: Dtype) -> Error {
-        Error::Dtype {
-            file: self.file.path.clone(),
-            tensor: self.full_name(name),
-            expected,
-            got: got.to_string(),
-        }
+        let (file, tensor) = (self.place(name), self.full_name(name));
+        Error::Dtype { file, tensor, expected, got: got.to_string() }
     }
 }
 
-/// Floating point numbers in a file. All but one of the three are empty.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Floats<'f> {
-    f32: &'f [u8],
-    f16: &'f [u8],
-    bf16: &'f [u8],
-}
-
-impl<'f> Floats<'f> {
-    /// The values in order. Bytes are converted one by one: a file promises no alignment.
-    pub(super) fn values(self) -> impl Iterator<Item = f32> + use<'f> {
-        let wide = self.f32.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
-        let half = self.f16.as_chunks().0.iter().map(|&bytes| from_f16(u16::from_le_bytes(bytes)));
-        let brain = self.bf16.as_chunks().0.iter().map(|&bytes| from_bf16(u16::from_le_bytes(bytes)));
-        wide.chain(half).chain(brain)
-    }
-}
-
-/// A bfloat16 is the upper half of an f32.
-fn from_bf16(bits: u16) -> f32 {
-    f32::from_bits(u32::from(bits) << 16)
-}
-
-/// An IEEE half: shifted into place its exponent is 112 too small, which one exact product mends
-/// (subnormal halves included).
-fn from_f16(bits: u16) -> f32 {
-    const SCALE: f32 = f32::from_bits((127 + 112) << 23);
-    let (sign, magnitude) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff));
-    let shifted = f32::from_bits(magnitude << 13);
-    let value =
-        if magnitude < 0x7c00 { shifted * SCALE } else { f32::from_bits(0x7f80_0000 | magnitude << 13) };
-    f32::from_bits(sign | value.to_bits())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_half_reads_as_the_number_that_its_fields_define() {
-        for bits in 0..=u16::MAX {
-            let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff) / 1024.0);
-            let magnitude = match exponent {
-                0 => fraction * 2f64.powi(-14),
-                31 if fraction == 0.0 => f64::INFINITY,
-                31 => f64::NAN,
-                _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
-            };
-            let got = from_f16(bits);
-            assert_eq!(got.is_sign_negative(), bits >> 15 == 1, "{bits:#x}");
-            let got = f64::from(got.abs());
-            assert!(got == magnitude || got.is_nan() && magnitude.is_nan(), "{bits:#x}: {got} {magnitude}");
-        }
-    }
-
-    #[test]
-    fn a_bfloat16_reads_as_its_upper_half() {
-        assert_eq!([0x3f80, 0xc040, 0x0001].map(from_bf16), [1.0, -3.0, f32::from_bits(0x1_0000)]);
+impl Part {
+    fn bytes(&self, info: &TensorInfo) -> &[u8] {
+        // In range: the header was checked against the file's length when it was opened.
+        let (from, to) = info.data_offsets;
+        &self.bytes[self.start + from..self.start + to]
     }
 }

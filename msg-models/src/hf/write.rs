@@ -1,9 +1,10 @@
-//! From a module into a file: written beside its place, then renamed.
+//! From a module into files: written beside their place, then renamed.
 
 use super::{
-    Error, Naming, Result,
+    Error, INDEX, Naming, Result, StoredType, WEIGHTS,
+    header::{MAX_HEADER, PREFIX},
     layout::{Planned, plan},
-    read::{MAX_HEADER, PREFIX, io_error},
+    read::io_error,
 };
 use dfdx::{shapes::HasShape, tensor_ops::ReshapeTo};
 use msg_core::{
@@ -12,14 +13,49 @@ use msg_core::{
     error::Context,
     params::{Module, Param, ParamName, Role, Visitor},
 };
-use safetensors::tensor::{Dtype, TensorInfo};
+use safetensors::tensor::TensorInfo;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
+use tempfile::NamedTempFile;
+
+/// What of a module's files can be chosen.
+#[derive(Clone, Copy)]
+pub struct Format<'a> {
+    /// The files' own notes. Without a `format` they get `format: pt`, which Hugging Face's loader asks for.
+    pub notes: &'a BTreeMap<String, String>,
+    /// How a tensor is stored, by its name in the file.
+    pub stored: &'a dyn Fn(&str) -> StoredType,
+    /// The name that a tensor gets instead of its own; `None` leaves it out.
+    pub named: &'a dyn Fn(&str) -> Option<String>,
+    /// Bytes of the values of one file at most; a larger tensor has a file to itself.
+    pub largest: u64,
+}
+
+impl std::fmt::Debug for Format<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Format")
+            .field("notes", self.notes)
+            .field("largest", &self.largest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Format<'a> {
+    /// One file of f32 under the module's own names.
+    pub fn plain(notes: &'a BTreeMap<String, String>) -> Self {
+        Format {
+            notes,
+            stored: &|_| StoredType::F32,
+            named: &|name| Some(name.to_owned()),
+            largest: u64::MAX,
+        }
+    }
+}
 
 /// Writes the module's tensors as F32, in the order of its walk; the same module and metadata give
 /// the same bytes. Where `metadata` has no `format`, the file gets `format: pt`, which Hugging Face's
@@ -39,27 +75,127 @@ pub fn save<D: Backend, M: Module<D>>(
     path: impl AsRef<Path>,
 ) -> Result<()> {
     let path = path.as_ref();
+    let format = Format::plain(metadata);
     let plan = plan(module, naming, path)?;
-    let header = header(&plan, metadata, path)?;
+    let entries = entries(&plan, &format);
+    write(module, &plan, vec![Shard { path: path.to_owned(), entries }], &format)
+}
 
-    // A rename is atomic only within one folder.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = new_file(folder).map_err(|e| io_error(path, "create a temporary file beside it", &e))?;
-    let mut out = BufWriter::with_capacity(BUFFER, temporary.as_file());
-    let failed = |e: io::Error| io_error(path, "write it", &e);
-    out.write_all(&header).map_err(failed)?;
-    let mut writing = Writing { out, plan: plan.iter(), path, refused: None };
+/// As [`save`], into [`WEIGHTS`] in `folder`, or, where one file would be too large, into several with
+/// [`INDEX`], which is written last. Returns the paths of the files of values.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_folder<D: Backend, M: Module<D>>(
+    module: &M,
+    naming: &Naming,
+    format: &Format<'_>,
+    folder: &Path,
+) -> Result<Vec<PathBuf>> {
+    let plan = plan(module, naming, &folder.join(WEIGHTS))?;
+    let mut groups: Vec<(Vec<Entry>, u64)> = Vec::new();
+    for entry in entries(&plan, format) {
+        let bytes = entry.bytes(&plan) as u64;
+        match groups.last_mut() {
+            Some((entries, sum)) if sum.saturating_add(bytes) <= format.largest => {
+                entries.push(entry);
+                *sum += bytes;
+            }
+            _ => groups.push((vec![entry], bytes)),
+        }
+    }
+    let (count, total) = (groups.len(), groups.iter().map(|(_, sum)| sum).sum::<u64>());
+    let name = |number: usize| match count {
+        1 => WEIGHTS.to_owned(),
+        _ => format!("model-{number:05}-of-{count:05}.safetensors"),
+    };
+    let shards = (1..).zip(groups);
+    let shards = shards.map(|(number, (entries, _))| Shard { path: folder.join(name(number)), entries });
+    let shards: Vec<Shard> = shards.collect();
+    let paths: Vec<PathBuf> = shards.iter().map(|shard| shard.path.clone()).collect();
+    let places: BTreeMap<String, String> = (1..)
+        .zip(&shards)
+        .flat_map(|(number, shard)| shard.entries.iter().map(move |entry| (entry.name.clone(), number)))
+        .map(|(tensor, number)| (tensor, name(number)))
+        .collect();
+    write(module, &plan, shards, format)?;
+    if count > 1 {
+        let path = folder.join(INDEX);
+        let index = serde_json::json!({"metadata": {"total_size": total}, "weight_map": places});
+        let text = format!("{index:#}\n");
+        std::fs::write(&path, text).map_err(|e| io_error(&path, "write it", &e))?;
+    }
+    Ok(paths)
+}
+
+/// One file tensor that is written.
+struct Entry {
+    /// The tensor of the walk, by its place there, and which of its file tensors this is.
+    at: (usize, usize),
+    name: String,
+    stored: StoredType,
+}
+
+impl Entry {
+    fn bytes(&self, plan: &[Planned]) -> usize {
+        plan[self.at.0].file_shape.iter().product::<usize>() * self.stored.size()
+    }
+}
+
+/// One file and what it holds.
+struct Shard {
+    path: PathBuf,
+    entries: Vec<Entry>,
+}
+
+/// Every file tensor that is not left out, in the order of the walk.
+fn entries(plan: &[Planned], format: &Format<'_>) -> Vec<Entry> {
+    let all = plan.iter().enumerate().flat_map(|(planned, tensor)| {
+        tensor.files.iter().enumerate().map(move |(part, name)| ((planned, part), name))
+    });
+    all.filter_map(|(at, name)| {
+        Some(Entry { at, stored: (format.stored)(name), name: (format.named)(name)? })
+    })
+    .collect()
+}
+
+fn write<D: Backend, M: Module<D>>(
+    module: &M,
+    plan: &[Planned],
+    shards: Vec<Shard>,
+    format: &Format<'_>,
+) -> Result<()> {
+    let folder = shards.first().and_then(|shard| shard.path.parent()).unwrap_or(Path::new("")).to_owned();
+    let mut writing = Writing {
+        plan,
+        walked: 0,
+        shards: shards.into_iter(),
+        current: None,
+        done: Vec::new(),
+        format,
+        refused: None,
+    };
+    writing.refused = writing.next_shard().err();
     module.inspect(&mut writing)?;
-    writing.finished().and_then(|file| file.sync_all().map_err(failed))?;
-    temporary.persist(path).map_err(|e| io_error(path, "put it in place", &e.error))?;
-    sync_folder(folder).map_err(|e| io_error(path, "make its place durable", &e))
+    for (temporary, path) in writing.finished()? {
+        temporary.persist(&path).map_err(|e| io_error(&path, "put it in place", &e.error))?;
+    }
+    // A rename is atomic only within one folder.
+    sync_folder(place(&folder)).map_err(|e| io_error(&folder, "make its place durable", &e))
+}
+
+/// The folder as the system names it.
+fn place(folder: &Path) -> &Path {
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }
 
 /// Bytes gathered between two calls of the system.
 const BUFFER: usize = 1 << 20;
+/// Numbers converted at a time.
+const CHUNK: usize = 1 << 14;
 
 /// A temporary file with the rights of an ordinary one (the crate's default shuts others out).
-fn new_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn new_file(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(<std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
@@ -80,7 +216,7 @@ fn sync_folder(_: &Path) -> io::Result<()> {
 
 /// The bytes before the values. Not built by the safetensors crate, which keeps metadata in a hash
 /// map, so that the same notes would give other bytes in every run.
-fn header(plan: &[Planned], metadata: &BTreeMap<String, String>, path: &Path) -> Result<Vec<u8>> {
+fn header(plan: &[Planned], shard: &Shard, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     #[derive(Serialize)]
     struct Header<'a> {
         #[serde(rename = "__metadata__")]
@@ -88,82 +224,139 @@ fn header(plan: &[Planned], metadata: &BTreeMap<String, String>, path: &Path) ->
         #[serde(flatten)]
         tensors: BTreeMap<&'a str, TensorInfo>,
     }
-    let mut notes = BTreeMap::from([("format", "pt")]);
-    notes.extend(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+    let mut metadata = BTreeMap::from([("format", "pt")]);
+    metadata.extend(notes.iter().map(|(key, value)| (key.as_str(), value.as_str())));
     let mut tensors = BTreeMap::new();
     let mut offset = 0;
-    for planned in plan {
-        let bytes = planned.file_shape.iter().product::<usize>() * size_of::<f32>();
-        for name in &planned.files {
-            let info = TensorInfo {
-                dtype: Dtype::F32,
-                shape: planned.file_shape.clone(),
-                data_offsets: (offset, offset + bytes),
-            };
-            offset += bytes;
-            tensors.insert(name.as_str(), info);
-        }
+    for entry in &shard.entries {
+        let bytes = entry.bytes(plan);
+        let info = TensorInfo {
+            dtype: entry.stored.dtype(),
+            shape: plan[entry.at.0].file_shape.clone(),
+            data_offsets: (offset, offset + bytes),
+        };
+        offset += bytes;
+        tensors.insert(entry.name.as_str(), info);
     }
-    let malformed = |e: serde_json::Error| Error::Header { file: path.to_owned(), message: e.to_string() };
-    let mut text = serde_json::to_vec(&Header { metadata: notes, tensors }).map_err(malformed)?;
+    let malformed = |e: serde_json::Error| Error::Header { file: shard.path.clone(), message: e.to_string() };
+    let mut text = serde_json::to_vec(&Header { metadata, tensors }).map_err(malformed)?;
     // Spaces, so that the values begin at a multiple of 8 bytes.
     text.resize(text.len().next_multiple_of(PREFIX), b' ');
     let length = text.len() as u64;
     if length > MAX_HEADER {
-        return Err(Error::HeaderSize { file: path.to_owned(), limit: MAX_HEADER, got: length });
+        return Err(Error::HeaderSize { file: shard.path.clone(), limit: MAX_HEADER, got: length });
     }
     Ok([&length.to_le_bytes(), text.as_slice()].concat())
 }
 
+/// The file under way.
+struct Current {
+    out: BufWriter<NamedTempFile>,
+    path: PathBuf,
+    entries: std::iter::Peekable<std::vec::IntoIter<Entry>>,
+}
+
 /// Writes every tensor. A walk can carry only the core's errors, so ours waits in `refused`.
 struct Writing<'a> {
-    out: BufWriter<&'a File>,
-    plan: std::slice::Iter<'a, Planned>,
-    path: &'a Path,
+    plan: &'a [Planned],
+    /// Tensors of the walk that are done.
+    walked: usize,
+    shards: std::vec::IntoIter<Shard>,
+    current: Option<Current>,
+    done: Vec<(NamedTempFile, PathBuf)>,
+    format: &'a Format<'a>,
     refused: Option<Error>,
 }
 
-impl<'a> Writing<'a> {
-    /// The file with everything in it, or what was refused.
-    fn finished(self) -> Result<&'a File> {
-        let Writing { out, path, refused, .. } = self;
-        match refused {
-            None => out.into_inner().map_err(|e| io_error(path, "write it", e.error())),
+impl Writing<'_> {
+    /// Ends the file under way and begins the next one, where there is one.
+    fn next_shard(&mut self) -> Result<()> {
+        if let Some(Current { out, path, .. }) = self.current.take() {
+            let failed = |e: &io::Error| io_error(&path, "write it", e);
+            let temporary = out.into_inner().map_err(|e| failed(e.error()))?;
+            temporary.as_file().sync_all().map_err(|e| failed(&e))?;
+            self.done.push((temporary, path));
+        }
+        let Some(shard) = self.shards.next() else { return Ok(()) };
+        let header = header(self.plan, &shard, self.format.notes)?;
+        let Shard { path, entries } = shard;
+        let folder = place(path.parent().unwrap_or(Path::new("")));
+        let temporary =
+            new_file(folder).map_err(|e| io_error(&path, "create a temporary file beside it", &e))?;
+        let mut out = BufWriter::with_capacity(BUFFER, temporary);
+        out.write_all(&header).map_err(|e| io_error(&path, "write it", &e))?;
+        self.current = Some(Current { out, path, entries: entries.into_iter().peekable() });
+        Ok(())
+    }
+
+    /// The files with everything in them, or what was refused.
+    fn finished(mut self) -> Result<Vec<(NamedTempFile, PathBuf)>> {
+        match self.refused.take() {
+            None => self.next_shard().map(|()| self.done),
             Some(refused) => Err(refused),
         }
     }
 
-    fn write(&mut self, planned: &Planned, values: Vec<f32>) -> Result<()> {
+    /// Writes the file tensors of one tensor of the walk.
+    fn write(&mut self, at: usize, values: Vec<f32>) -> Result<()> {
+        let planned = &self.plan[at];
         let values = planned.layout.to_file(&planned.shape, values);
-        if let Some((at, &value)) = values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
-            let part = values.len() / planned.files.len();
-            let (tensor, index) = (planned.files[at / part].clone(), at % part);
-            return Err(Error::NotFinite { file: self.path.to_owned(), tensor, index, value });
-        }
-        for value in values {
-            self.out.write_all(&value.to_le_bytes()).map_err(|e| io_error(self.path, "write it", &e))?;
+        let length = values.len() / planned.files.len();
+        for (part, values) in values.chunks_exact(length.max(1)).enumerate() {
+            if self.current.as_mut().is_some_and(|current| current.entries.peek().is_none()) {
+                self.next_shard()?;
+            }
+            let Some(current) = &mut self.current else { return Ok(()) };
+            if let Some(entry) = current.entries.next_if(|entry| entry.at == (at, part)) {
+                current.write(&entry, values)?;
+            }
         }
         Ok(())
     }
 }
 
+impl Current {
+    fn write(&mut self, entry: &Entry, values: &[f32]) -> Result<()> {
+        let rounded = values.iter().map(|&value| entry.stored.rounded(value));
+        if let Some((index, value)) = rounded.enumerate().find(|(_, value)| !value.is_finite()) {
+            return Err(Error::NotFinite {
+                file: self.path.clone(),
+                tensor: entry.name.clone(),
+                index,
+                value,
+            });
+        }
+        let mut bytes = Vec::with_capacity(CHUNK * entry.stored.size());
+        for values in values.chunks(CHUNK) {
+            bytes.clear();
+            values.iter().for_each(|&value| entry.stored.push(value, &mut bytes));
+            self.out.write_all(&bytes).map_err(|e| io_error(&self.path, "write it", &e))?;
+        }
+        Ok(())
+    }
+}
+
+/// A tensor's values, row-major.
+pub(crate) fn values<S: NamedShape, D: Backend>(tensor: &Param<S, D>) -> msg_core::Result<Vec<f32>> {
+    // `copy_into` gives the storage as it lies; `as_vec` would ask for each element by its index.
+    let contiguous = tensor.clone().try_contiguous().during("read")?;
+    let mut values = vec![0.0; contiguous.shape().num_elements()];
+    contiguous.copy_into(&mut values);
+    Ok(values)
+}
+
 impl<D: Backend> Visitor<D> for Writing<'_> {
     fn visit<S: NamedShape>(
         &mut self,
-        name: &ParamName,
+        _: &ParamName,
         _: Role,
         tensor: &mut Param<S, D>,
     ) -> msg_core::Result<()> {
-        if self.refused.is_some() {
-            return Ok(());
+        if self.refused.is_none() {
+            let values = values(tensor)?;
+            self.refused = self.write(self.walked, values).err();
         }
-        let missing = || msg_core::Error::Missing { op: "save", name: name.to_string() };
-        let planned = self.plan.next().ok_or_else(missing)?;
-        // `copy_into` gives the storage as it lies; `as_vec` would ask for each element by its index.
-        let contiguous = tensor.clone().try_contiguous().during("save")?;
-        let mut values = vec![0.0; contiguous.shape().num_elements()];
-        contiguous.copy_into(&mut values);
-        self.refused = self.write(planned, values).err();
+        self.walked += 1;
         Ok(())
     }
 }

@@ -1,14 +1,13 @@
 //! Which checkpoint a path means, and what it was saved under.
 
-use super::{CONFIG, MARKER, latest};
+use super::{CONFIG, MARKER, STATE, latest};
 use crate::{
-    config::RunConfig,
-    error::{AtPath, Error, Result},
+    config::{Family, RunConfig},
+    error::{Error, Result},
+    json,
 };
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
 
 /// The checkpoint that `path` means: itself, or the latest one of a run's folder.
 ///
@@ -30,12 +29,35 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The resolved configuration that a checkpoint was saved under.
+/// The family of a checkpoint's model.
+///
+/// # Errors
+/// Where neither its header nor its configuration can be read.
+pub fn family_of(checkpoint: &Path) -> Result<Family> {
+    /// The one key; the rest is checked by whoever loads the model.
+    #[derive(Deserialize)]
+    struct Named {
+        family: Option<Family>,
+    }
+    let path = checkpoint.join(STATE);
+    if let Named { family: Some(family) } = json::read(&path)? {
+        return Ok(family);
+    }
+    let config = config_of(checkpoint)?;
+    config
+        .map(|config| config.model.family)
+        .ok_or_else(|| Error::Checkpoint { path, message: "expected the key `family`, got none".into() })
+}
+
+/// The resolved configuration that a checkpoint was saved under, where it came from a run.
 ///
 /// # Errors
 /// Where it cannot be read.
-pub fn config_of(checkpoint: &Path) -> Result<RunConfig> {
+pub fn config_of(checkpoint: &Path) -> Result<Option<RunConfig>> {
     let path = checkpoint.join(CONFIG);
-    let text = fs::read_to_string(&path).at(&path)?;
-    RunConfig::parse(&text, &path.display().to_string(), &[])
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = json::text(&path)?;
+    RunConfig::parse(&text, &path.display().to_string(), &[]).map(Some)
 }

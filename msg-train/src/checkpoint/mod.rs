@@ -3,22 +3,34 @@
 //! A checkpoint is a folder `step-NNNNNNNN` with the model, both moments, the resolved configuration,
 //! the tokenizer and `state.json`; `checkpoint.json` is written last and holds the hashes of all of
 //! them. It is made under a temporary name and renamed, so that a folder of that name is whole.
+//!
+//! A model without an optimizer (imported, grown or converted) is a checkpoint, too: it lacks the moments, and
+//! the configuration and tokenizer where its source had none.
 
 mod find;
 mod keep;
 mod mend;
+mod model;
+mod origin;
 mod read;
 mod saved;
 mod write;
 
-pub use find::{config_of, find};
+pub use find::{config_of, family_of, find};
 pub use keep::{Action, remove, retention};
 pub use mend::mend;
+pub use model::{ModelSnapshot, save_model};
+pub use origin::Origin;
+pub(crate) use origin::origin_of;
 pub use read::{Loaded, latest, load, load_model, steps};
+pub(crate) use read::{marked, marked_hash};
+pub(crate) use saved::tokenizer_of;
 pub use saved::{Model, Saved, open};
+pub(crate) use write::hash;
+pub(crate) use write::sync_folder;
 pub use write::{Snapshot, save};
 
-use crate::state::State;
+use crate::{config::Family, state::State};
 use msg_core::optim::Births;
 use msg_models::Growing;
 use serde::{Deserialize, Serialize};
@@ -26,13 +38,18 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 /// The file that makes a folder a checkpoint.
 pub const MARKER: &str = "checkpoint.json";
-const MODEL: &str = "model.safetensors";
+pub(crate) const MODEL: &str = "model.safetensors";
 const FIRST: &str = "first_moment.safetensors";
 const SECOND: &str = "second_moment.safetensors";
-const STATE: &str = "state.json";
+pub(crate) const STATE: &str = "state.json";
 const CONFIG: &str = "config.toml";
 /// The tokenizer's name in a checkpoint.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// What a published model's files say besides, for the way back.
+const ORIGIN: &str = "origin.json";
+/// All that a checkpoint can hold besides its marker, and what it must.
+const FILES: [&str; 7] = [MODEL, FIRST, SECOND, STATE, CONFIG, TOKENIZER, ORIGIN];
+const REQUIRED: [&str; 2] = [MODEL, STATE];
 const FORMAT: u32 = 1;
 /// What the names of folders begin with that are being written, are about to give way (their step follows)
 /// and are being removed. None of them is a checkpoint; [`mend`] deals with those that a killed run left.
@@ -54,6 +71,9 @@ struct Marker {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
+    /// The family; early checkpoints say it in their configuration alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// Where the run stands.
     pub state: State,
     /// Sizes, ramps and layer identities.

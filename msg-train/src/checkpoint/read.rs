@@ -1,8 +1,11 @@
 //! Reading a checkpoint: hashes first, then the header, then a model of its sizes, then the tensors.
 
-use super::{CONFIG, FIRST, FORMAT, Header, MARKER, MODEL, Marker, SECOND, STATE, write::hash};
+use super::{
+    CONFIG, FILES, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REQUIRED, SECOND, STATE, write::hash,
+};
 use crate::{
     error::{AtPath, Error, Result},
+    json,
     task::Task,
 };
 use msg_core::{
@@ -11,8 +14,8 @@ use msg_core::{
     params::Init,
 };
 use msg_models::hf::{self, TensorFile};
-use serde::de::DeserializeOwned;
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -62,64 +65,101 @@ pub fn latest(all: &Path) -> Result<Option<PathBuf>> {
 /// Reads a checkpoint whose bytes are those that were written.
 ///
 /// # Errors
-/// [`Error::Checkpoint`] where a file is missing, cut or changed, or of another format or family.
+/// [`Error::Checkpoint`] where a file is missing, cut or changed, or of another format or family, and where it
+/// holds a model without an optimizer.
 pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig) -> Result<Loaded<D, M>> {
-    let (model, header, config): (M, _, _) = load_model(path, device)?;
-    let moments = (read(path, FIRST, &model)?.tensors(), read(path, SECOND, &model)?.tensors());
+    let (model, header): (M, _) = load_model(path, device)?;
+    if let Some(name) = [FIRST, SECOND, CONFIG].iter().find(|name| !path.join(name).exists()) {
+        let message = format!("expected a run's checkpoint, got a model without an optimizer: no {name}");
+        return Err(Error::Checkpoint { path: path.to_owned(), message });
+    }
+    let config = json::text(&path.join(CONFIG))?;
+    let moment = |file| -> Result<M> {
+        Ok(hf::load(&model, &TensorFile::open(path.join(file))?.tensors(), &M::NAMING)?)
+    };
+    let moments = (moment(FIRST)?.tensors(), moment(SECOND)?.tensors());
     let optimizer = AdamW::restored(adamw, moments, header.births.clone(), header.applied)?;
     Ok(Loaded { model, optimizer, header, config })
 }
 
-/// The model of a checkpoint with its ramps, where the run stood, and the resolved configuration that it was
-/// saved under, as TOML. The optimizer's moments are checked but not kept in memory.
+/// The model of a checkpoint with its ramps, and where its run stood. The optimizer's moments are checked but
+/// not kept in memory.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M, Header, String)> {
+pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M, Header)> {
     check(path)?;
-    let header: Header = parse(&path.join(STATE))?;
-    let config_path = path.join(CONFIG);
-    let config = fs::read_to_string(&config_path).at(config_path)?;
-    let made_from = serde_json::from_value(header.model.clone()).map_err(|error| Error::Checkpoint {
-        path: path.join(STATE),
-        message: format!("is of another family or version: {error}"),
-    })?;
-    let mut model = read(path, MODEL, &M::build(device, made_from, Init::default())?)?;
+    let at = path.join(STATE);
+    let refuse = |message: String| Error::Checkpoint { path: at.clone(), message };
+    let header: Header = json::read(&at)?;
+    let made_from: M::Config = serde_json::from_value(header.model.clone())
+        .map_err(|error| refuse(format!("is of another family or version: {error}")))?;
+    // Sizes are a claim until the file has tensors of them: only then is a model made.
+    let file = TensorFile::open(path.join(MODEL))?;
+    hf::check_outline(&file.tensors(), &M::NAMING, &[], M::outline(&made_from))?;
+    let model = M::build(device, made_from, Init::default())?;
+    let (growing, built) = (&header.growing, model.growing());
+    let same = (growing.sizes, growing.head_dim, growing.layer_ids.len())
+        == (built.sizes, built.head_dim, built.sizes.layers);
+    if !same {
+        return Err(refuse(format!(
+            "expected the sizes {:?} twice, got {:?}, too",
+            built.sizes, growing.sizes
+        )));
+    }
+    let mut model = hf::load_into(model, &file.tensors(), &M::NAMING)?;
     *model.growing_mut() = header.growing.clone();
-    Ok((model, header, config))
-}
-
-/// The tensors of one file in a model of the same sizes as `like`.
-fn read<D: Backend, M: Task<D>>(path: &Path, file: &str, like: &M) -> Result<M> {
-    let file = TensorFile::open(path.join(file))?;
-    Ok(hf::load(like, &file.tensors(), &M::NAMING)?)
+    model.masks(header.state.step)?;
+    Ok((model, header))
 }
 
 /// Compares every file with the marker.
 fn check(path: &Path) -> Result<()> {
     let refuse = |message: String| Error::Checkpoint { path: path.to_owned(), message };
-    let marker_path = path.join(MARKER);
-    if !marker_path.is_file() {
-        return Err(refuse(format!("is no checkpoint: it holds no {MARKER}")));
-    }
-    let marker: Marker = parse(&marker_path)?;
-    if marker.format != FORMAT {
-        return Err(refuse(format!("expected format {FORMAT}, got {}", marker.format)));
-    }
+    let marker = marker(path)?;
     for (name, expected) in &marker.files {
         let got = hash(&path.join(name))?;
         if got != *expected {
             return Err(refuse(format!("{name} is damaged: expected hash {expected}, got {got}")));
         }
     }
-    match [MODEL, FIRST, SECOND, STATE, CONFIG].iter().find(|name| !marker.files.contains_key(**name)) {
+    let mut held = FILES.iter().filter(|name| REQUIRED.contains(name) || path.join(name).exists());
+    match held.find(|name| !marker.files.contains_key(**name)) {
         Some(name) => Err(refuse(format!("{MARKER} does not list {name}"))),
         None => Ok(()),
     }
 }
 
-fn parse<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read(path).at(path)?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::Checkpoint { path: path.to_owned(), message: error.to_string() })
+/// The marker, where it is of this format.
+fn marker(path: &Path) -> Result<Marker> {
+    let refuse = |message: String| Error::Checkpoint { path: path.to_owned(), message };
+    let marker_path = path.join(MARKER);
+    if !marker_path.is_file() {
+        return Err(refuse(format!("is no checkpoint: it holds no {MARKER}")));
+    }
+    let marker: Marker = json::read(&marker_path)?;
+    if marker.format != FORMAT {
+        return Err(refuse(format!("expected format {FORMAT}, got {}", marker.format)));
+    }
+    // What a marker may not name: a device that never ends, say.
+    match marker.files.keys().find(|name| !FILES.contains(&name.as_str())) {
+        Some(name) => Err(refuse(format!("{MARKER} lists {name:?}, which is no file of a checkpoint"))),
+        None => Ok(marker),
+    }
+}
+
+/// The hashes that a checkpoint's marker has, by file.
+///
+/// # Errors
+/// Where the marker cannot be read.
+pub(crate) fn marked(path: &Path) -> Result<BTreeMap<String, String>> {
+    Ok(marker(path)?.files)
+}
+
+/// The hash that a checkpoint's marker has for one of its files.
+///
+/// # Errors
+/// Where the marker cannot be read.
+pub(crate) fn marked_hash(path: &Path, file: &str) -> Result<Option<String>> {
+    Ok(marker(path)?.files.remove(file))
 }

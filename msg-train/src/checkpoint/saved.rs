@@ -1,10 +1,10 @@
 //! A checkpoint opened to be used: its model, its tokenizer, where its run stood.
 
-use super::{TOKENIZER, config_of, find, load_model};
+use super::{TOKENIZER, config_of, family_of, find, load_model};
 use crate::{
     config::{Family, RunConfig},
     data::Tokenizer,
-    error::Result,
+    error::{Error, Result},
     state::State,
 };
 use msg_core::{device::Backend, params::Module};
@@ -57,12 +57,25 @@ pub struct Saved<D: Backend> {
     pub path: PathBuf,
     /// Its model, with its ramps.
     pub model: Model<D>,
-    /// Its tokenizer.
-    pub tokenizer: Tokenizer,
-    /// The resolved configuration that it was saved under.
-    pub config: RunConfig,
+    /// Its tokenizer, where it has one.
+    pub tokenizer: Option<Tokenizer>,
+    /// The resolved configuration that it was saved under, where it came from a run.
+    pub config: Option<RunConfig>,
     /// Where its run stood.
     pub state: State,
+}
+
+impl<D: Backend> Saved<D> {
+    /// Its tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] where it has none.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().ok_or_else(|| Error::Checkpoint {
+            path: self.path.clone(),
+            message: format!("expected a checkpoint with a tokenizer, got none: it holds no {TOKENIZER}"),
+        })
+    }
 }
 
 /// Opens the checkpoint that `path` means: itself, or the latest one of a run's folder.
@@ -71,17 +84,26 @@ pub struct Saved<D: Backend> {
 /// Where there is none, or a file of it is missing, cut or changed.
 pub fn open<D: Backend>(path: &Path, device: &D) -> Result<Saved<D>> {
     let path = find(path)?;
-    let config = config_of(&path)?;
-    let (model, header) = match config.model.family {
+    let family = family_of(&path)?;
+    let (model, header) = match family {
         Family::Gpt => {
-            let (model, header, _) = load_model(&path, device)?;
+            let (model, header) = load_model(&path, device)?;
             (Model::Gpt(model), header)
         }
         Family::Bert => {
-            let (model, header, _) = load_model(&path, device)?;
+            let (model, header) = load_model(&path, device)?;
             (Model::Bert(model), header)
         }
     };
-    let tokenizer = Tokenizer::read(&path.join(TOKENIZER), config.model.family)?;
+    let (config, tokenizer) = (config_of(&path)?, tokenizer_of(&path, family)?);
     Ok(Saved { path, model, tokenizer, config, state: header.state })
+}
+
+/// The tokenizer of a checkpoint, where it has one.
+///
+/// # Errors
+/// Where it cannot be read, or is none of the family.
+pub(crate) fn tokenizer_of(checkpoint: &Path, family: Family) -> Result<Option<Tokenizer>> {
+    let path = checkpoint.join(TOKENIZER);
+    path.exists().then(|| Tokenizer::read(&path, family)).transpose()
 }

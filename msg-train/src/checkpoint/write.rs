@@ -1,7 +1,7 @@
 //! Writing a checkpoint: everything under a temporary name, the marker last, then the rename.
 
 use super::{
-    CONFIG, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REPLACED, SAVING, SECOND, STATE, TOKENIZER,
+    CONFIG, FILES, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REPLACED, SAVING, SECOND, STATE, TOKENIZER,
     folder_name,
 };
 use crate::{
@@ -80,6 +80,7 @@ fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D,
     let malformed =
         |error: serde_json::Error| Error::Checkpoint { path: folder.join(STATE), message: error.to_string() };
     let header = Header {
+        family: Some(M::FAMILY),
         state: (*state).clone(),
         growing: model.growing().clone(),
         model: serde_json::to_value(model.config_now()).map_err(malformed)?,
@@ -95,9 +96,9 @@ fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D,
     Ok(())
 }
 
-fn write_marker(folder: &Path, step: u64) -> Result<()> {
+pub(super) fn write_marker(folder: &Path, step: u64) -> Result<()> {
     let mut files = BTreeMap::new();
-    for name in [MODEL, FIRST, SECOND, STATE, CONFIG, TOKENIZER] {
+    for name in FILES {
         let path = folder.join(name);
         if path.exists() {
             files.insert(name.to_owned(), hash(&path)?);
@@ -112,27 +113,27 @@ fn write_marker(folder: &Path, step: u64) -> Result<()> {
 }
 
 /// The hash of a file's bytes, in hexadecimal.
-pub(super) fn hash(path: &Path) -> Result<String> {
+pub(crate) fn hash(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     let mut file = File::open(path).at(path)?;
     hasher.update_reader(&mut file).at(path)?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).at(path)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).at(path)
 }
 
 /// Makes the names in a folder survive a power cut.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
     File::open(path).and_then(|folder| folder.sync_all()).at(path)
 }
 
 /// Elsewhere folders cannot be opened; a rename is as durable as the system makes it.
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> Result<()> {
+pub(crate) fn sync_folder(_: &Path) -> Result<()> {
     Ok(())
 }
 

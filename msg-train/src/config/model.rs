@@ -13,6 +13,16 @@ pub enum Family {
     Bert,
 }
 
+impl Family {
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Gpt => "gpt",
+            Family::Bert => "bert",
+        }
+    }
+}
+
 /// The `[model]` table. What is left out has the family's published value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,9 +5,10 @@ use super::writer::replace_file;
 use crate::{
     config::{Family, TokenizerConfig, TokenizerKind},
     error::{AtPath, Error, Result},
+    json,
 };
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// The manifest's name in its folder.
 pub const FILE: &str = "manifest.json";
@@ -203,8 +204,8 @@ impl Manifest {
         if !Manifest::exists(folder)? {
             return Err(refused("expected a finished preparation, got none; run msg data prepare".into()));
         }
-        let text = fs::read(&path).at(&path)?;
-        let text = String::from_utf8(text).map_err(|_| refused("expected UTF-8, got other bytes".into()))?;
+        let text = String::from_utf8(json::bounded(&path)?);
+        let text = text.map_err(|_| refused("expected UTF-8, got other bytes".into()))?;
         let checked: Checked<serde_json::Value> = serde_json::from_str(&text)
             .map_err(|error| refused(format!("expected a manifest, got {error}")))?;
         let got = text_hash(&text, &checked.blake3);

@@ -43,7 +43,7 @@ pub enum Sample {
 /// # Errors
 /// Where data or device fail.
 pub fn of_held_out<D: Backend>(saved: &Saved<D>, data: &Prepared) -> Result<Option<Sample>> {
-    let tokenizer = &saved.tokenizer;
+    let tokenizer = saved.tokenizer()?;
     let held_out = data.documents(Part::HeldOut).tokens() > 0;
     let part = if held_out { Part::HeldOut } else { Part::Train };
     let (step, sampling) = (saved.state.step, Sampling::default());

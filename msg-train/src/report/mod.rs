@@ -17,7 +17,7 @@ mod series;
 mod summary;
 mod tables;
 
-pub use summary::summary;
+pub use summary::{receipt_lines, summary};
 
 use crate::error::{AtPath, Result};
 use run::Run;

@@ -2,7 +2,9 @@
 
 use crate::{
     error::{AtPath, Result},
-    metrics::{End, Eval, Growth, METRICS, RampEnd, Record, RunPlan, Start, Step, StepTiming, TIMING, jsonl},
+    metrics::{
+        End, Eval, Growth, METRICS, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, TIMING, jsonl,
+    },
 };
 use msg_models::Sizes;
 use std::{fs, io::ErrorKind, path::Path};
@@ -179,6 +181,19 @@ impl Run {
             (after.first_step.saturating_sub(1), after.number, parts.join(", "))
         };
         reached.map(boundary).collect()
+    }
+
+    /// Every growth and every end of a ramp in the order of steps: the step, what happened, the receipt.
+    pub(super) fn receipts(&self) -> Vec<(u64, String, Receipt)> {
+        let growths = self.growths.iter().map(|growth| {
+            let grown = crate::metrics::console::changes(growth.from, growth.to);
+            let what = format!("stage {}: {}", growth.to_stage, grown.unwrap_or_else(|| "same sizes".into()));
+            (growth.step, what, growth.receipt)
+        });
+        let ends = self.ramp_ends.iter().map(|end| (end.step, "end of a ramp".to_owned(), end.receipt));
+        let mut receipts: Vec<(u64, String, Receipt)> = growths.chain(ends).collect();
+        receipts.sort_by_key(|(step, ..)| *step);
+        receipts
     }
 
     /// The first evaluation at or under a loss.

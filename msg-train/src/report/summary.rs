@@ -17,6 +17,23 @@ pub fn summary(folder: &Path) -> Result<String> {
     Ok(of(&Run::load(folder)?))
 }
 
+/// The receipts of the run in `folder`, a line for each; none where it never grew.
+///
+/// # Errors
+/// As [`summary`].
+pub fn receipt_lines(folder: &Path) -> Result<Option<String>> {
+    let receipts = Run::load(folder)?.receipts();
+    let head = ["step", "what changed", "max |dlogit|", "dloss", "tolerance", "function"];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    lines.extend(receipts.iter().map(|(step, what, receipt)| {
+        let verdict = if receipt.function_preserving { "preserved" } else { "not preserved" };
+        let [dlogit, dloss, tolerance] =
+            [receipt.max_dlogit, receipt.dloss, receipt.tolerance].map(|value| format!("{value:.1e}"));
+        vec![step.to_string(), what.clone(), dlogit, dloss, tolerance, verdict.to_owned()]
+    }));
+    Ok((!receipts.is_empty()).then(|| aligned(&lines)))
+}
+
 pub(super) fn of(run: &Run) -> String {
     let two_heads = run.evals.iter().any(|eval| eval.accuracy.is_some());
     let mut head =

@@ -5,10 +5,7 @@ use super::{
     plot::color,
     run::{Against, Run},
 };
-use crate::metrics::{
-    Receipt,
-    console::{count, duration},
-};
+use crate::metrics::console::{count, duration};
 use std::fmt::Write;
 
 /// A table that scrolls by itself where the page is narrow. Cells are HTML.
@@ -160,17 +157,7 @@ pub(super) fn race(runs: &[Run]) -> Option<(f64, String)> {
 pub(super) fn receipts(runs: &[Run]) -> Option<String> {
     let mut rows = Vec::new();
     for (at, run) in runs.iter().enumerate() {
-        let mut events: Vec<(u64, String, Receipt)> = Vec::new();
-        for growth in &run.growths {
-            let grown = crate::metrics::console::changes(growth.from, growth.to);
-            let what = format!("stage {}: {}", growth.to_stage, grown.unwrap_or_else(|| "same sizes".into()));
-            events.push((growth.step, what, growth.receipt));
-        }
-        for end in &run.ramp_ends {
-            events.push((end.step, "end of a ramp".to_owned(), end.receipt));
-        }
-        events.sort_by_key(|(step, ..)| *step);
-        for (step, what, receipt) in events {
+        for (step, what, receipt) in run.receipts() {
             let verdict = match receipt.function_preserving {
                 true => r#"<span class="good">✓ preserved</span>"#,
                 false => r#"<span class="bad">✗ not preserved</span>"#,

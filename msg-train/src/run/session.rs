@@ -7,7 +7,7 @@ use crate::{
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     eval::{Span, evaluate},
-    export::export,
+    exchange::write_final,
     metrics::{
         End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, StepTiming, TIMING, console::Console,
     },
@@ -216,7 +216,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     fn export(&self) -> Result<Option<Unrepresentable>> {
         let last = self.folder.last();
         let positions = self.config.model.positions.unwrap_or(self.plan.window());
-        let reason = export(self.trainer.model(), positions, self.data.tokenizer(), &last)?;
+        let reason = write_final(self.trainer.model(), positions, self.data.tokenizer(), &last)?;
         if let Some(reason) = reason {
             tracing::warn!(path = %last.display(), "the final model has no config.json: {reason}");
         }

@@ -65,14 +65,14 @@ fn from_checkpoint<D: Backend, M: Task<D>>(
 ) -> Result<Start<D, M>> {
     let path = checkpoint::find(&init.from)?;
     let fits = Fits { path: &path, config };
-    let family = checkpoint::config_of(&path)?.model.family;
+    let family = checkpoint::family_of(&path)?;
     fits.same("model.family", word(&family), word(&config.model.family))?;
     fits.tokenizer(data)?;
     let (mut model, header, optimizer) = if init.state {
         let Loaded { model, optimizer, header, .. } = checkpoint::load::<D, M>(&path, device, adamw)?;
         (model, header, optimizer)
     } else {
-        let (model, header, _) = checkpoint::load_model::<D, M>(&path, device)?;
+        let (model, header) = checkpoint::load_model::<D, M>(&path, device)?;
         let optimizer = AdamW::new(&model, adamw)?;
         (model, header, optimizer)
     };

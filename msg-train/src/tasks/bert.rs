@@ -1,11 +1,12 @@
 //! BERT: fill in masked tokens and tell whether the second sentence follows the first.
 
 use crate::{
+    boundary::receipt_batch,
     config::{Family, RunConfig},
-    data::{MlmBatch, Specials},
+    data::{Mlm, MlmBatch, Prepared, Specials},
     error::Result,
-    task::{Counts, HeadScores, HfConfig, Task},
-    tasks::draw,
+    task::{Counts, HeadScores, HfConfig, NoModel, Task},
+    tasks::{draw, object},
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
@@ -18,7 +19,9 @@ use msg_models::{
     bert::{Bert, BertBatch, BertConfig, BertHfConfig, BertInput, names},
     hf::{Naming, Unrepresentable},
 };
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// One position in so many has a label in drawn batches.
 const LABELLED: usize = 3;
@@ -70,6 +73,10 @@ impl<D: Backend> Task<D> for Bert<D> {
         Ok(outputs)
     }
 
+    fn positions(&self) -> usize {
+        self.config().positions
+    }
+
     fn dropout(&self) -> f32 {
         self.config().dropout
     }
@@ -82,30 +89,52 @@ impl<D: Backend> Task<D> for Bert<D> {
         Ok(Bert::set_dropout(self, rate)?)
     }
 
-    /// Two segments of equal length; the last position of every second sequence is padding.
-    fn drawn(&self, shape: (usize, usize), seed: u64) -> MlmBatch {
+    /// Two segments of equal length; every third position has its own id as label.
+    fn of_ids(&self, ids: Vec<u32>, shape: (usize, usize)) -> MlmBatch {
         let (sequences, length) = shape;
-        let (count, vocab) = (sequences * length, self.config().vocab);
-        let labels = draw(seed, "labels", count, vocab).into_iter().zip(0..);
-        let label = |(id, at)| if at % LABELLED == 0 { i64::from(id) } else { IGNORED };
+        let label = |(at, &id): (usize, &u32)| if at % LABELLED == 0 { i64::from(id) } else { IGNORED };
         let segment = |at| u32::from(at % length >= length / 2 && self.config().segments > 1);
         MlmBatch {
-            ids: draw(seed, "ids", count, vocab),
-            segments: (0..count).map(segment).collect(),
-            seen: (0..count).map(|at| length == 1 || at % (2 * length) != 2 * length - 1).collect(),
-            labels: labels.map(label).collect(),
+            segments: (0..ids.len()).map(segment).collect(),
+            seen: vec![true; ids.len()],
+            labels: ids.iter().enumerate().map(label).collect(),
             next: (0..sequences).map(|at| (at % 2) as i64).collect(),
+            ids,
             shape,
         }
     }
 
-    fn hugging_face(&self, specials: Specials) -> Result<HfConfig, Unrepresentable> {
+    /// As [`Task::of_ids`], the labels drawn as well; the last position of every second sequence is padding.
+    fn drawn(&self, shape: (usize, usize), seed: u64) -> MlmBatch {
+        let (sequences, length) = shape;
+        let (count, vocab) = (sequences * length, self.config().vocab);
+        let mut batch = self.of_ids(draw(seed, "ids", count, vocab), shape);
+        let drawn = draw(seed, "labels", count, vocab);
+        let labelled = batch.labels.iter_mut().zip(drawn).filter(|(label, _)| **label != IGNORED);
+        labelled.for_each(|(label, drawn)| *label = i64::from(drawn));
+        batch.seen = (0..count).map(|at| length == 1 || at % (2 * length) != 2 * length - 1).collect();
+        batch
+    }
+
+    fn receipt_host(data: Arc<Prepared>, config: &RunConfig, length: usize) -> Result<MlmBatch> {
+        receipt_batch(&Mlm::new(data, config.run.seed, config.data.mlm)?, length)
+    }
+
+    fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
         let pad = match specials {
-            Specials::Bert(specials) => Some(specials.pad),
-            Specials::Gpt { .. } => None,
+            Some(Specials::Bert(specials)) => Some(specials.pad),
+            _ => None,
         };
-        let config = json!(BertHfConfig::new(self.config(), self.growing(), pad)?);
+        let config = object(json!(BertHfConfig::new(self.config(), self.growing(), pad)?));
         Ok(HfConfig { config, generation: None })
+    }
+
+    fn published(config: &Map<String, Value>) -> Result<(BertConfig, Vec<String>), NoModel> {
+        Ok(BertHfConfig::deserialize(config)?.model()?)
+    }
+
+    fn outline(config: &BertConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
+        names::outline(config)
     }
 
     fn config_of(run: &RunConfig, vocab: usize) -> BertConfig {

@@ -1,16 +1,17 @@
 //! GPT: predict the next token.
 
 use crate::{
+    boundary::receipt_batch,
     config::{Family, RunConfig},
-    data::{CausalBatch, Specials},
+    data::{Causal, CausalBatch, Prepared, Specials},
     error::Result,
-    task::{Counts, HeadScores, HfConfig, Task},
-    tasks::draw,
+    task::{Counts, HeadScores, HfConfig, NoModel, Task},
+    tasks::{draw, object},
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
     device::Backend,
-    ops::{Dropout, Scores},
+    ops::{Dropout, Scores, cross_entropy::IGNORED},
     params::Init,
 };
 use msg_models::{
@@ -18,7 +19,9 @@ use msg_models::{
     gpt::{Gpt, GptBatch, GptConfig, GptHfConfig, names},
     hf::{Naming, Unrepresentable},
 };
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 impl<D: Backend> Task<D> for Gpt<D> {
     type Host = CausalBatch;
@@ -55,6 +58,10 @@ impl<D: Backend> Task<D> for Gpt<D> {
         Ok(self.logits(batch, masks, &Dropout::OFF, NoneTape)?.as_vec())
     }
 
+    fn positions(&self) -> usize {
+        self.config().positions
+    }
+
     fn dropout(&self) -> f32 {
         self.config().dropout
     }
@@ -67,21 +74,40 @@ impl<D: Backend> Task<D> for Gpt<D> {
         Ok(Gpt::set_dropout(self, rate)?)
     }
 
-    fn drawn(&self, shape: (usize, usize), seed: u64) -> CausalBatch {
-        let (count, vocab) = (shape.0 * shape.1, self.config().vocab);
-        let ids = draw(seed, "ids", count, vocab);
-        let labels = draw(seed, "labels", count, vocab).into_iter().map(i64::from).collect();
+    /// The label of each position is the next id; the last one has none.
+    fn of_ids(&self, ids: Vec<u32>, shape: (usize, usize)) -> CausalBatch {
+        let last = |at: usize| (at + 1).is_multiple_of(shape.1);
+        let label = |at: usize| if last(at) { IGNORED } else { i64::from(ids[at + 1]) };
+        let labels = (0..ids.len()).map(label).collect();
         CausalBatch { ids, labels, shape }
     }
 
-    fn hugging_face(&self, specials: Specials) -> Result<HfConfig, Unrepresentable> {
+    fn drawn(&self, shape: (usize, usize), seed: u64) -> CausalBatch {
+        let (count, vocab) = (shape.0 * shape.1, self.config().vocab);
+        let labels = draw(seed, "labels", count, vocab).into_iter().map(i64::from).collect();
+        CausalBatch { ids: draw(seed, "ids", count, vocab), labels, shape }
+    }
+
+    fn receipt_host(data: Arc<Prepared>, config: &RunConfig, length: usize) -> Result<CausalBatch> {
+        receipt_batch(&Causal::new(data, config.run.seed, length)?, length)
+    }
+
+    fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
         let end = match specials {
-            Specials::Gpt { end } => Some(end),
-            Specials::Bert(_) => None,
+            Some(Specials::Gpt { end }) => Some(end),
+            _ => None,
         };
-        let config = json!(GptHfConfig::new(self.config(), self.growing(), end)?);
+        let config = object(json!(GptHfConfig::new(self.config(), self.growing(), end)?));
         let generation = json!({"_from_model_config": true, "bos_token_id": end, "eos_token_id": end});
-        Ok(HfConfig { config, generation: Some(generation) })
+        Ok(HfConfig { config, generation: Some(object(generation)) })
+    }
+
+    fn published(config: &Map<String, Value>) -> Result<(GptConfig, Vec<String>), NoModel> {
+        Ok(GptHfConfig::deserialize(config)?.model()?)
+    }
+
+    fn outline(config: &GptConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
+        names::outline(config)
     }
 
     fn config_of(run: &RunConfig, vocab: usize) -> GptConfig {

@@ -4,6 +4,15 @@ mod bert;
 mod gpt;
 
 use msg_core::random::{Key, bits_at};
+use serde_json::{Map, Value};
+
+/// The keys of a value that is a table.
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(keys) => keys,
+        _ => Map::new(),
+    }
+}
 
 /// `count` numbers below `limit`, a pure function of seed and name.
 fn draw(seed: u64, name: &str, count: usize, limit: usize) -> Vec<u32> {

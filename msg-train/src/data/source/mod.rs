@@ -1,6 +1,7 @@
 //! Where text comes from: which files, in which order, and the documents in them.
 
 mod crates;
+mod field;
 mod list;
 mod read;
 

@@ -4,7 +4,10 @@
 //! after a line's end that no space follows, where the usual tokenizers cut too: the tokens are then
 //! those of the whole text. Only a text with no such place in a whole piece is cut elsewhere.
 
-use super::list::ending;
+use super::{
+    field::{Found, text_field},
+    list::ending,
+};
 use crate::{
     config::InvalidUtf8,
     error::{AtPath, Error, Result},
@@ -18,6 +21,8 @@ use std::{
 
 /// Largest piece, in bytes.
 const PIECE: usize = 64 << 10;
+/// Longest line of a `.jsonl` file, which is held as a whole: a compressed one may be a bomb.
+const LONGEST_LINE: u64 = 16 << 20;
 
 /// How documents are read.
 #[derive(Clone, Debug)]
@@ -168,10 +173,14 @@ impl Lines {
     fn next(&mut self, path: &Path, options: &ReadOptions, invalid: &mut u64) -> Result<Option<Piece>> {
         while self.given == self.document.len() {
             let mut bytes = Vec::new();
-            if self.reader.read_until(b'\n', &mut bytes).at(path)? == 0 {
+            if self.reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut bytes).at(path)? == 0 {
                 return Ok(None);
             }
             self.line += 1;
+            if bytes.len() as u64 > LONGEST_LINE {
+                let message = format!("line {}: expected at most {LONGEST_LINE} bytes, got more", self.line);
+                return Err(Error::Data { path: path.to_owned(), message });
+            }
             if !bytes.trim_ascii().is_empty() {
                 let line = decode(bytes, path, 0, options.invalid, invalid)?;
                 (self.document, self.given) = (self.text(&line, path, &options.field)?, 0);
@@ -190,15 +199,12 @@ impl Lines {
             path: path.to_owned(),
             message: format!("line {}: expected a JSON object with text in {field:?}, got {got}", self.line),
         };
-        let value: serde_json::Value =
-            serde_json::from_str(line).map_err(|error| refused(format!("no JSON ({error})")))?;
-        match value {
-            serde_json::Value::Object(mut object) => match object.remove(field) {
-                Some(serde_json::Value::String(text)) => Ok(text),
-                Some(_) => Err(refused("a value that is no text".into())),
-                None => Err(refused("an object without it".into())),
-            },
-            _ => Err(refused("another value".into())),
+        match text_field(line, field) {
+            Ok(Found::Text(text)) => Ok(text),
+            Ok(Found::NoText) => Err(refused("a value that is no text".into())),
+            Ok(Found::Nothing) => Err(refused("an object without it".into())),
+            Ok(Found::NoObject) => Err(refused("another value".into())),
+            Err(error) => Err(refused(format!("no JSON ({error})"))),
         }
     }
 }

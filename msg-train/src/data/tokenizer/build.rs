@@ -147,7 +147,7 @@ impl Trainer {
 }
 
 /// The special tokens of a trained tokenizer.
-fn specials(family: Family, kind: TokenizerKind) -> Vec<&'static str> {
+pub(super) fn specials(family: Family, kind: TokenizerKind) -> Vec<&'static str> {
     match (family, kind) {
         (Family::Gpt, TokenizerKind::WordPiece) => vec![END_OF_TEXT, BERT_SPECIALS[1]],
         (Family::Gpt, _) => vec![END_OF_TEXT],
@@ -199,24 +199,46 @@ fn word_piece(family: Family, words: HashMap<String, u64>, vocab: usize) -> Valu
     let symbols = symbols.chain(kept.iter().map(|letter| letter.to_string()));
     let symbols = symbols.chain(inner.iter().map(|letter| format!("{CONTINUES}{letter}"))).collect();
     let learned = learn(words, Start { symbols, prefix: CONTINUES, vocab });
+    pieces(family, &learned.symbols, &specials, Spelling::default())
+}
+
+/// What a WordPiece tokenizer does to letters before it looks words up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spelling {
+    pub(super) lowercase: bool,
+    /// None follows `lowercase`.
+    pub(super) strip_accents: Option<bool>,
+    /// Whether Chinese characters are words.
+    pub(super) chinese: bool,
+}
+
+impl Default for Spelling {
+    fn default() -> Self {
+        Spelling { lowercase: true, strip_accents: None, chinese: true }
+    }
+}
+
+/// A WordPiece tokenizer of these symbols, the first with id 0.
+pub(super) fn pieces(family: Family, symbols: &[String], specials: &[&str], spelling: Spelling) -> Value {
     let model = json!({
         "type": "WordPiece", "unk_token": BERT_SPECIALS[1], "continuing_subword_prefix": CONTINUES,
-        "max_input_chars_per_word": 100, "vocab": vocabulary(&learned.symbols),
+        "max_input_chars_per_word": 100, "vocab": vocabulary(symbols),
     });
+    let Spelling { lowercase, strip_accents, chinese } = spelling;
     let parts = Parts {
         normalizer: json!({
-            "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-            "strip_accents": null, "lowercase": true,
+            "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": chinese,
+            "strip_accents": strip_accents, "lowercase": lowercase,
         }),
         pre_tokenizer: json!({"type": "BertPreTokenizer"}),
         decoder: json!({"type": "WordPiece", "prefix": CONTINUES, "cleanup": true}),
         model,
     };
-    parts.join(family, &learned.symbols, &specials)
+    parts.join(family, symbols, specials)
 }
 
 /// A byte-level tokenizer, which can spell every text.
-fn byte_level(family: Family, learned: &Learned, specials: &[&str], split_words: bool) -> Value {
+pub(super) fn byte_level(family: Family, learned: &Learned, specials: &[&str], split_words: bool) -> Value {
     let level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split_words,
     });

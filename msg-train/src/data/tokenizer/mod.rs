@@ -4,6 +4,7 @@
 mod build;
 mod chunks;
 mod learn;
+mod published;
 mod words;
 
 pub use build::Trainer;
@@ -12,6 +13,7 @@ pub use words::WordParts;
 use crate::{
     config::Family,
     error::{AtPath, Error, Result},
+    json,
 };
 use chunks::{Cache, can_cut, chunks};
 use std::{
@@ -88,8 +90,12 @@ impl Tokenizer {
     /// As [`Tokenizer::read`].
     pub fn parse(path: &Path, json: Vec<u8>, family: Family) -> Result<Self> {
         let refused = |message: String| Error::Data { path: path.to_owned(), message };
-        let mut inner = tokenizers::Tokenizer::from_bytes(&json)
-            .map_err(|error| refused(format!("expected a tokenizer.json, got {error}")))?;
+        let other = |error: &dyn std::fmt::Display| {
+            refused(format!("expected a tokenizer.json, got {}", one_line(&error.to_string())))
+        };
+        // Parts of the crate panic where the text is no JSON.
+        json::check(&json).map_err(|error| other(&error))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&json).map_err(|error| other(&error))?;
         // The text is data: what reads like a special token in it is spelt, and nothing is cut or filled up.
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
@@ -174,7 +180,13 @@ impl Tokenizer {
     }
 }
 
+/// Words that may quote a damaged file, fit for one line.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 300;
+    text.chars().take(LONGEST).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
 /// The tokenizer's own words as our error.
 fn refusal(error: &(dyn std::error::Error + Send + Sync)) -> Error {
-    Error::Data { path: "tokenizer.json".into(), message: error.to_string() }
+    Error::Data { path: "tokenizer.json".into(), message: one_line(&error.to_string()) }
 }
