@@ -11,6 +11,7 @@ mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
 
+pub use buffers::release_buffers;
 pub(crate) use cpu::{host, load};
 #[cfg(not(feature = "cuda"))]
 pub use cuda_off::{Gpu, open_cuda};

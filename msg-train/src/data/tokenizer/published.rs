@@ -99,7 +99,7 @@ fn from_merges(folder: &Path) -> Result<Made> {
     let text = text(&merges)?;
     let pairs = text.lines().enumerate().filter(|(at, line)| {
         // The first line may name the version; the last may be empty.
-        !line.is_empty() && !(*at == 0 && line.starts_with("#version"))
+        !(line.is_empty() || *at == 0 && line.starts_with("#version"))
     });
     let merges = pairs.map(|(at, line)| {
         let pair = line.trim_end_matches('\r').split_once(' ');
