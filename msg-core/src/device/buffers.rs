@@ -24,6 +24,13 @@ fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Gives the memory of waiting buffers back, for a process that goes on to other work.
+pub fn release_buffers() {
+    let mut pool = pool();
+    pool.free.clear();
+    (pool.waiting, pool.most_in_use) = (0, pool.in_use);
+}
+
 /// Floats on loan; they go back when dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer {

@@ -12,6 +12,7 @@ mod cuda_off;
 mod cuda_on;
 pub(crate) mod view;
 
+pub use buffers::release_buffers;
 pub(crate) use cpu::host;
 #[cfg(not(feature = "cuda"))]
 pub use cuda_off::{Gpu, open_cuda};

@@ -85,13 +85,13 @@ fn filled<D: Backend, M: Module<D>>(
     });
     let sources = sources.collect::<Result<Vec<_>>>()?;
     refuse_extra(&plan, tensors, &found, naming)?;
-    for (planned, source) in plan.iter().zip(&sources) {
-        for (name, part) in planned.files.iter().zip(source.iter().flat_map(|source| &source.parts)) {
+    for source in &sources {
+        for (name, part) in source.iter().flat_map(|source| &source.parts) {
             if let Some((index, value)) = part.values().enumerate().find(|(_, value)| !value.is_finite()) {
-                let name = &found[name];
                 let (file, tensor) = (tensors.place(name), tensors.full_name(name));
                 return Err(Error::NotFinite { file, tensor, index, value });
             }
+            tensors.release(name);
         }
     }
     for (alias, tensor) in naming.aliases {
@@ -99,7 +99,7 @@ fn filled<D: Backend, M: Module<D>>(
             same(tensors, alias, tensor)?;
         }
     }
-    module.walk(&ParamName::root(), &mut Fill(sources.into_iter()))?;
+    module.walk(&ParamName::root(), &mut Fill { sources: sources.into_iter(), tensors })?;
     Ok((module, absent))
 }
 
@@ -126,7 +126,8 @@ fn spelled(tensors: &Subset<'_>, naming: &Naming) -> Result<BTreeMap<String, Str
 
 /// Where the values of one tensor of the walk come from.
 struct Source<'f> {
-    parts: Vec<Floats<'f>>,
+    /// Each under its name in the file.
+    parts: Vec<(String, Floats<'f>)>,
     layout: FileLayout,
 }
 
@@ -139,7 +140,7 @@ fn source<'f>(
         let name = found.get(name).unwrap_or(name);
         let part = tensors.floats(name)?;
         same_shape(tensors, name, &planned.file_shape)?;
-        Ok(part)
+        Ok((name.clone(), part))
     });
     Ok(Source { parts: parts.collect::<Result<_>>()?, layout: planned.layout })
 }
@@ -193,9 +194,12 @@ fn same(tensors: &Subset<'_>, alias: &str, tensor: &str) -> Result<()> {
 }
 
 /// Replaces every tensor by the values of the next source, where it has one.
-struct Fill<'f>(std::vec::IntoIter<Option<Source<'f>>>);
+struct Fill<'a, 'f> {
+    sources: std::vec::IntoIter<Option<Source<'f>>>,
+    tensors: &'a Subset<'f>,
+}
 
-impl<D: Backend> Visitor<D> for Fill<'_> {
+impl<D: Backend> Visitor<D> for Fill<'_, '_> {
     fn visit<S: NamedShape>(
         &mut self,
         name: &ParamName,
@@ -203,11 +207,14 @@ impl<D: Backend> Visitor<D> for Fill<'_> {
         tensor: &mut Param<S, D>,
     ) -> msg_core::Result<()> {
         let missing = || msg_core::Error::Missing { op: "load", name: name.to_string() };
-        let Some(source) = self.0.next().ok_or_else(missing)? else { return Ok(()) };
+        let Some(source) = self.sources.next().ok_or_else(missing)? else { return Ok(()) };
         let shape = *tensor.shape();
         let axes: Vec<usize> = shape.concrete().into_iter().collect();
         let mut values = Vec::with_capacity(shape.num_elements());
-        source.parts.iter().for_each(|part| values.extend(part.values()));
+        for (name, part) in &source.parts {
+            values.extend(part.values());
+            self.tensors.release(name);
+        }
         let values = source.layout.to_memory(&axes, values);
         *tensor = tensor.device().try_tensor_from_vec(values, shape).during("load")?;
         Ok(())

@@ -1,4 +1,4 @@
-//! The one use of `unsafe` here: mapping a file into memory.
+//! The uses of `unsafe` here: mapping a file into memory, and giving pages of it back.
 
 use memmap2::Mmap;
 use std::{fs::File, io};
@@ -17,3 +17,16 @@ pub(super) fn map(file: &File) -> io::Result<Mmap> {
     // the docs of `TensorFile::open`, as every reader that maps files asks it.
     unsafe { Mmap::map(file) }
 }
+
+/// Gives back the memory of bytes that were read; they are read again from the file where they are used again.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+pub(super) fn release(map: &Mmap, offset: usize, length: usize) {
+    // SAFETY: the map is a read-only view of the file: a page that the system drops comes back with the file's
+    // bytes, so that no reader of the map sees a difference. Where the system refuses, it keeps the page.
+    let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, length) };
+}
+
+/// Elsewhere the system keeps what it likes.
+#[cfg(not(unix))]
+pub(super) fn release(_: &Mmap, _: usize, _: usize) {}

@@ -3,7 +3,7 @@
 use super::{
     Error, Result, StoredType,
     header::{header, one_line},
-    map::map,
+    map::{map, release},
     numbers::Floats,
 };
 use memmap2::Mmap;
@@ -283,6 +283,14 @@ impl<'f> Subset<'f> {
         match StoredType::of(info.dtype) {
             Some(stored) => Ok(Floats { stored, bytes: part.bytes(info) }),
             None => Err(self.wrong_type(name, "F32, F16 or BF16", info.dtype)),
+        }
+    }
+
+    /// Gives back the memory of a tensor's bytes, which come from the file again where they are used again.
+    pub(super) fn release(&self, name: &str) {
+        if let Ok((part, info)) = self.info(name) {
+            let (from, to) = info.data_offsets;
+            release(&part.bytes, part.start + from, to - from);
         }
     }
 

@@ -102,15 +102,15 @@ fn export_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Export
     let of_folded = folded.is_some().then_some(StoredType::F32);
     let stored_as = |name: &str| stored.or(of_folded).unwrap_or(source.stored_as(name));
     let run = run_of(&path);
-    let outcome = Outcome { model: &source.model, steps: &steps, notes: &notes, run: run.as_deref() };
+    let outcome = Outcome { steps: &steps, notes: &notes, run: run.as_deref() };
     write_published(&source, &outcome, &stored_as, *largest, out)?;
     let parameters = source.model.num_params();
     Ok(Exported { path: out.clone(), checkpoint: path, sizes, parameters, folded })
 }
 
-/// A model on its way out, and what is said of it.
-pub(super) struct Outcome<'a, M> {
-    pub(super) model: &'a M,
+/// What is said of a model on its way out.
+#[derive(Clone, Copy)]
+pub(super) struct Outcome<'a> {
     pub(super) steps: &'a [Step],
     pub(super) notes: &'a BTreeMap<String, String>,
     /// The run whose schedule and figures the card shows.
@@ -123,12 +123,12 @@ pub(super) struct Outcome<'a, M> {
 /// Where transformers cannot represent the model, or the system refuses.
 pub(super) fn write_published<D: Backend, M: Task<D>>(
     source: &Source<M>,
-    outcome: &Outcome<'_, M>,
+    outcome: &Outcome<'_>,
     stored: &dyn Fn(&str) -> StoredType,
     largest: u64,
     out: &Path,
 ) -> Result<()> {
-    let Outcome { model, steps, notes, run } = *outcome;
+    let (Outcome { steps, notes, run }, model) = (*outcome, &source.model);
     let (tokenizer, origin) = (source.tokenizer.as_ref(), source.origin.as_ref());
     let positions = model.positions();
     let contents = Contents { tokenizer, origin, stored, largest, notes, positions };

@@ -83,7 +83,7 @@ pub fn grow<D: Backend>(device: &D, request: &GrowRequest) -> Result<Grown> {
 }
 
 fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowRequest) -> Result<Grown> {
-    let source = Source::<M>::open(device, place, request.seed)?;
+    let mut source = Source::<M>::open(device, place, request.seed)?;
     let told = |model: &M| (model.growing().sizes, model.growing().head_dim, model.num_params());
     let from = told(&source.model);
     let sizes = request.to.of(from.0)?;
@@ -111,9 +111,12 @@ fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowReque
             (source.model.grown(&growth, &spec.units.operator(), ramp)?, growth)
         }
     };
-    let parity = before.compare(&model, &model.masks(step)?, D::EXACT && plan.is_none())?;
+    // The old model goes before the new one is tried.
+    source.model = model;
+    let model = &source.model;
+    let parity = before.compare(model, &model.masks(step)?, D::EXACT && plan.is_none())?;
     parity.receipt.check("growth")?;
-    let to = told(&model);
+    let to = told(model);
     let mut steps = source.steps.clone();
     steps.push(Step {
         operation: if request.exact { "grow --exact" } else { "grow" }.into(),
@@ -124,18 +127,13 @@ fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowReque
         growths: vec![Maps::of(&growth, spec.seed, spec.units, spec.layers)],
         receipt: Some(parity.receipt.into()),
     });
-    write(&source, &model, &steps, request)?;
+    write(&source, &steps, request)?;
     let (path, remarks) = (request.out.clone(), source.remarks);
     Ok(Grown { path, family: M::FAMILY, from, to, parity, remarks })
 }
 
-fn write<D: Backend, M: Task<D>>(
-    source: &Source<M>,
-    model: &M,
-    steps: &[Step],
-    request: &GrowRequest,
-) -> Result<()> {
-    let notes = provenance::notes(steps)?;
+fn write<D: Backend, M: Task<D>>(source: &Source<M>, steps: &[Step], request: &GrowRequest) -> Result<()> {
+    let (notes, model) = (provenance::notes(steps)?, &source.model);
     if !request.exact {
         let snapshot = ModelSnapshot {
             model,
@@ -149,6 +147,6 @@ fn write<D: Backend, M: Task<D>>(
     }
     // Means and scaled numbers have no place in fewer bits.
     let stored = |_: &str| StoredType::F32;
-    let outcome = Outcome { model, steps, notes: &notes, run: None };
+    let outcome = Outcome { steps, notes: &notes, run: None };
     write_published(source, &outcome, &stored, DEFAULT_LARGEST, &request.out)
 }

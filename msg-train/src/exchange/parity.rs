@@ -10,7 +10,7 @@ use crate::{
     task::Task,
     verify::own_batch,
 };
-use msg_core::device::Backend;
+use msg_core::device::{Backend, release_buffers};
 use msg_models::Masks;
 use std::path::PathBuf;
 
@@ -58,6 +58,8 @@ impl<H> Before<H> {
     ) -> Result<Self> {
         let (batch, host, shape) = host(source, given)?;
         let measured = measure(&source.model, &host, &source.model.masks(source.state.step)?)?;
+        // What follows needs room for a second model, not for a second pass.
+        release_buffers();
         Ok(Before { batch, shape, host, measured })
     }
 

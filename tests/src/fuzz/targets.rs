@@ -226,7 +226,7 @@ fn sources(folder: &Path) -> Result<(), String> {
 }
 
 fn config(folder: &Path) -> Result<(), String> {
-    let config = RunConfig::read(&folder.join("tiny.toml"), &[]).map_err(text)?;
+    let config = RunConfig::read(folder.join("tiny.toml"), &[]).map_err(text)?;
     msg_train::Plan::new(&config).map_err(text)?;
     config.resolved().to_toml().map(drop).map_err(text)
 }
