@@ -72,11 +72,11 @@ impl serde::de::Error for Fault {
     }
 
     fn unknown_variant(variant: &str, valid: &'static [&'static str]) -> Self {
-        Fault::of(Kind::Value { expected: any_of(valid), got: format!("\"{variant}\"") })
+        Fault::of(Kind::Value { expected: any_of(valid), got: format!("{variant:?}") })
     }
 
     fn unknown_field(field: &str, valid: &'static [&'static str]) -> Self {
-        Fault::of(Kind::Unknown { key: field.to_owned(), valid })
+        Fault::of(Kind::Unknown { key: field.escape_debug().to_string(), valid })
     }
 
     fn missing_field(key: &'static str) -> Self {
@@ -103,7 +103,7 @@ fn value_in_words(got: Unexpected<'_>) -> String {
         Unexpected::Signed(value) => value.to_string(),
         Unexpected::Unsigned(value) => value.to_string(),
         Unexpected::Float(value) => format!("{value:?}"),
-        Unexpected::Str(value) => format!("\"{value}\""),
+        Unexpected::Str(value) => format!("{value:?}"),
         Unexpected::Seq => "a list".into(),
         Unexpected::Map => "a table".into(),
         other => other.to_string(),

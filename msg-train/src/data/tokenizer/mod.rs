@@ -2,6 +2,7 @@
 //! gives the same tokenizer on every machine.
 
 mod build;
+mod caught;
 mod chunks;
 mod learn;
 mod published;
@@ -15,6 +16,7 @@ use crate::{
     error::{AtPath, Error, Result},
     json,
 };
+use caught::caught;
 use chunks::{Cache, can_cut, chunks};
 use std::{
     fs,
@@ -93,9 +95,10 @@ impl Tokenizer {
         let other = |error: &dyn std::fmt::Display| {
             refused(format!("expected a tokenizer.json, got {}", one_line(&error.to_string())))
         };
-        // Parts of the crate panic where the text is no JSON.
+        // Parts of the crate panic where the text is no JSON, others where its values do not fit together.
         json::check(&json).map_err(|error| other(&error))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&json).map_err(|error| other(&error))?;
+        let parsed = caught(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(|words| other(&words))?;
+        let mut inner = parsed.map_err(|error| other(&error))?;
         // The text is data: what reads like a special token in it is spelt, and nothing is cut or filled up.
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
@@ -157,8 +160,8 @@ impl Tokenizer {
     }
 
     fn encode_whole(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| refusal(&*error))?;
-        Ok(encoding.get_ids().to_vec())
+        let encoding = caught(|| self.inner.encode_fast(text, false)).map_err(|words| unusable(&words))?;
+        Ok(encoding.map_err(|error| refusal(&*error))?.get_ids().to_vec())
     }
 
     /// The text of ids; special tokens are left out.
@@ -166,7 +169,8 @@ impl Tokenizer {
     /// # Errors
     /// Where the tokenizer refuses the ids.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, true).map_err(|error| refusal(&*error))
+        let text = caught(|| self.inner.decode(ids, true)).map_err(|words| unusable(&words))?;
+        text.map_err(|error| refusal(&*error))
     }
 
     /// The token of an id, as the vocabulary spells it.
@@ -188,5 +192,9 @@ fn one_line(text: &str) -> String {
 
 /// The tokenizer's own words as our error.
 fn refusal(error: &(dyn std::error::Error + Send + Sync)) -> Error {
-    Error::Data { path: "tokenizer.json".into(), message: one_line(&error.to_string()) }
+    unusable(&error.to_string())
+}
+
+fn unusable(words: &str) -> Error {
+    Error::Data { path: "tokenizer.json".into(), message: one_line(words) }
 }
