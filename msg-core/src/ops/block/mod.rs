@@ -1,7 +1,7 @@
 //! A Transformer block as one operation: attention, feed-forward layer, norms, residuals, masks and gate.
 //!
-//! The granularity is the block because a dfdx tensor on the Cpu can be read only by copying it: between
-//! finer nodes every activation would be copied in and out, within one node only the residual stream is.
+//! The granularity is the block because each node costs a tensor and a gradient for every activation that
+//! leaves it: between finer nodes all would be allocated and summed, within one node only the residual stream is.
 //! The plain body ([`plain`]) is a chain of the operations in [`crate::ops`]; a device whose kernels do
 //! better overrides [`BlockKernel::block`], and is held against the plain body by tests.
 

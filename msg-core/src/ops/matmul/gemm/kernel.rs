@@ -153,19 +153,6 @@ fn pack<E: Element, const G: usize>(src: Matrix<E>, width: usize, stride: usize,
             step[width..].fill(E::ZERO);
         }
     }
-    if src.col_stride == 1 {
-        for (p, step) in dst.chunks_exact_mut(stride).enumerate() {
-            let row = &src.data[p * src.row_stride..][..width];
-            let (from, to) = (row.as_chunks::<G>(), step[..width].as_chunks_mut::<G>());
-            for (to, from) in to.0.iter_mut().zip(from.0) {
-                *to = *from;
-            }
-            for (to, from) in to.1.iter_mut().zip(from.1) {
-                *to = *from;
-            }
-        }
-        return;
-    }
     let mut done = 0;
     if src.row_stride == 1 {
         // By way of a copy, as columns a power of two apart would evict each other from the cache.
