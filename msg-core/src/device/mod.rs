@@ -10,6 +10,7 @@ mod cuda;
 mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
+pub(crate) mod stored;
 pub(crate) mod view;
 
 pub use buffers::release_buffers;
