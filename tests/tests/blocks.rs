@@ -12,7 +12,7 @@ use msg_core::{
     error::Context,
     mask::{Gate, Mask},
     ops::{
-        AttentionMask, Block, BlockMasks, Dropout, Gelu, Labels, NormOrder,
+        AttentionMask, Block, BlockMasks, Compute, Dropout, Gelu, Labels, NormOrder, Precision,
         block::{Stream, plain},
         head::{self, head_loss},
         masked_layer_norm, masked_norm,
@@ -56,6 +56,7 @@ struct Case {
     shape: (usize, usize, usize),
     heads: (usize, usize),
     ffn: usize,
+    precision: Precision,
 }
 
 fn block(case: &Case) -> Result<Block<Cpu>> {
@@ -93,7 +94,7 @@ fn block(case: &Case) -> Result<Block<Cpu>> {
         gelu: case.gelu,
         dropout: Dropout::new(case.dropout, 7, 3, 1)?,
         layer_id: 2,
-        recompute: false,
+        compute: Compute { precision: case.precision, recompute: false },
     })
 }
 
@@ -101,17 +102,23 @@ fn agrees(case: Case) -> Result<()> {
     let (batch, length, hidden) = case.shape;
     let x = tensor::<_, f32>("x", (Batch(batch), Query(length), Hidden(hidden)));
     let block = block(&case)?;
+    // In bf16 the plain chain rounds operands only, ours stores activations and gradients rounded, too.
+    let tolerance = match case.precision {
+        Precision::F32 => (2e-5, 1e-4),
+        Precision::Bf16 => (6e-3, 2e-2),
+    };
     let ours: Stream<Cpu, _> = block.clone().forward(x.leaky_trace())?;
-    let again = Block { recompute: true, ..block.clone() }.forward(x.leaky_trace())?;
+    let compute = Compute { recompute: true, ..block.compute };
+    let again = Block { compute, ..block.clone() }.forward(x.leaky_trace())?;
     let slow: Stream<Cpu, _> = plain::block(x.leaky_trace(), &block)?;
-    assert_close(&format!("{case:?}: value"), &slow.as_vec(), &ours.as_vec(), 2e-5);
+    assert_close(&format!("{case:?}: value"), &slow.as_vec(), &ours.as_vec(), tolerance.0);
     assert_eq!(again.as_vec(), ours.as_vec(), "{case:?}: value, made again");
     let (ours, again, slow) = (backward(ours)?, backward(again)?, backward(slow)?);
     macro_rules! gradients {
         ($($name:literal $of:expr;)+) => {
             $(
                 assert_eq!(again.get($of).as_vec(), ours.get($of).as_vec(), "{case:?}: {}, made again", $name);
-                assert_close(&format!("{case:?}: {}", $name), &slow.get($of).as_vec(), &ours.get($of).as_vec(), 1e-4);
+                assert_close(&format!("{case:?}: {}", $name), &slow.get($of).as_vec(), &ours.get($of).as_vec(), tolerance.1);
             )+
         };
     }
@@ -145,9 +152,11 @@ fn blocks_agree_with_their_plain_chains() -> Result<()> {
         shape: (2, 5, 7),
         heads: (3, 4),
         ffn: 11,
+        precision: Precision::F32,
     };
-    for order in [NormOrder::Pre, NormOrder::Post] {
-        let base = Case { order, ..base };
+    let orders = [NormOrder::Pre, NormOrder::Post].into_iter();
+    for (order, precision) in orders.flat_map(|order| [(order, Precision::F32), (order, Precision::Bf16)]) {
+        let base = Case { order, precision, ..base };
         agrees(base)?;
         agrees(Case { gelu: Gelu::Erf, ..base })?;
         agrees(Case { masked: true, ..base })?;
@@ -174,6 +183,7 @@ fn a_closed_gate_gives_the_input_back_whatever_the_block_holds() -> Result<()> {
             shape: (2, 3, 5),
             heads: (1, 2),
             ffn: 3,
+            precision: Precision::F32,
         };
         let x = tensor::<_, f32>("x", (Batch(2), Query(3), Hidden(5)));
         let mut block = block(&case)?;
@@ -214,19 +224,26 @@ fn the_head_agrees_with_its_plain_chain_over_several_chunks_of_rows() -> Result<
         let label = |row: usize| if row % 5 == 3 { -100 } else { (row * 7 % classes) as i64 };
         let labels: Vec<i64> = (0..rows).map(label).collect();
         let labels = Labels::new(&device, &labels, (Query(rows),), Vocab(classes))?;
-        for bias in [None, Some(&bias)] {
-            let ours = head_loss(x.leaky_trace(), &table, bias, &labels, 5)?;
-            let slow = head::plain(x.leaky_trace(), &table, bias, &labels, 5)?;
+        for (bias, precision) in [
+            (None, Precision::F32),
+            (Some(&bias), Precision::F32),
+            (None, Precision::Bf16),
+            (Some(&bias), Precision::Bf16),
+        ] {
+            // In bf16 ours rounds the gradients of logits, too.
+            let tolerance = if precision == Precision::F32 { 1e-5 } else { 5e-3 };
+            let ours = head_loss(x.leaky_trace(), &table, bias, &labels, 5, precision)?;
+            let slow = head::plain(x.leaky_trace(), &table, bias, &labels, 5, precision)?;
             assert_close("loss", &slow.as_vec(), &ours.as_vec(), 1e-5);
             // Another factor than 1 on the loss.
             let (ours, slow) = (backward(ours)?, backward(slow)?);
-            assert_close("x", &slow.get(&x).as_vec(), &ours.get(&x).as_vec(), 1e-5);
-            assert_close("table", &slow.get(&table).as_vec(), &ours.get(&table).as_vec(), 1e-5);
+            assert_close("x", &slow.get(&x).as_vec(), &ours.get(&x).as_vec(), tolerance);
+            assert_close("table", &slow.get(&table).as_vec(), &ours.get(&table).as_vec(), tolerance);
             if let Some(bias) = bias {
-                assert_close("bias", &slow.get(bias).as_vec(), &ours.get(bias).as_vec(), 1e-5);
+                assert_close("bias", &slow.get(bias).as_vec(), &ours.get(bias).as_vec(), tolerance);
             }
-            let untaped = head_loss(x.clone(), &table, bias, &labels, 5)?;
-            let taped = head_loss(x.leaky_trace(), &table, bias, &labels, 5)?;
+            let untaped = head_loss(x.clone(), &table, bias, &labels, 5, precision)?;
+            let taped = head_loss(x.leaky_trace(), &table, bias, &labels, 5, precision)?;
             assert_eq!(untaped.as_vec(), taped.as_vec(), "the loss does not depend on the tape");
         }
     }

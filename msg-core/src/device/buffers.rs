@@ -101,7 +101,7 @@ impl<E> Drop for Buffer<E> {
         pool.in_use -= values.len();
         pool.waiting += values.len();
         pool.free.push(values);
-        while pool.waiting > pool.most_in_use && !pool.free.is_empty() {
+        while pool.waiting > 2 * pool.most_in_use && !pool.free.is_empty() {
             let oldest = pool.free.remove(0);
             pool.waiting -= oldest.len();
         }

@@ -7,6 +7,7 @@
 
 pub mod attention;
 pub mod block;
+pub mod compute;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementary;
@@ -20,10 +21,11 @@ mod rows;
 
 pub use attention::{AttentionMask, attention};
 pub use block::{Block, BlockMasks, NormOrder};
+pub use compute::{Compute, Precision};
 pub use cross_entropy::{Labels, Scores, cross_entropy, scores};
 pub use dropout::{Dropout, DropoutSite};
 pub use embedding::{Ids, embed};
 pub use gelu::{Gelu, masked_gelu};
-pub use head::head_loss;
+pub use head::{head_logits, head_loss};
 pub use linear::linear;
 pub use masked_norm::masked_layer_norm;

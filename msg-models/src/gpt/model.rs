@@ -16,7 +16,7 @@ use msg_core::{
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels, Scores, block::Stream},
+    ops::{self, AttentionMask, Compute, Dropout, DropoutSite, Ids, Labels, Scores, block::Stream},
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -29,7 +29,7 @@ pub struct Gpt<D: Backend> {
     ln_f: LayerNorm<Hidden, D>,
     config: GptConfig,
     growing: Growing,
-    recompute: bool,
+    compute: Compute,
 }
 
 /// Token ids and the token that follows each.
@@ -85,7 +85,7 @@ impl<D: Backend> Gpt<D> {
             ln_f: LayerNorm::new(device, sizes.hidden())?,
             config,
             growing: Growing::new(sizes, config.head_dim)?,
-            recompute: false,
+            compute: Compute::default(),
         };
         params::init(&mut model, init)?;
         Ok(model)
@@ -96,9 +96,9 @@ impl<D: Backend> Gpt<D> {
         &self.config
     }
 
-    /// Whether each block keeps its input alone from now on and makes the rest again for the backward pass.
-    pub fn set_recompute(&mut self, recompute: bool) {
-        self.recompute = recompute;
+    /// Computes in another way from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.compute = compute;
     }
 
     /// The same, to be changed together with the tensors.
@@ -176,7 +176,7 @@ impl<D: Backend> Gpt<D> {
             gelu: self.config.gelu,
             layer: 0,
             layer_id: 0,
-            recompute: self.recompute,
+            compute: self.compute,
         };
         let ids = &self.growing.layer_ids;
         context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))
@@ -188,7 +188,8 @@ impl<D: Backend> Gpt<D> {
         x: Tensor<S, f32, D, T>,
         masks: &Masks<D>,
     ) -> Result<Tensor<S::With<Vocab>, f32, D, T>> {
-        ops::linear(self.normed(x, masks)?, self.wte.weight.retaped(), None)
+        let x = self.normed(x, masks)?;
+        ops::head_logits(x, &self.wte.weight, None, self.compute.precision)
     }
 
     /// The final norm, ready for the head.
@@ -215,7 +216,7 @@ impl<D: Backend> Gpt<D> {
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>> {
         let x = self.normed(self.stream(batch, masks, dropout, tape)?, masks)?;
-        ops::head_loss(x, &self.wte.weight, None, &batch.labels, divisor)
+        ops::head_loss(x, &self.wte.weight, None, &batch.labels, divisor, self.compute.precision)
     }
 
     fn embed<T: Tape<f32, D>>(
@@ -233,7 +234,7 @@ impl<D: Backend> Gpt<D> {
 
 impl<D: Backend> Module<D> for Gpt<D> {
     fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
-        let Gpt { wte, wpe, blocks, ln_f, config: _, growing: _, recompute: _ } = self;
+        let Gpt { wte, wpe, blocks, ln_f, config: _, growing: _, compute: _ } = self;
         let at = at.join("transformer");
         // GPT-2's initialisation: 2 branches a layer write into the residual stream.
         let scale = (1.0 / (2.0 * blocks.len() as f64).sqrt()) as f32;

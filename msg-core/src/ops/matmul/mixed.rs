@@ -112,9 +112,7 @@ pub(crate) fn product<A: Stored, B: Stored>(size: Size, a: Matrix<'_, A>, b: Mat
     if size.m == 0 || size.n == 0 {
         return;
     }
-    let packed = Right::new(b, size.k, size.n);
-    let rows = size.m.div_ceil(TASKS * rayon::current_num_threads()).next_multiple_of(SIDE).min(TASK_ROWS);
-    packed.rows(rows, size.m, a, out);
+    Right::packed(b, size.k, size.n).product(size.m, a, out);
 }
 
 /// The right operand of products, packed.
@@ -126,7 +124,7 @@ pub(crate) struct Right {
 
 impl Right {
     /// Packs on all threads.
-    pub(crate) fn new<B: Stored>(b: Matrix<'_, B>, k: usize, n: usize) -> Self {
+    pub(crate) fn packed<B: Stored>(b: Matrix<'_, B>, k: usize, n: usize) -> Self {
         let panel = panel_tiles(k);
         let mut tiles = Buffer::of(n.div_ceil(SIDE) * panel);
         // Zero steps leave no panels to pack.
@@ -139,22 +137,37 @@ impl Right {
         Right { tiles, k, n }
     }
 
-    /// The product with rows of a left operand, in tasks of some rows.
-    fn rows<A: Stored>(&self, task: usize, m: usize, a: Matrix<'_, A>, out: impl Output) {
+    /// Packs on the calling thread.
+    pub(crate) fn packed_here<B: Stored>(b: Matrix<'_, B>, k: usize, n: usize) -> Self {
+        let mut tiles = Buffer::of(n.div_ceil(SIDE) * panel_tiles(k));
+        pack(b.transposed(), (n, k), Form::Right, &mut tiles);
+        Right { tiles, k, n }
+    }
+
+    /// The product with `m` rows of a left operand, on all threads.
+    pub(crate) fn product<A: Stored>(&self, m: usize, a: Matrix<'_, A>, out: impl Output) {
+        let rows = m.div_ceil(TASKS * rayon::current_num_threads()).next_multiple_of(SIDE).min(TASK_ROWS);
+        self.tasks(rows, m, a, out);
+    }
+
+    /// The product in tasks of some rows.
+    fn tasks<A: Stored>(&self, task: usize, m: usize, a: Matrix<'_, A>, out: impl Output) {
         if m <= task {
-            return self.times(m, a, out);
+            return self.times(Size { m, n: self.n, k: self.k }, a, out);
         }
         let first = m.div_ceil(task).div_ceil(2) * task;
         let (upper, lower) = out.split(first);
         rayon::join(
-            || self.rows(task, first, a, upper),
-            || self.rows(task, m - first, a.at(first, 0), lower),
+            || self.tasks(task, first, a, upper),
+            || self.tasks(task, m - first, a.at(first, 0), lower),
         );
     }
 
-    /// The product with `m` rows of a left operand, on the calling thread.
-    pub(crate) fn times<A: Stored, O: Output>(&self, m: usize, a: Matrix<'_, A>, mut out: O) {
-        let &Right { k, n, .. } = self;
+    /// The product with rows of a left operand, on the calling thread. Columns and steps may be fewer than were
+    /// packed, steps by whole tiles only; none of the sizes is 0 but K.
+    pub(crate) fn times<A: Stored, O: Output>(&self, size: Size, a: Matrix<'_, A>, mut out: O) {
+        let Size { m, n, k } = size;
+        assert!(n <= self.n && (k == self.k || k < self.k && k.is_multiple_of(TILE_STEPS)));
         let kernel = Kernel::of_this_machine().begin();
         let (row_panels, column_panels) = (m.div_ceil(SIDE), n.div_ceil(SIDE));
         let mut left = Buffer::of(row_panels * panel_tiles(k.min(DEPTH)));
@@ -170,7 +183,7 @@ impl Right {
             }
             for panel in 0..column_panels {
                 let place = Place { rows: m, column: panel * SIDE, width: SIDE.min(n - panel * SIDE) };
-                let right = &self.tiles[panel * panel_tiles(k) + panel_tiles(k0)..][..tiles];
+                let right = &self.tiles[panel * panel_tiles(self.k) + panel_tiles(k0)..][..tiles];
                 let sums = if whole { &mut sums[..] } else { &mut sums[panel * row_panels..][..row_panels] };
                 if k0 == 0 {
                     place.start(&out, sums);

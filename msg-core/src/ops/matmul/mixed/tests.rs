@@ -161,9 +161,9 @@ fn speed() {
             };
             time("f32 f32 f32", &mut || product(size, matrix(&a, (m, k), lt), matrix(&b, (k, n), rt), Overwrite { c: &mut c, columns: n }));
             time("bf16 f32 bf16", &mut || product(size, matrix(&ha, (m, k), lt), matrix(&b, (k, n), rt), Overwrite { c: &mut hc, columns: n }));
-            time("pack f32 right", &mut || { Right::new(matrix(&b, (k, n), rt), k, n); });
-            time("pack bf16 right", &mut || { Right::new(matrix(&hb, (k, n), rt), k, n); });
-            time("pack left", &mut || { Right::new(matrix(&a, (m, k), lt).transposed(), k, m); });
+            time("pack f32 right", &mut || { Right::packed(matrix(&b, (k, n), rt), k, n); });
+            time("pack bf16 right", &mut || { Right::packed(matrix(&hb, (k, n), rt), k, n); });
+            time("pack left", &mut || { Right::packed(matrix(&a, (m, k), lt).transposed(), k, m); });
             time("f32 gemm", &mut || super::super::gemm::gemm(size, matrix(&a, (m, k), lt), matrix(&b, (k, n), rt), &mut c, super::super::gemm::Mode::Overwrite));
         }
     }

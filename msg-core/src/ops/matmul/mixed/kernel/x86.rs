@@ -84,7 +84,7 @@ static CONFIGURATION: Configuration = {
 };
 
 /// A thread with its tiles configured. It stays on its thread.
-pub(super) struct Amx(PhantomData<*const ()>);
+pub(in super::super) struct Amx(PhantomData<*const ()>);
 
 impl Amx {
     /// # Panics
@@ -156,7 +156,7 @@ impl Drop for Amx {
 }
 
 /// Shows that the processor has AVX512-BF16.
-pub(super) struct Avx512(());
+pub(in super::super) struct Avx512(());
 
 impl Avx512 {
     /// # Panics
