@@ -189,7 +189,9 @@ fn heads(suite: &mut Suite) -> Result<()> {
         })
     };
     each("head with its loss", &|| head_loss(x.leaky_trace(), &table, None, &labels, ROWS, Precision::F32))?;
-    each("head with its loss, plain", &|| head::plain(x.leaky_trace(), &table, None, &labels, ROWS, Precision::F32))
+    each("head with its loss, plain", &|| {
+        head::plain(x.leaky_trace(), &table, None, &labels, ROWS, Precision::F32)
+    })
 }
 
 fn updates(suite: &mut Suite) -> Result<()> {

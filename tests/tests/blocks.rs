@@ -108,7 +108,10 @@ fn assert_rounded(what: &str, exact: &[f32], slow: &[f32], ours: &[f32]) {
     };
     let size = exact.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     let (error, usual) = (apart(ours, exact), apart(slow, exact));
-    assert!(error <= 3.0 * usual + 5.0 * STEP * size, "{what}: {error} where rounding makes {usual} of {size}");
+    assert!(
+        error <= 3.0 * usual + 5.0 * STEP * size,
+        "{what}: {error} where rounding makes {usual} of {size}"
+    );
 }
 
 fn agrees(case: Case) -> Result<()> {

@@ -15,7 +15,7 @@ use msg_core::{
     mask::Ramp,
     ops::{Compute, Dropout, Precision, cross_entropy::IGNORED},
     optim::{AdamW, AdamWConfig, Update},
-    params::{Init, tape, zero_grads},
+    params::{Init, tape, zero_grads, zeroed_again},
     random::{Key, bits_at},
 };
 use msg_models::{GrowthSpec, Sizes, bert::Bert, bert::BertConfig, gpt::Gpt, gpt::GptConfig};
@@ -67,16 +67,21 @@ fn serve<M: Task<Cpu>>(mut model: M, compute: Compute, host: &M::Host) -> Result
     let mut optimizer = AdamW::new(&model, AdamWConfig::default())?;
     let counts = M::counts(host);
     let mut step = 1 << 19;
+    let mut kept = None;
     let mut one = |model: &mut M| -> Result<f32, Box<dyn Error>> {
         step += 1;
         let masks = model.masks(step)?;
-        let grads = zero_grads(model)?;
+        let grads = match kept.take() {
+            Some(grads) => zeroed_again(model, grads)?,
+            None => zero_grads(model)?,
+        };
         let batch = model.upload(host)?;
         let loss = model.loss(&batch, counts, &masks, &Dropout::OFF, tape(&device, grads)?)?;
         let value = loss.as_vec()[0];
         let mut grads = loss.try_backward().during("backward")?;
         let update = Update { clip: Some(1.0), ..Update::at(1e-4) };
         optimizer.step(model, &mut grads, update)?;
+        kept = Some(grads);
         Ok(value)
     };
     println!("loss {}", one(&mut model)?);
@@ -97,7 +102,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "usage: training_step gpt|bert LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute]";
+    let usage =
+        "usage: training_step gpt|bert LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute]";
     let (family, rest) = args.split_first().ok_or(usage)?;
     let has = |word: &str| rest.iter().skip(7).any(|arg| arg == word);
     let ramp = has("ramp");

@@ -34,7 +34,9 @@ pub(crate) fn mask_rows<E: Stored>(dy: &mut [E], mask: Option<&[f32]>) {
             #[inline(always)]
             || {
                 for dy in dy.chunks_exact_mut(c.len()) {
-                    dy.iter_mut().zip(c).for_each(|(dy, c)| *dy = E::of(if *c == 0.0 { 0.0 } else { c * dy.get() }));
+                    dy.iter_mut()
+                        .zip(c)
+                        .for_each(|(dy, c)| *dy = E::of(if *c == 0.0 { 0.0 } else { c * dy.get() }));
                 }
             },
         );

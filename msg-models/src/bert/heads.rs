@@ -15,7 +15,7 @@ use msg_core::{
     device::Backend,
     error::Context,
     mask::Mask,
-    ops::{self, Gelu, Precision, Labels, masked_gelu},
+    ops::{self, Gelu, Labels, Precision, masked_gelu},
     params::{Module, Param, ParamName, Role, Visitor},
 };
 

@@ -1,14 +1,14 @@
 //! The whole BERT: tables, norm, blocks, both heads.
 
-use super::{BertBatch, BertConfig, Block, MlmHead, heads::MlmConfig, Pooler, batch::Targets};
+use super::{BertBatch, BertConfig, Block, MlmHead, Pooler, batch::Targets, heads::MlmConfig};
 use crate::{
     Growable, Growing, Masks, Place, Site,
     layers::{BlockContext, Embedding, LayerNorm, Linear},
 };
 use dfdx::{
-    shapes::{Axis as At, HasShape},
+    shapes::HasShape,
     tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor},
-    tensor_ops::{BroadcastTo, TryAdd},
+    tensor_ops::TryAdd,
 };
 use msg_core::{
     Result,
@@ -16,7 +16,7 @@ use msg_core::{
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, Compute, Dropout, DropoutSite, Ids, Scores},
+    ops::{self, Compute, Dropout, DropoutSite, Embeddings, Ids, Scores},
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -217,12 +217,9 @@ impl<D: Backend> Bert<D> {
     }
 
     fn embed<T: Tape<f32, D>>(&self, batch: &BertBatch<D>, tape: T) -> Result<Stream<D, T>> {
-        let table = self.words.weight.clone().put_tape(tape);
-        let words: Stream<D, T> = ops::embed(table, &batch.ids)?;
-        let segments: Stream<D, T> = self.segments.forward(&batch.segments)?;
-        let positions: Tensor<(Query, Hidden), f32, D, T> = self.positions.forward(&batch.positions)?;
-        let positions = positions.try_broadcast_like::<_, At<0>>(words.shape()).during("embed")?;
-        words.try_add(segments).and_then(|x| x.try_add(positions)).during("embed")
+        let words = (&self.words.weight, &batch.ids);
+        let segments = Some((&self.segments.weight, &batch.segments));
+        Embeddings { words, segments, positions: (&self.positions.weight, &batch.positions) }.sum(tape)
     }
 }
 

@@ -6,9 +6,9 @@ use crate::{
     layers::{BlockContext, Embedding, LayerNorm},
 };
 use dfdx::{
-    shapes::{Axis as At, HasShape},
-    tensor::{NoneTape, PutTape, Tape, Tensor},
-    tensor_ops::{BroadcastTo, SelectTo, TryAdd},
+    shapes::HasShape,
+    tensor::{NoneTape, Tape, Tensor},
+    tensor_ops::SelectTo,
 };
 use msg_core::{
     Result,
@@ -16,7 +16,9 @@ use msg_core::{
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, AttentionMask, Compute, Dropout, DropoutSite, Ids, Labels, Scores, block::Stream},
+    ops::{
+        self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, Scores, block::Stream,
+    },
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -224,11 +226,8 @@ impl<D: Backend> Gpt<D> {
         batch: &GptBatch<D>,
         tape: T,
     ) -> Result<Tensor<(Batch, Query, Hidden), f32, D, T>> {
-        let table = self.wte.weight.clone().put_tape(tape);
-        let tokens: Tensor<(Batch, Query, Hidden), f32, D, T> = ops::embed(table, &batch.ids)?;
-        let positions: Tensor<(Query, Hidden), f32, D, T> = self.wpe.forward(&batch.positions)?;
-        let positions = positions.try_broadcast_like::<_, At<0>>(tokens.shape()).during("embed")?;
-        tokens.try_add(positions).during("embed")
+        let words = (&self.wte.weight, &batch.ids);
+        Embeddings { words, segments: None, positions: (&self.wpe.weight, &batch.positions) }.sum(tape)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reading a checkpoint: hashes first, then the header, then a model of its sizes, then the tensors.
 
 use super::{
-    CONFIG, FILES, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REQUIRED, SECOND, STATE, config_of, write::hash,
+    CONFIG, FILES, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REQUIRED, SECOND, STATE, config_of,
+    write::hash,
 };
 use crate::{
     error::{AtPath, Error, Result},

@@ -201,8 +201,7 @@ impl<E: Stored> Head<'_, E> {
         let head_dim = self.of.head_dim;
         let rows = scores.chunks_exact_mut(keys).zip(gradients.chunks_exact_mut(keys));
         for (query, (p, ds)) in (first..).zip(rows) {
-            let (o, d) =
-                (&self.part(out, query).data[..head_dim], &self.part(dout, query).data[..head_dim]);
+            let (o, d) = (&self.part(out, query).data[..head_dim], &self.part(dout, query).data[..head_dim]);
             let factors = self.drop(query, factors);
             let seen = self.visible(query).min(keys);
             p[seen..].fill(0.0);

@@ -256,10 +256,11 @@ impl Pass {
         grads: &mut Gradients<f32, Cpu>,
     ) -> std::result::Result<Buffer<E>, dfdx::tensor::CpuError> {
         let Block { up, down, gelu, .. } = &self.block;
-        back_to_map(down, (&self.activated(units)[..], dbranch), self.hidden, grads)?;
-        let mut dunits = Buffer::of(units.len());
+        let (mut active, mut dunits) = (Buffer::of(units.len()), Buffer::of(units.len()));
         E::back_to_inputs(dbranch, values(&down.0), &mut dunits, self.hidden);
-        gelu.backward(units, &mut dunits[..]);
+        gelu.backward(units, &mut active[..], &mut dunits[..]);
+        back_to_map(down, (&active[..], dbranch), self.hidden, grads)?;
+        drop(active);
         mask_rows(&mut dunits[..], self.units_mask.as_deref());
         back_to_map(up, (x, &dunits[..]), self.ffn, grads)?;
         let mut dx = Buffer::of(self.rows * self.hidden);

@@ -5,9 +5,7 @@ use crate::{
     axis::{Batch, Hidden, Inner, Query, query_as_key},
     error::{Context, Result},
     mask::Mask,
-    ops::{
-        attention::attention_in, compute::rounded, linear, masked_gelu, masked_norm::plain::layer_norm,
-    },
+    ops::{attention::attention_in, compute::rounded, linear, masked_gelu, masked_norm::plain::layer_norm},
     params::Param,
 };
 use dfdx::{
@@ -75,8 +73,7 @@ impl<D: BlockKernel> Block<D> {
         let (key, value) = (query_as_key(key)?, query_as_key(value)?);
         let probabilities = self.dropout_at("attention");
         let precision = self.compute.precision;
-        let mixed =
-            attention_in(precision, query, key, value, self.head_dim, &self.seen, probabilities)?;
+        let mixed = attention_in(precision, query, key, value, self.head_dim, &self.seen, probabilities)?;
         self.mapped(mixed, &self.output, "attention output")
     }
 

@@ -26,17 +26,27 @@ impl Gelu {
         });
     }
 
-    /// Turns the gradient of `gelu(z)` into that of `z`.
-    pub(crate) fn backward<E: Stored>(self, z: &[E], dy: &mut [E]) {
-        dy.par_chunks_mut(PIECE).zip(z.par_chunks(PIECE)).for_each(|(dy, z)| match self {
+    /// Turns the gradient of `gelu(z)` into that of `z`, and makes `y = gelu(z)` again.
+    pub(crate) fn backward<E: Stored>(self, z: &[E], y: &mut [E], dy: &mut [E]) {
+        let pieces = dy.par_chunks_mut(PIECE).zip(y.par_chunks_mut(PIECE)).zip(z.par_chunks(PIECE));
+        pieces.for_each(|((dy, y), z)| match self {
             Gelu::Tanh => vectorized(
                 #[inline(always)]
-                || dy.iter_mut().zip(z).for_each(|(dy, z)| *dy = E::of(dy.get() * gelu_tanh(z.get()).1)),
+                || back(z, y, dy, gelu_tanh),
             ),
             Gelu::Erf => vectorized(
                 #[inline(always)]
-                || dy.iter_mut().zip(z).for_each(|(dy, z)| *dy = E::of(dy.get() * gelu_erf(z.get()).1)),
+                || back(z, y, dy, gelu_erf),
             ),
         });
+    }
+}
+
+#[inline(always)]
+fn back<E: Stored>(z: &[E], y: &mut [E], dy: &mut [E], gelu: impl Fn(f32) -> (f32, f32)) {
+    for ((dy, y), z) in dy.iter_mut().zip(y).zip(z) {
+        let (value, slope) = gelu(z.get());
+        *y = E::of(value);
+        *dy = E::of(dy.get() * slope);
     }
 }

@@ -19,7 +19,10 @@
 //! the first cache; a panel's sums go to an [`Output`] when they are complete.
 
 use super::gemm::{Matrix, Size};
-use crate::{device::{buffers::Buffer, stored::Stored}, simd::vectorized};
+use crate::{
+    device::{buffers::Buffer, stored::Stored},
+    simd::vectorized,
+};
 use rayon::prelude::*;
 
 pub(crate) use kernel::Kernel;
@@ -108,7 +111,12 @@ impl Output for Accumulate<'_> {
 ///
 /// # Panics
 /// If an operand's slice is too short for its extent and strides.
-pub(crate) fn product<A: Stored, B: Stored>(size: Size, a: Matrix<'_, A>, b: Matrix<'_, B>, out: impl Output) {
+pub(crate) fn product<A: Stored, B: Stored>(
+    size: Size,
+    a: Matrix<'_, A>,
+    b: Matrix<'_, B>,
+    out: impl Output,
+) {
     if size.m == 0 || size.n == 0 {
         return;
     }

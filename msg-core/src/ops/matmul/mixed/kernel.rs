@@ -126,7 +126,8 @@ fn pairs(left: &[[[u32; 16]; ROWS]], right: &Tile, chains: &mut [[f32; 16]; ROWS
     let mut sums = *chains;
     for (pair, columns) in right.iter().enumerate() {
         for row in 0..ROWS {
-            let (low, high) = (f32::from_bits(left[row][pair] << 16), f32::from_bits(left[row][pair] & !0xffff));
+            let (low, high) =
+                (f32::from_bits(left[row][pair] << 16), f32::from_bits(left[row][pair] & !0xffff));
             for column in 0..16 {
                 let sum = low.mul_add(f32::from_bits(columns[column] << 16), sums[row][column]);
                 sums[row][column] = high.mul_add(f32::from_bits(columns[column] & !0xffff), sum);

@@ -109,7 +109,12 @@ fn growth_reaches_no_bit() {
         let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
         let mut small = vec![0.0; m * n];
         let size = Size { m, n, k };
-        product(size, Matrix::row_major(&a, k), Matrix::row_major(&b, n), Overwrite { c: &mut small, columns: n });
+        product(
+            size,
+            Matrix::row_major(&a, k),
+            Matrix::row_major(&b, n),
+            Overwrite { c: &mut small, columns: n },
+        );
         for (more_m, more_n, more_k) in [(1, 0, 0), (0, 1, 0), (0, 0, 1), (37, 70, 33), (300, 5, 2500)] {
             let (m2, n2, k2) = (m + more_m, n + more_n, k + more_k);
             let (mut wide_a, mut wide_b) = (numbers(m2 * k2, 8), numbers(k2 * n2, 9));
@@ -146,7 +151,9 @@ fn no_steps_leave_zeros_or_what_was_there() {
 #[test]
 #[ignore]
 fn speed() {
-    for (m, n, k) in [(2048, 3072, 768), (2048, 768, 3072), (2048, 384, 384), (512, 768, 768), (768, 768, 2048)] {
+    for (m, n, k) in
+        [(2048, 3072, 768), (2048, 768, 3072), (2048, 384, 384), (512, 768, 768), (768, 768, 2048)]
+    {
         let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
         let (ha, hb) = (rounded(&a), rounded(&b));
         let mut c = vec![0.0f32; m * n];
@@ -155,16 +162,54 @@ fn speed() {
             let size = Size { m, n, k };
             let mut time = |name: &str, f: &mut dyn FnMut()| {
                 f();
-                let mut all: Vec<f64> = (0..7).map(|_| { let t = std::time::Instant::now(); f(); t.elapsed().as_secs_f64() }).collect();
+                let mut all: Vec<f64> = (0..7)
+                    .map(|_| {
+                        let t = std::time::Instant::now();
+                        f();
+                        t.elapsed().as_secs_f64()
+                    })
+                    .collect();
                 all.sort_by(f64::total_cmp);
-                println!("{m} {n} {k} {lt} {rt} {name}: {:.3} ms {:.0} GFLOP/s", all[3] * 1e3, 2.0 * (m * n * k) as f64 / all[3] / 1e9);
+                println!(
+                    "{m} {n} {k} {lt} {rt} {name}: {:.3} ms {:.0} GFLOP/s",
+                    all[3] * 1e3,
+                    2.0 * (m * n * k) as f64 / all[3] / 1e9
+                );
             };
-            time("f32 f32 f32", &mut || product(size, matrix(&a, (m, k), lt), matrix(&b, (k, n), rt), Overwrite { c: &mut c, columns: n }));
-            time("bf16 f32 bf16", &mut || product(size, matrix(&ha, (m, k), lt), matrix(&b, (k, n), rt), Overwrite { c: &mut hc, columns: n }));
-            time("pack f32 right", &mut || { Right::packed(matrix(&b, (k, n), rt), k, n); });
-            time("pack bf16 right", &mut || { Right::packed(matrix(&hb, (k, n), rt), k, n); });
-            time("pack left", &mut || { Right::packed(matrix(&a, (m, k), lt).transposed(), k, m); });
-            time("f32 gemm", &mut || super::super::gemm::gemm(size, matrix(&a, (m, k), lt), matrix(&b, (k, n), rt), &mut c, super::super::gemm::Mode::Overwrite));
+            time("f32 f32 f32", &mut || {
+                product(
+                    size,
+                    matrix(&a, (m, k), lt),
+                    matrix(&b, (k, n), rt),
+                    Overwrite { c: &mut c, columns: n },
+                )
+            });
+            time("bf16 f32 bf16", &mut || {
+                product(
+                    size,
+                    matrix(&ha, (m, k), lt),
+                    matrix(&b, (k, n), rt),
+                    Overwrite { c: &mut hc, columns: n },
+                )
+            });
+            time("pack f32 right", &mut || {
+                Right::packed(matrix(&b, (k, n), rt), k, n);
+            });
+            time("pack bf16 right", &mut || {
+                Right::packed(matrix(&hb, (k, n), rt), k, n);
+            });
+            time("pack left", &mut || {
+                Right::packed(matrix(&a, (m, k), lt).transposed(), k, m);
+            });
+            time("f32 gemm", &mut || {
+                super::super::gemm::gemm(
+                    size,
+                    matrix(&a, (m, k), lt),
+                    matrix(&b, (k, n), rt),
+                    &mut c,
+                    super::super::gemm::Mode::Overwrite,
+                )
+            });
         }
     }
 }
