@@ -1,7 +1,9 @@
 //! What the benches share: medians, and the process' memory.
 
 pub mod peak;
+pub mod step;
 
+use msg_core::random::{Key, bits_at};
 use std::time::{Duration, Instant};
 
 /// The middle of the measurements (the upper one of two).
@@ -28,4 +30,10 @@ pub fn peak_memory() -> Option<u64> {
 pub fn reset_peak() {
     // Writing 5 resets VmHWM (proc(5)); where it cannot be written the peak stays an upper bound.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// A number below `limit`, the same in every run.
+pub fn draw(name: &str, at: usize, limit: usize) -> usize {
+    let bits = bits_at(Key::new(1, name, 0), [0, 0, 0, at as u32]);
+    ((u64::from(bits) * limit as u64) >> 32) as usize
 }

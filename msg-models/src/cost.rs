@@ -7,6 +7,7 @@
 //! passes: one forward, two backward (gradients of inputs and of weights).
 
 use crate::{Sizes, bert::BertConfig, gpt::GptConfig};
+use msg_core::ops::{Compute, Precision};
 
 /// Forward passes that one training step is worth.
 const FORWARD_PASSES: f64 = 3.0;
@@ -133,29 +134,57 @@ impl Cost {
         FORWARD_PASSES * self.forward_flops(sizes, sequence, logits)
     }
 
-    /// Bytes of a training process on the plain path in f32, for micro-batches of `micro_batch` sequences.
+    /// Bytes of a training process on the Cpu, for micro-batches of `micro_batch` sequences.
     ///
-    /// A rough figure, meant to tell 2 GB from 20. Weights, gradients and moments are exact. Activations
-    /// are a fit to the growth of the resident set over one GPT step on the Cpu, in six shapes that each
-    /// have one size large, rounded up: in each block 10 numbers of the hidden size, 6 of the heads' size, 2
-    /// of the feed-forward size and 3 of the score matrix, and 2 of the logits' size, all twice, for each
-    /// has a gradient in the backward pass. BERT's error-function GELU was not measured and takes more.
-    /// Masks, dropout, the corpus and the runtime are not in it.
-    pub fn memory(&self, sizes: Sizes, sequence: usize, micro_batch: usize, logits: Logits) -> Memory {
+    /// A rough figure, meant to tell 2 GB from 20. Weights, gradients and moments are exact; activations are those
+    /// that the fused operations keep or need at once (see [`msg_core::ops::block`] and
+    /// [`msg_core::ops::head`]). Masks, dropout, the corpus and the runtime are not in it.
+    pub fn memory(
+        &self,
+        sizes: Sizes,
+        sequence: usize,
+        micro_batch: usize,
+        logits: Logits,
+        compute: Compute,
+    ) -> Memory {
         let [layers, hidden, ffn, heads] =
             [sizes.layers, sizes.hidden, sizes.ffn, sizes.heads].map(|size| size as f64);
         let inner = heads * self.head_dim as f64;
         let tokens = micro_batch as f64 * sequence as f64;
-        let block = 10.0 * hidden + 6.0 * inner + 2.0 * ffn + 3.0 * heads * sequence as f64;
-        let share = match self.family {
-            Kind::Gpt => 1.0,
-            Kind::Bert { .. } => logits.share(),
+        let stored = match compute.precision {
+            Precision::F32 => BYTES,
+            Precision::Bf16 => BYTES / 2.0,
         };
-        let kept = tokens * (layers * block + 2.0 * share * self.vocab as f64);
+        // The residual stream between blocks, with one gradient, and what a block keeps beside it: norm inputs;
+        // queries, keys, values and their mix; units before their activation.
+        let (norm_inputs, share) = match self.family {
+            Kind::Gpt => (1.0, 1.0),
+            Kind::Bert { .. } => (2.0, logits.share()),
+        };
+        let kept = BYTES * (norm_inputs * hidden + heads) + stored * (4.0 * inner + ffn);
+        // One block on its way back: gradients of stream, branch and units, the units' activations.
+        let at_work = BYTES * 3.0 * hidden + stored * (2.0 * hidden + (2.0 * ffn).max(4.0 * inner));
+        let blocks_kept = if compute.recompute { 1.0 } else { layers };
+        let waiting = tokens * (layers * BYTES * hidden + blocks_kept * kept);
+        // The head: logits of some rows, their gradients; the table's gradient apart, and in bf16 the table twice.
+        let (vocab, rows) = (self.vocab as f64, share * tokens);
+        let table = vocab * hidden;
+        let head = match compute.precision {
+            Precision::F32 => BYTES * (table + (rows * vocab).min(LOGITS)),
+            Precision::Bf16 => {
+                let logits = BYTES * (rows * vocab).min(LOGITS / 2.0);
+                BYTES * 2.0 * table + stored * (rows * vocab).min(2.0 * LOGITS) + logits
+            }
+        };
         let weights = BYTES * self.parameters(sizes) as f64;
-        Memory { weights, gradients: weights, moments: 2.0 * weights, activations: 2.0 * BYTES * kept }
+        // The head is done before the first block goes back.
+        let activations = waiting + head.max(tokens * at_work);
+        Memory { weights, gradients: weights, moments: 2.0 * weights, activations }
     }
 }
+
+/// Logits that the head holds at once at the most, in numbers.
+const LOGITS: f64 = (1 << 24) as f64;
 
 #[cfg(test)]
 mod tests {
@@ -216,11 +245,17 @@ mod tests {
     #[test]
     fn memory_grows_with_the_micro_batch_in_its_activations_only() {
         let cost = Cost::gpt(&GptConfig::default());
-        let one = cost.memory(BASE, 1024, 1, Logits::Everywhere);
-        let four = cost.memory(BASE, 1024, 4, Logits::Everywhere);
+        let one = cost.memory(BASE, 1024, 1, Logits::Everywhere, Compute::default());
+        let four = cost.memory(BASE, 1024, 4, Logits::Everywhere, Compute::default());
         assert_eq!(one.weights, 4.0 * 124_439_808.0);
         assert_eq!((one.weights, one.gradients, one.moments), (four.weights, four.gradients, four.moments));
-        assert_eq!(four.activations, 4.0 * one.activations);
+        // The head works on some rows at a time, and on the whole table.
+        assert!(four.activations > one.activations && four.activations < 4.0 * one.activations);
+        let recompute = Compute { recompute: true, ..Compute::default() };
+        let less = cost.memory(BASE, 1024, 4, Logits::Everywhere, recompute);
+        let half = Compute { precision: Precision::Bf16, recompute: false };
+        let half = cost.memory(BASE, 1024, 4, Logits::Everywhere, half);
+        assert!(less.activations < half.activations && half.activations < four.activations);
         assert_eq!(one.total(), 4.0 * one.weights + one.activations);
     }
 }

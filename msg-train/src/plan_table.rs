@@ -61,7 +61,8 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
     let rows = plan.stages().iter().map(|stage| {
         let per_token = cost.training_flops(stage.sizes, stage.sequence, logits);
         let micro_batch = config.train.micro_batch.unwrap_or(stage.batch);
-        let memory = cost.memory(stage.sizes, stage.sequence, micro_batch, logits).total();
+        let compute = config.train.compute();
+        let memory = cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute).total();
         let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;
         let ramp = stage.boundary.map_or("-".to_owned(), |boundary| boundary.ramp.length.to_string());
         [

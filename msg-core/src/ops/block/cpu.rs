@@ -376,7 +376,7 @@ impl Pass {
         let (second_input, second) = &kept.feed_forward_norm;
         match self.block.order {
             NormOrder::Pre => {
-                dx.copy_from_slice(dy);
+                combine(dx, dy, |_, dy| dy);
                 let (normal, _) = self.normed::<E>(1, second_input);
                 let dbranch = self.parted::<E>(1, dx);
                 let dnormal = self.feed_forward_back((&normal[..], &kept.units), &dbranch, grads)?;
@@ -390,10 +390,7 @@ impl Pass {
             NormOrder::Post => {
                 let m = self.block.masks.gate.value();
                 let mut dlayer = Buffer::<f32>::of(dy.len());
-                dlayer.copy_from_slice(dy);
-                if m != 1.0 {
-                    combine(&mut dlayer, dy, |_, dy| m * dy);
-                }
+                combine(&mut dlayer, dy, |_, dy| if m == 1.0 { dy } else { m * dy });
                 let mut dsum = Buffer::<f32>::zeros(dy.len());
                 self.norm_back(1, (second_input, second), &dlayer[..], &mut dsum, grads)?;
                 let first_input = first_input.as_deref().unwrap_or(x);
@@ -401,7 +398,7 @@ impl Pass {
                 let dbranch = self.parted::<E>(1, &dsum);
                 let back = self.feed_forward_back((&middle[..], &kept.units), &dbranch, grads)?;
                 combine(&mut dsum, &back[..], |sum, d| sum + d);
-                dx.fill(0.0);
+                combine(dx, dy, |_, _| 0.0);
                 self.norm_back(0, (first_input, first), &dsum[..], dx, grads)?;
                 let dbranch = self.parted::<E>(0, dx);
                 let back = self.attend_back((&E::operand(x)[..], kept), &dbranch, grads)?;

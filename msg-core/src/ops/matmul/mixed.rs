@@ -193,13 +193,14 @@ impl Right {
                 let place = Place { rows: m, column: panel * SIDE, width: SIDE.min(n - panel * SIDE) };
                 let right = &self.tiles[panel * panel_tiles(self.k) + panel_tiles(k0)..][..tiles];
                 let sums = if whole { &mut sums[..] } else { &mut sums[panel * row_panels..][..row_panels] };
-                if k0 == 0 {
+                if k0 == 0 && (O::ACCUMULATES || k == 0) {
                     place.start(&out, sums);
                 }
                 for (part, right) in right.chunks(panel_tiles(STEPS)).enumerate() {
                     let from = part * panel_tiles(STEPS);
+                    let fresh = !O::ACCUMULATES && k0 == 0 && part == 0;
                     for (sums, left) in sums.iter_mut().zip(left.chunks_exact(tiles)) {
-                        kernel.add(&left[from..][..right.len()], right, sums);
+                        kernel.add(&left[from..][..right.len()], right, sums, fresh);
                     }
                 }
                 if k0 + depth == k {

@@ -76,19 +76,20 @@ pub(super) enum Running {
 }
 
 impl Running {
-    /// Goes on with the chains of 32 rows by 32 columns. Tiles come in pairs, one pair for 32 steps of K.
+    /// Goes on with the chains of 32 rows by 32 columns, from what is there or, `fresh`, from +0. Tiles come in
+    /// pairs, one pair for 32 steps of K.
     ///
     /// # Panics
     /// If there are not as many tiles of the one as of the other, or an odd number.
     #[inline(always)]
-    pub(super) fn add(&self, left: &[Tile], right: &[Tile], sums: &mut Sums) {
+    pub(super) fn add(&self, left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
         assert!(left.len() == right.len() && left.len().is_multiple_of(2));
         match self {
             #[cfg(target_arch = "x86_64")]
-            Running::Amx(amx) => amx.add(left, right, sums),
+            Running::Amx(amx) => amx.add(left, right, sums, fresh),
             #[cfg(target_arch = "x86_64")]
-            Running::Avx512(avx512) => avx512.add(left, right, sums),
-            Running::Portable => portable(left, right, sums),
+            Running::Avx512(avx512) => avx512.add(left, right, sums, fresh),
+            Running::Portable => portable(left, right, sums, fresh),
         }
     }
 }
@@ -96,14 +97,15 @@ impl Running {
 /// Rows of a group whose sums stay in registers.
 const ROWS: usize = 4;
 
-fn portable(left: &[Tile], right: &[Tile], sums: &mut Sums) {
+fn portable(left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
     vectorized(
         #[inline(always)]
         || {
             for half in 0..2 {
                 for (group, sums) in sums.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
                     let mut chains = [[0.0f32; 16]; ROWS];
-                    for (chain, sums) in chains.iter_mut().zip(&*sums) {
+                    // Zipped with nothing where the chains begin at zero.
+                    for (chain, sums) in chains.iter_mut().zip(&*sums).filter(|_| !fresh) {
                         chain.copy_from_slice(&sums[16 * half..][..16]);
                     }
                     for (left, right) in left.chunks_exact(2).zip(right.chunks_exact(2)) {

@@ -99,7 +99,7 @@ impl Amx {
     }
 
     #[inline(always)]
-    pub(super) fn add(&self, left: &[Tile], right: &[Tile], sums: &mut Sums) {
+    pub(super) fn add(&self, left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
         let pairs = left.len().min(right.len()) / 2;
         if pairs == 0 {
             return;
@@ -111,10 +111,18 @@ impl Amx {
         // outside of this block.
         unsafe {
             asm!(
+                "test {fresh:e}, {fresh:e}",
+                "jnz 3f",
                 "tileloadd tmm0, [{sums} + {wide}]",
                 "tileloadd tmm1, [{sums} + {wide} + 64]",
                 "tileloadd tmm2, [{sums} + {wide} + 2048]",
                 "tileloadd tmm3, [{sums} + {wide} + 2112]",
+                "jmp 2f",
+                "3:",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
                 "2:",
                 "tileloadd tmm6, [{right} + {narrow}]",
                 "tileloadd tmm4, [{left} + {narrow}]",
@@ -138,6 +146,7 @@ impl Amx {
                 sums = in(reg) sums.as_mut_ptr(),
                 wide = in(reg) size_of::<[f32; SIDE]>(),
                 narrow = in(reg) 64usize,
+                fresh = in(reg) u32::from(fresh),
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
@@ -167,9 +176,9 @@ impl Avx512 {
     }
 
     #[inline(always)]
-    pub(super) fn add(&self, left: &[Tile], right: &[Tile], sums: &mut Sums) {
+    pub(super) fn add(&self, left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
         // SAFETY: the processor has the features, as `self` shows.
-        unsafe { add_avx512(left, right, sums) }
+        unsafe { add_avx512(left, right, sums, fresh) }
     }
 }
 
@@ -177,11 +186,11 @@ impl Avx512 {
 const ROWS: usize = 8;
 
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn add_avx512(left: &[Tile], right: &[Tile], sums: &mut Sums) {
+fn add_avx512(left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
     let load = |x: &[f32; 16]| bytemuck::cast::<[f32; 16], __m512>(*x);
     for (group, sums) in sums.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
         let mut chains = [[_mm512_setzero_ps(); 2]; ROWS];
-        for (chain, sums) in chains.iter_mut().zip(&*sums) {
+        for (chain, sums) in chains.iter_mut().zip(&*sums).filter(|_| !fresh) {
             let halves = sums.as_chunks::<16>().0;
             *chain = [load(&halves[0]), load(&halves[1])];
         }

@@ -1,0 +1,168 @@
+//! A whole training step on random tokens, for the criterion suite and for the script that runs a peer in turn.
+
+use crate::draw;
+use dfdx::{
+    tensor::{Cache, Cpu},
+    tensor_ops::Backward,
+};
+use msg_core::{
+    error::Context,
+    growth::Masked,
+    mask::Ramp,
+    ops::{Compute, Dropout, cross_entropy::IGNORED},
+    optim::{AdamW, AdamWConfig, Update},
+    params::{Init, tape, zero_grads, zeroed_again},
+};
+use msg_models::{
+    Cost, GrowthSpec, Sizes,
+    bert::{Bert, BertConfig},
+    cost::Logits,
+    gpt::{Gpt, GptConfig},
+};
+use msg_train::{
+    config::Family,
+    data::{CausalBatch, MlmBatch},
+    task::Task,
+};
+use std::error::Error;
+
+/// Share of labelled positions, as in BERT's training.
+const LABELLED: f64 = 0.15;
+/// Size of one head.
+pub const HEAD_DIM: usize = 64;
+
+/// What a step is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// GPT or BERT.
+    pub family: Family,
+    /// The model's sizes.
+    pub sizes: Sizes,
+    /// Its vocabulary.
+    pub vocab: usize,
+    /// Sequences, and tokens of each.
+    pub shape: (usize, usize),
+    /// Whether every axis stands in the middle of a ramp.
+    pub ramp: bool,
+    /// Precision and recomputation.
+    pub compute: Compute,
+}
+
+/// One step; gives its loss.
+pub type Step = Box<dyn FnMut() -> Result<f32, Box<dyn Error>>>;
+
+impl Case {
+    /// Tokens of one step.
+    pub fn tokens(&self) -> usize {
+        self.shape.0 * self.shape.1
+    }
+
+    fn gpt(&self) -> GptConfig {
+        let Case { sizes, vocab, shape, .. } = *self;
+        GptConfig { vocab, positions: shape.1, head_dim: HEAD_DIM, sizes, ..GptConfig::default() }
+    }
+
+    fn bert(&self) -> BertConfig {
+        let Case { sizes, vocab, shape, .. } = *self;
+        BertConfig { vocab, positions: shape.1, head_dim: HEAD_DIM, sizes, ..BertConfig::default() }
+    }
+
+    fn cost(&self) -> (Cost, Logits) {
+        match self.family {
+            Family::Gpt => (Cost::gpt(&self.gpt()), Logits::Everywhere),
+            Family::Bert => (Cost::bert(&self.bert()), Logits::Labelled(LABELLED)),
+        }
+    }
+
+    /// Floating-point operations of one step.
+    pub fn flops(&self) -> f64 {
+        let (cost, logits) = self.cost();
+        cost.training_flops(self.sizes, self.shape.1, logits) * self.tokens() as f64
+    }
+
+    /// Bytes that the plan expects of a process that trains this.
+    pub fn planned_memory(&self) -> f64 {
+        let (cost, logits) = self.cost();
+        cost.memory(self.sizes, self.shape.1, self.shape.0, logits, self.compute).total()
+    }
+
+    /// A model, its optimizer and a batch, ready to step.
+    ///
+    /// # Errors
+    /// Where the sizes cannot be, or the device fails.
+    pub fn open(self) -> Result<Step, Box<dyn Error>> {
+        let device = Cpu::default();
+        device.enable_cache();
+        // A model that ramps comes from one of about half the size.
+        let to = self.sizes;
+        let small = Sizes {
+            layers: to.layers.div_ceil(2),
+            hidden: to.hidden * 3 / 4,
+            ffn: to.ffn / 2,
+            heads: to.heads.div_ceil(2),
+        };
+        let sizes = if self.ramp { small } else { to };
+        match self.family {
+            Family::Gpt => {
+                let model = Gpt::new(&device, GptConfig { sizes, ..self.gpt() }, Init::default())?;
+                self.steps(model, causal(self.vocab, self.shape))
+            }
+            Family::Bert => {
+                let model = Bert::new(&device, BertConfig { sizes, ..self.bert() }, Init::default())?;
+                self.steps(model, masked(self.vocab, self.shape))
+            }
+        }
+    }
+
+    fn steps<M: Task<Cpu> + 'static>(self, model: M, host: M::Host) -> Result<Step, Box<dyn Error>> {
+        let mut model = match self.ramp {
+            false => model,
+            true => {
+                let growth = model.growth_to(self.sizes, &GrowthSpec::default())?;
+                model.grown(&growth, &Masked::default(), Ramp { start: 0, length: 1 << 20 })?
+            }
+        };
+        model.set_compute(self.compute);
+        let device = model.device().clone();
+        let mut optimizer = AdamW::new(&model, AdamWConfig::default())?;
+        let counts = M::counts(&host);
+        let (mut step, mut kept) = (1 << 19, None);
+        Ok(Box::new(move || {
+            step += 1;
+            let masks = model.masks(step)?;
+            let grads = match kept.take() {
+                Some(grads) => zeroed_again(&model, grads)?,
+                None => zero_grads(&model)?,
+            };
+            let batch = model.upload(&host)?;
+            let loss = model.loss(&batch, counts, &masks, &Dropout::OFF, tape(&device, grads)?)?;
+            let value = loss.as_vec()[0];
+            let mut grads = loss.try_backward().during("backward")?;
+            let update = Update { clip: Some(1.0), ..Update::at(1e-4) };
+            optimizer.step(&mut model, &mut grads, update)?;
+            kept = Some(grads);
+            Ok(value)
+        }))
+    }
+}
+
+fn causal(vocab: usize, shape: (usize, usize)) -> CausalBatch {
+    let tokens: Vec<u32> = (0..=shape.0 * shape.1).map(|at| draw("tokens", at, vocab) as u32).collect();
+    let labels = tokens[1..].iter().map(|&token| i64::from(token)).collect();
+    CausalBatch { ids: tokens[..tokens.len() - 1].to_vec(), labels, shape }
+}
+
+fn masked(vocab: usize, shape: (usize, usize)) -> MlmBatch {
+    let positions = shape.0 * shape.1;
+    let every = (1.0 / LABELLED).round() as usize;
+    let token = |at: usize| draw("tokens", at, vocab);
+    let label = |at: usize| if at.is_multiple_of(every) { token(at) as i64 } else { IGNORED };
+    MlmBatch {
+        ids: (0..positions).map(|at| token(at) as u32).collect(),
+        segments: (0..positions).map(|at| u32::from(at % shape.1 > shape.1 / 2)).collect(),
+        seen: vec![true; positions],
+        labels: (0..positions).map(label).collect(),
+        next: (0..shape.0).map(|at| (at % 2) as i64).collect(),
+        shape,
+    }
+}
