@@ -20,7 +20,10 @@ use msg_core::{
         block::plain,
         head::{self, head_loss},
         masked_layer_norm, masked_norm,
-        matmul::gemm::{Matrix, Mode, Size, gemm},
+        matmul::{
+            gemm::{Matrix, Mode, Size, gemm},
+            gemm_rounded,
+        },
     },
     optim::{AdamW, AdamWConfig, Update},
     params::Param,
@@ -42,6 +45,8 @@ const VOCAB: usize = 8192;
 enum Work {
     /// Floating-point operations.
     Flops(f64),
+    /// Those of products with operands rounded to bf16.
+    Rounded(f64),
     /// Bytes that must be read and written.
     Bytes(f64),
 }
@@ -65,10 +70,12 @@ impl Suite {
         let seconds = median(times).as_secs_f64();
         let (rate, unit, most) = match work {
             Work::Flops(flops) => (flops / seconds, "GFLOP/s", self.flops),
+            Work::Rounded(flops) => (flops / seconds, "GFLOP/s", f64::INFINITY),
             Work::Bytes(bytes) => (bytes / seconds, "GB/s", self.bandwidth),
         };
-        let share = 100.0 * rate / most;
-        println!("{name:34} {:9.2} ms {:8.1} {unit:8} {share:4.0} %", 1e3 * seconds, rate / 1e9);
+        // Of rounded products no ceiling is measured.
+        let share = if most.is_finite() { format!("{:4.0} %", 100.0 * rate / most) } else { String::new() };
+        println!("{name:34} {:9.2} ms {:8.1} {unit:8} {share}", 1e3 * seconds, rate / 1e9);
         self.criterion.bench_function(name, |b| b.iter(|| black_box(run().is_ok())));
         Ok(())
     }
@@ -98,16 +105,21 @@ fn products(suite: &mut Suite) -> Result<()> {
     for (name, size, left, right, mode) in shapes {
         let Size { m, n, k } = size;
         let (a, b, mut c) = (random("a", m * k), random("b", k * n), vec![0.0; m * n]);
-        suite.add(name, Work::Flops(2.0 * (m * n * k) as f64), || {
-            let a = match left {
-                true => Matrix::row_major(&a, m).transposed(),
-                false => Matrix::row_major(&a, k),
-            };
-            let b = match right {
-                true => Matrix::row_major(&b, k).transposed(),
-                false => Matrix::row_major(&b, n),
-            };
+        let a = match left {
+            true => Matrix::row_major(&a, m).transposed(),
+            false => Matrix::row_major(&a, k),
+        };
+        let b = match right {
+            true => Matrix::row_major(&b, k).transposed(),
+            false => Matrix::row_major(&b, n),
+        };
+        let flops = 2.0 * (m * n * k) as f64;
+        suite.add(name, Work::Flops(flops), || {
             gemm(size, a, b, &mut c, mode);
+            Ok(())
+        })?;
+        suite.add(&format!("{name}, bf16"), Work::Rounded(flops), || {
+            gemm_rounded(size, a, b, &mut c);
             Ok(())
         })?;
     }
@@ -155,6 +167,11 @@ fn blocks(suite: &mut Suite) -> Result<()> {
         let flops = || Work::Flops(3.0 * (maps + seen * scores));
         suite
             .add(&format!("block, {name}"), flops(), || backward(block.clone().forward(x.leaky_trace())?))?;
+        let compute = Compute { precision: Precision::Bf16, recompute: false };
+        let half = Block { compute, ..block.clone() };
+        suite.add(&format!("block, {name}, bf16"), Work::Rounded(3.0 * (maps + seen * scores)), || {
+            backward(half.clone().forward(x.leaky_trace())?)
+        })?;
         suite.add(&format!("block, {name}, plain"), flops(), || {
             backward(plain::block(x.leaky_trace(), &block)?)
         })?;
@@ -181,15 +198,17 @@ fn heads(suite: &mut Suite) -> Result<()> {
     let table = tensor("table", (Vocab(VOCAB), Hidden(HIDDEN)))?;
     let labels: Vec<i64> = (0..ROWS).map(|row| (row * 7 % VOCAB) as i64).collect();
     let labels = Labels::new(&device, &labels, (Query(ROWS),), Vocab(VOCAB))?;
-    let flops = || Work::Flops(3.0 * 2.0 * (ROWS * VOCAB * HIDDEN) as f64);
-    let mut each = |name, loss: &dyn Fn() -> Result<Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>>>| {
-        suite.add(name, flops(), || {
+    let flops = 3.0 * 2.0 * (ROWS * VOCAB * HIDDEN) as f64;
+    let mut each = |name, work, loss: &dyn Fn() -> Result<Tensor<(), f32, Cpu, OwnedTape<f32, Cpu>>>| {
+        suite.add(name, work, || {
             black_box(loss()?.try_backward().during("bench")?);
             Ok(())
         })
     };
-    each("head with its loss", &|| head_loss(x.leaky_trace(), &table, None, &labels, ROWS, Precision::F32))?;
-    each("head with its loss, plain", &|| {
+    let ours = |precision| head_loss(x.leaky_trace(), &table, None, &labels, ROWS, precision);
+    each("head with its loss", Work::Flops(flops), &|| ours(Precision::F32))?;
+    each("head with its loss, bf16", Work::Rounded(flops), &|| ours(Precision::Bf16))?;
+    each("head with its loss, plain", Work::Flops(flops), &|| {
         head::plain(x.leaky_trace(), &table, None, &labels, ROWS, Precision::F32)
     })
 }

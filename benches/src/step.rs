@@ -28,6 +28,9 @@ use std::error::Error;
 
 /// Share of labelled positions, as in BERT's training.
 const LABELLED: f64 = 0.15;
+/// So small that the one batch is not learnt by heart: vanishing gradients have squares below the smallest normal
+/// number, with which processors are slow.
+const RATE: f64 = 1e-7;
 /// Size of one head.
 pub const HEAD_DIM: usize = 64;
 
@@ -138,7 +141,7 @@ impl Case {
             let loss = model.loss(&batch, counts, &masks, &Dropout::OFF, tape(&device, grads)?)?;
             let value = loss.as_vec()[0];
             let mut grads = loss.try_backward().during("backward")?;
-            let update = Update { clip: Some(1.0), ..Update::at(1e-4) };
+            let update = Update { clip: Some(1.0), ..Update::at(RATE) };
             optimizer.step(&mut model, &mut grads, update)?;
             kept = Some(grads);
             Ok(value)

@@ -4,7 +4,7 @@ use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
     Result,
     device::Backend,
-    ops::Dropout,
+    ops::{Compute, Dropout, Precision},
     params::{Init, Module},
     random::{Key, bits_at},
 };
@@ -28,6 +28,8 @@ pub struct Spec {
     pub batch: (usize, usize),
     /// Seed of weights and data.
     pub seed: u64,
+    /// What it computes in.
+    pub precision: Precision,
 }
 
 impl Spec {
@@ -35,6 +37,10 @@ impl Spec {
     pub fn draw(&self, name: &str, at: usize, limit: usize) -> usize {
         let bits = bits_at(Key::new(self.seed, name, 0), [0, 0, 0, at as u32]);
         ((u64::from(bits) * limit as u64) >> 32) as usize
+    }
+
+    fn compute(&self) -> Compute {
+        Compute { precision: self.precision, recompute: false }
     }
 
     fn tokens(&self) -> Vec<u32> {
@@ -71,9 +77,16 @@ pub trait Family<D: Backend>: Growable<D> + Sized {
     /// Every mask that must be there for an old stack of `layers` to stay as it was.
     fn sites(layers: usize) -> Vec<Site>;
 
-    /// The outputs in the step `step`.
+    /// The outputs, and last the loss, which has a way of its own through the head.
+    fn all_outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
+        let mut outputs = self.outputs(batch, masks)?;
+        outputs.push(self.mean_loss(batch, masks, NoneTape)?.as_vec()[0]);
+        Ok(outputs)
+    }
+
+    /// [`Family::all_outputs`] in the step `step`.
     fn outputs_at(&self, batch: &Self::Batch, step: u64) -> Result<Vec<f32>> {
-        self.outputs(batch, &self.masks(step)?)
+        self.all_outputs(batch, &self.masks(step)?)
     }
 }
 
@@ -97,7 +110,9 @@ impl<D: Backend> Family<D> for Gpt<D> {
             sizes: spec.sizes,
             ..GptConfig::default()
         };
-        Gpt::new(device, config, Init { seed: spec.seed, std: INIT_STD })
+        let mut model = Gpt::new(device, config, Init { seed: spec.seed, std: INIT_STD })?;
+        model.set_compute(spec.compute());
+        Ok(model)
     }
 
     fn batch(&self, spec: &Spec) -> Result<Self::Batch> {
@@ -156,7 +171,9 @@ impl<D: Backend> Family<D> for Bert<D> {
             sizes: spec.sizes,
             ..BertConfig::default()
         };
-        Bert::new(device, config, Init { seed: spec.seed, std: INIT_STD })
+        let mut model = Bert::new(device, config, Init { seed: spec.seed, std: INIT_STD })?;
+        model.set_compute(spec.compute());
+        Ok(model)
     }
 
     fn batch(&self, spec: &Spec) -> Result<Self::Batch> {

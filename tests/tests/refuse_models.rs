@@ -6,6 +6,7 @@ use msg_core::{
     axis::{Axis, Inner},
     growth::{AxisMap, Growth, Masked},
     mask::Ramp,
+    ops::Precision,
     params::Init,
 };
 use msg_models::{
@@ -19,7 +20,8 @@ use msg_tests::{
 };
 
 const SIZES: Sizes = Sizes { layers: 2, hidden: 6, ffn: 9, heads: 2 };
-const SPEC: Spec = Spec { vocab: 11, head_dim: 4, sizes: SIZES, batch: (2, 3), seed: 1 };
+const SPEC: Spec =
+    Spec { vocab: 11, head_dim: 4, sizes: SIZES, batch: (2, 3), seed: 1, precision: Precision::F32 };
 const RAMP: Ramp = Ramp { start: 0, length: 5 };
 
 /// Tries a growth that must be refused; the model stays bit for bit what it was.

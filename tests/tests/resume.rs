@@ -1,15 +1,25 @@
 //! A run that is broken off anywhere and resumed ends in the same bytes as the unbroken one.
 
 use crate::runs::{STEPS, bytes, checkpoint, config, copy_folder, corpus, run};
-use msg_train::run::Resume;
+use msg_core::ops::Precision;
+use msg_train::{config::RunConfig, run::Resume};
 use std::{fs, path::Path};
+
+/// A run's configuration; BERT's runs compute in bf16, so that both precisions are resumed.
+fn of(folder: &Path, family: &str) -> RunConfig {
+    let mut config = config(folder, family, "whole");
+    if family == "bert" {
+        config.train.precision = Precision::Bf16;
+    }
+    config
+}
 
 fn resumes_to_the_bit(family: &str) {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
     corpus(folder);
     let whole = folder.join("whole");
-    let outcome = run(config(folder, family, "whole"), Resume::Never).unwrap_or_else(|e| panic!("{e}"));
+    let outcome = run(of(folder, family), Resume::Never).unwrap_or_else(|e| panic!("{e}"));
     assert!(outcome.finished && outcome.step == STEPS);
     let last = checkpoint(STEPS);
     let (weights, metrics) = (bytes(&whole.join(&last)), fs::read(whole.join("metrics.jsonl")).unwrap());
@@ -31,7 +41,7 @@ fn resumes_to_the_bit(family: &str) {
         fs::write(broken.join("metrics.jsonl"), &metrics[..cut]).unwrap();
         fs::remove_dir_all(broken.join("final")).unwrap();
         // The run's folder is no part of what must be the same.
-        let mut again = config(folder, family, "whole");
+        let mut again = of(folder, family);
         again.run.dir = Some(broken.clone());
         let saved = broken.join(checkpoint(step)).join("config.toml");
         assert!(fs::read_to_string(saved).unwrap().contains("rewarm-new"));

@@ -5,6 +5,7 @@ use msg_core::{
     device::Backend,
     growth::Growth,
     mask::{Ramp, take_masked_nodes},
+    ops::Precision,
 };
 use msg_models::{GrowthSpec, LayerInit, Place, Site, Sizes, UnitInit, bert::Bert, gpt::Gpt};
 use msg_tests::{
@@ -63,7 +64,7 @@ fn one_growth<M: Family<Cpu>>(spec: &Spec, target: Sizes, growth: &GrowthSpec) {
             assert!(grown.masks(RAMP - 1).unwrap().active() > 0);
             assert_ne!(bits(&before), bits(&grown.outputs_at(&batch, RAMP / 2).unwrap()));
         }
-        let kept = grown.outputs(&batch, &grown.masks_kept(RAMP).unwrap()).unwrap();
+        let kept = grown.all_outputs(&batch, &grown.masks_kept(RAMP).unwrap()).unwrap();
         assert_eq!(target != spec.sizes, grown.retire_ramps(RAMP));
         assert!(grown.growing().ramps.is_empty() && grown.masks(RAMP + 1).unwrap().active() == 0);
         take_masked_nodes();
@@ -78,6 +79,7 @@ const TINY: Spec = Spec {
     sizes: Sizes { layers: 2, hidden: 8, ffn: 10, heads: 2 },
     batch: (2, 5),
     seed: 5,
+    precision: Precision::F32,
 };
 
 const ALL: Sizes = Sizes { layers: 4, hidden: 13, ffn: 19, heads: 3 };
@@ -94,8 +96,11 @@ fn strict_on_each_axis_alone_and_all_at_once() {
         ALL,
     ];
     for target in targets {
-        one_growth::<Gpt<Cpu>>(&TINY, target, &GrowthSpec::default());
-        one_growth::<Bert<Cpu>>(&TINY, target, &GrowthSpec::default());
+        for precision in [Precision::F32, Precision::Bf16] {
+            let spec = Spec { precision, ..TINY };
+            one_growth::<Gpt<Cpu>>(&spec, target, &GrowthSpec::default());
+            one_growth::<Bert<Cpu>>(&spec, target, &GrowthSpec::default());
+        }
     }
 }
 
@@ -111,9 +116,9 @@ fn strict_under_every_initialisation_of_units_and_layers() {
 }
 
 /// Sizes that users have, and odd ones across the blocks of the matrix product.
-fn users_sizes<M: Family<Cpu>>() {
+fn users_sizes<M: Family<Cpu>>(precision: Precision) {
     let base = Sizes { layers: 1, hidden: 512, ffn: 768, heads: 8 };
-    let spec = Spec { vocab: 1000, head_dim: 64, sizes: base, batch: (1, 6), seed: 3 };
+    let spec = Spec { vocab: 1000, head_dim: 64, sizes: base, batch: (1, 6), seed: 3, precision };
     for target in [
         Sizes { hidden: 768, ..base },
         Sizes { ffn: 3072, ..base },
@@ -124,7 +129,7 @@ fn users_sizes<M: Family<Cpu>>() {
     }
     for (old, new) in [(258, 700), (1, 3), (255, 257), (256, 512)] {
         let sizes = Sizes { layers: 1, hidden: old, ffn: old + 1, heads: 1 };
-        let spec = Spec { vocab: 31, head_dim: 5, sizes, batch: (2, 3), seed: 4 };
+        let spec = Spec { vocab: 31, head_dim: 5, sizes, batch: (2, 3), seed: 4, precision };
         let target = Sizes { layers: 2, hidden: new, ffn: new + 1, heads: 4 };
         one_growth::<M>(&spec, target, &GrowthSpec::default());
     }
@@ -132,12 +137,19 @@ fn users_sizes<M: Family<Cpu>>() {
 
 #[test]
 fn strict_at_the_sizes_that_users_have_gpt() {
-    users_sizes::<Gpt<Cpu>>();
+    users_sizes::<Gpt<Cpu>>(Precision::F32);
 }
 
 #[test]
 fn strict_at_the_sizes_that_users_have_bert() {
-    users_sizes::<Bert<Cpu>>();
+    users_sizes::<Bert<Cpu>>(Precision::F32);
+}
+
+/// In bf16 operands are rounded one by one, so that the bound is the same: no bit.
+#[test]
+fn strict_in_bf16_at_the_sizes_that_users_have() {
+    users_sizes::<Gpt<Cpu>>(Precision::Bf16);
+    users_sizes::<Bert<Cpu>>(Precision::Bf16);
 }
 
 /// A sequence of growths, each while earlier ramps may still run.
@@ -189,9 +201,10 @@ proptest! {
         steps in prop::collection::vec((any_sizes(2, 20, 2, 0), 0..15u64), 2..=3),
         growth in any_growth(),
         (head_dim, vocab, batch, seed) in (1..9usize, 2..40usize, (1..4usize, 1..9usize), any::<u64>()),
-        wild in any::<bool>(),
+        (wild, half) in any::<(bool, bool)>(),
     ) {
-        let spec = Spec { vocab, head_dim, sizes, batch, seed };
+        let precision = if half { Precision::Bf16 } else { Precision::F32 };
+        let spec = Spec { vocab, head_dim, sizes, batch, seed, precision };
         sequence::<Gpt<Cpu>>(&spec, &steps, growth, wild);
         sequence::<Bert<Cpu>>(&spec, &steps, growth, wild);
     }
@@ -204,12 +217,12 @@ fn every_mask_is_needed<M: Family<Cpu>>() {
     let before = bits(&small.outputs_at(&batch, 0).unwrap());
     let (grown, _) = grow(&small, ALL, &GrowthSpec::default(), 0, true);
     let masks = grown.masks(0).unwrap();
-    assert_eq!(before, bits(&grown.outputs(&batch, &masks).unwrap()));
+    assert_eq!(before, bits(&grown.all_outputs(&batch, &masks).unwrap()));
     let gates = (TINY.sizes.layers..ALL.layers).map(|layer| Site::in_layer(layer, Place::Layer));
     let sites: Vec<Site> = M::sites(TINY.sizes.layers).into_iter().chain(gates).collect();
     assert!(sites.len() >= 11);
     for site in sites {
-        let outputs = grown.outputs(&batch, &masks.clone().without(site)).unwrap();
+        let outputs = grown.all_outputs(&batch, &masks.clone().without(site)).unwrap();
         assert_ne!(before, bits(&outputs), "{} without the mask of {site:?}", M::NAME);
     }
 }

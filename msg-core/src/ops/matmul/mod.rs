@@ -18,6 +18,16 @@ use crate::{
 };
 use dfdx::tensor::{Storage, Tape, Tensor};
 
+/// `C = A B` for operands rounded to bf16, summed in f32: the product that blocks take in
+/// [`Precision::Bf16`](crate::ops::Precision).
+///
+/// # Panics
+/// If an operand's slice is too short for its extent and strides, or `c` is not `m * n` long.
+pub fn gemm_rounded(size: gemm::Size, a: gemm::Matrix<f32>, b: gemm::Matrix<f32>, c: &mut [f32]) {
+    assert!(c.len() == size.m * size.n, "gemm_rounded: c has {} elements for {size:?}", c.len());
+    mixed::product(size, a, b, mixed::Overwrite { c, columns: size.n });
+}
+
 /// The products that models are made of. Sizes are checked by the callers in [`crate::ops`].
 pub trait Matmul<E: Float>: Storage<E> {
     /// `x W^T` for every row of `x`.
