@@ -214,8 +214,16 @@ pub trait Growable<D: Backend>: Module<D> {
     /// # Errors
     /// Where the maps do not fit the model, or the device fails.
     fn grown<O: Operator<D>>(&self, growth: &Growth, operator: &O, ramp: Ramp) -> Result<Self> {
+        self.clone().into_grown(growth, operator, ramp)
+    }
+
+    /// As [`Growable::grown`], where the old model is not needed any more: its memory is given back on the way.
+    ///
+    /// # Errors
+    /// As [`Growable::grown`]; the old model is lost.
+    fn into_grown<O: Operator<D>>(self, growth: &Growth, operator: &O, ramp: Ramp) -> Result<Self> {
         let growing = self.growing().grown(growth, operator.masked().then_some(ramp))?;
-        let mut grown = growth::grow(self, growth, operator)?;
+        let mut grown = growth::into_grown(self, growth, operator)?;
         *grown.growing_mut() = growing;
         Ok(grown)
     }

@@ -102,16 +102,16 @@ fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowReque
     };
     let before = Before::measure(&source, &request.given)?;
     let step = source.state.step;
+    // The old model goes as the new one comes.
     let (model, growth) = match plan {
-        Some(plan) => exact::grow(&source.model, &plan, &spec)?,
+        Some(plan) => exact::grow(source.model, &plan, &spec)?,
         None => {
             let growth = source.model.growth_to(sizes, &spec)?;
             let start = i64::try_from(step).unwrap_or(i64::MAX);
             let ramp = Ramp { start, length: request.ramp };
-            (source.model.grown(&growth, &spec.units.operator(), ramp)?, growth)
+            (source.model.into_grown(&growth, &spec.units.operator(), ramp)?, growth)
         }
     };
-    // The old model goes before the new one is tried.
     source.model = model;
     let model = &source.model;
     let parity = before.compare(model, &model.masks(step)?, D::EXACT && plan.is_none())?;

@@ -12,10 +12,9 @@ mod hostile;
 mod mutate;
 mod targets;
 
-pub use alloc::{Counting, counts};
+pub use alloc::{Counting, counts, peak_of};
 pub use targets::{TARGETS, Target};
 
-use alloc::peak_of;
 use mutate::{Draws, mutate};
 use std::{
     collections::BTreeMap,

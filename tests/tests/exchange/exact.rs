@@ -38,7 +38,7 @@ fn to(text: &str) -> Sizes {
 fn grown<M: Task<Cpu>>(model: &M, sizes: Sizes, units: UnitInit, layers: LayerInit) -> M {
     let spec = GrowthSpec { units, layers, ..GrowthSpec::default() };
     let plan = Plan::new(model.growing(), M::FORM.order, sizes, units).unwrap();
-    exact::grow(model, &plan, &spec).unwrap().0
+    exact::grow(model.clone(), &plan, &spec).unwrap().0
 }
 
 fn keeps_its_function<M: Publishable>(targets: &[&str]) {

@@ -66,7 +66,7 @@ fn folders_that_are_not_supported_or_damaged_are_refused_by_name() {
     let special = changed(&place, "special", |folder| {
         fs::write(folder.join("vocab.json"), r#"{"a": 0}"#).unwrap();
     });
-    import(&special, &["special/vocab.json: expected the special token <|endoftext|>"]);
+    import(&special, &["special/vocab.json: expected one of the special tokens <|endoftext|>"]);
     for words in [
         &["import", "there", "--out", "taken"][..],
         &["grow", "--from", "there", "--to", "ffn=9", "--out", "taken"],
