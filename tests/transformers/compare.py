@@ -341,11 +341,12 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(os.path.abspath(args.msg), os.path.abspath(args.peer), pathlib.Path(folder))
-        for family in ("gpt", "bert"):
-            main_path(run, family)
-            round_trips(run, family)
-        encoder(run)
-        refusals(run)
+        parts = [(main_path, family) for family in ("gpt", "bert")] + [(round_trips, family) for family in ("gpt", "bert")]
+        for part, *words in parts + [(encoder,), (refusals,)]:
+            before = run.passed, len(run.failed)
+            part(run, *words)
+            passed, failed = run.passed - before[0], len(run.failed) - before[1]
+            print(f"{' '.join([part.__name__, *words])}: {part.__doc__.strip()} {passed} passed, {failed} failed", flush=True)
     for kind, worst in run.worst.items():
         print(f"{kind}: largest difference {worst:.2e}")
     print(f"torch {torch.__version__}, transformers {transformers.__version__}: {run.passed} passed, {len(run.failed)} failed")
