@@ -83,8 +83,10 @@ impl TensorFile {
             let listed = places.iter().filter(|(_, place)| *place == name);
             for (tensor, _) in listed {
                 if part.header.info(tensor).is_none() {
-                    let (file, tensor) = (part.path.clone(), tensor.clone());
-                    return Err(Error::Missing { file, tensor });
+                    let tensor = one_line(tensor);
+                    return Err(refused(format!(
+                        "says that {name} holds the tensor {tensor:?}, which it does not"
+                    )));
                 }
             }
             parts.push(part);

@@ -60,6 +60,28 @@ fn folders_that_are_not_supported_or_damaged_are_refused_by_name() {
         fs::write(folder.join("model.safetensors.index.json"), text).unwrap();
     });
     import(&index, &["expected names of .safetensors files, got \"../there/model.safetensors\""]);
+    let shards = |changed: &Path| {
+        let model = Gpt::<Cpu>::tiny();
+        fs::remove_file(changed.join(weights)).unwrap();
+        publish(&model, changed, &|_| StoredType::F32, &|name| Some(name.to_owned()), 300);
+    };
+    let lost = changed(&place, "lost", |folder| {
+        shards(folder);
+        let second =
+            names(folder).into_iter().find(|path| path.to_string_lossy().contains("model-00002-of-"));
+        fs::remove_file(second.unwrap()).unwrap();
+    });
+    import(&lost, &["lost/model-00002-of-", "cannot open it: No such file"]);
+    let swapped = changed(&place, "swapped", |folder| {
+        shards(folder);
+        let path = folder.join("model.safetensors.index.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace("model-00002", "model-00003")).unwrap();
+    });
+    import(
+        &swapped,
+        &["swapped/model.safetensors.index.json: says that model-00003-of-", "which it does not"],
+    );
     let spelling =
         changed(&place, "spelling", |folder| fs::write(folder.join("tokenizer.json"), "{\"a\": 1}").unwrap());
     import(&spelling, &["spelling/tokenizer.json: expected a tokenizer.json, got"]);
@@ -111,7 +133,7 @@ fn options_that_cannot_be_are_refused_in_one_line() {
         &["grow", "--from", "empty.txt", "--to", "ffn=9", "--out", "never"],
         &["expected a checkpoint, a run's folder"],
     );
-    place.refused(&["export", "there", "never"], &["expected a checkpoint"]);
+    place.refused(&["export", "there", "never"], &["got a published folder: `msg import` makes"]);
     place.refused(&["inspect", "nowhere"], &["nowhere: expected a checkpoint, a run, a published folder"]);
     place.refused(&["inspect", "empty.txt"], &["empty.txt: cut off or overlong: expected 8 bytes, got 0"]);
     place.done(&["import", "there", "--out", "here"]);
