@@ -109,6 +109,8 @@ fn options_that_cannot_be_are_refused_in_one_line() {
     };
     grow(&["--to", "hiden=9"], &["--to: unknown key `hiden`: did you mean `hidden`?"]);
     grow(&["--to", "ffn=3"], &["--to: ffn: expected at least 8, the present size, got 3"]);
+    let immense = "hidden=16777216,layers=16777216,heads=16777216,ffn=16777216";
+    grow(&["--to", immense], &["to: expected sizes that fit into memory, got ", " parameters"]);
     grow(&["--to", "ffn=9", "--ramp", "0"], &["ramp: expected at least 1 step"]);
     grow(&["--to", "ffn=9", "--ids", "1,x"], &["ids: expected token ids separated by commas, got \"x\""]);
     grow(
