@@ -66,7 +66,7 @@ impl TensorFile {
         let mut parts = Vec::new();
         for name in names {
             let plain = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
-            if !plain || !name.ends_with(".safetensors") {
+            if !plain || name.contains(char::is_control) || !name.ends_with(".safetensors") {
                 return Err(refused(format!(
                     "expected names of .safetensors files, got {:?}",
                     one_line(name)

@@ -37,6 +37,8 @@ fn folders_that_are_not_supported_or_damaged_are_refused_by_name() {
         ("sliding_window", 128.into(), "sliding_window: expected no key that this importer does not know"),
         ("model_type", "llama".into(), "model_type: expected gpt2 or bert, got llama"),
         ("n_inner", "many".into(), "config.json: invalid type"),
+        ("odd\nkey", 1.into(), "odd?key: expected no key"),
+        ("model_type", "odd\nkind".into(), "model_type: expected gpt2 or bert, got odd?kind"),
     ] {
         let folder = changed(&place, &format!("with-{key}"), |folder| set(folder, key, value));
         let part = part.trim_matches('"').replace("wte.weight", "wte");
@@ -170,5 +172,7 @@ fn a_damaged_checkpoint_is_refused_and_inspected() {
         place.refused(words, &["here: state.json is damaged: expected hash"]);
     }
     assert!(place.done(&["inspect", "here"]).contains("file    state.json: "));
+    fs::write(&path, text.replace("\"layers\": 2", "\"layers\": 14294967296")).unwrap();
+    assert!(place.done(&["inspect", "here"]).contains("sizes   14294967296 layers"));
     assert!(place.done(&["inspect", "here"]).contains("DAMAGED: checkpoint.json says "));
 }
