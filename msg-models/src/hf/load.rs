@@ -98,6 +98,8 @@ impl<'f> InFile<'f> {
         for (alias, tensor) in naming.aliases {
             if let (Some(alias), Some(tensor)) = (found.get(*alias), found.get(*tensor)) {
                 same(tensors, alias, tensor)?;
+                tensors.release(alias);
+                tensors.release(tensor);
             }
         }
         Ok(InFile { tensors: tensors.clone(), sources })
