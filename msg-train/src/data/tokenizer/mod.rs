@@ -12,7 +12,7 @@ pub use build::Trainer;
 pub use words::WordParts;
 
 use crate::{
-    config::Family,
+    config::{Family, LARGEST},
     error::{AtPath, Error, Result},
     json,
 };
@@ -122,6 +122,10 @@ impl Tokenizer {
         };
         // Ids may have holes: what a model needs is one more than the largest.
         let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        // Whoever asks for a fact of each id makes a table of them.
+        if vocab > LARGEST {
+            return Err(refused(format!("expected ids below {LARGEST}, got {}", vocab - 1)));
+        }
         let caches = can_cut(&inner).then(Arc::default);
         Ok(Tokenizer { inner, json, vocab, specials, caches })
     }

@@ -171,6 +171,12 @@ mod tests {
         assert_eq!(read().unwrap().unwrap().encode("Unable UNABLE").unwrap(), [5, 6, 5, 6]);
         write("tokenizer_config.json", r#"{"do_lower_case": false, "model_max_length": 512}"#);
         assert_eq!(read().unwrap().unwrap().encode("Unable unable").unwrap(), [7, 6, 5, 6]);
+        // An id of a whole tokenizer may be any number: no table of so many entries is made.
+        let whole = String::from_utf8(read().unwrap().unwrap().json().to_vec()).unwrap();
+        write("tokenizer.json", &whole.replace("\"un\":5", "\"un\":4294967295"));
+        let refused = read().unwrap_err().to_string();
+        assert!(refused.ends_with("expected ids below 16777216, got 4294967295"), "{refused}");
+        fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
         for (text, expected) in [
             ("[PAD]\n[UNK]\n[CLS]\n[SEP]\nun\n", "expected the special token [MASK]"),
             ("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\nun", "lines 6 and 7: expected distinct pieces"),
