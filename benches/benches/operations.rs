@@ -16,7 +16,7 @@ use msg_core::{
     error::Context,
     mask::{Gate, Mask},
     ops::{
-        AttentionMask, Block, BlockMasks, Dropout, Gelu, Labels, NormOrder,
+        AttentionMask, Block, BlockMasks, Compute, Dropout, Gelu, Labels, NormOrder, Precision,
         block::plain,
         head::{self, head_loss},
         masked_layer_norm, masked_norm,
@@ -141,7 +141,7 @@ fn block(order: NormOrder) -> Result<Block<Cpu>> {
         gelu: Gelu::Tanh,
         dropout: Dropout::OFF,
         layer_id: 0,
-        recompute: false,
+        compute: Compute::default(),
     })
 }
 
@@ -188,8 +188,10 @@ fn heads(suite: &mut Suite) -> Result<()> {
             Ok(())
         })
     };
-    each("head with its loss", &|| head_loss(x.leaky_trace(), &table, None, &labels, ROWS))?;
-    each("head with its loss, plain", &|| head::plain(x.leaky_trace(), &table, None, &labels, ROWS))
+    each("head with its loss", &|| head_loss(x.leaky_trace(), &table, None, &labels, ROWS, Precision::F32))?;
+    each("head with its loss, plain", &|| {
+        head::plain(x.leaky_trace(), &table, None, &labels, ROWS, Precision::F32)
+    })
 }
 
 fn updates(suite: &mut Suite) -> Result<()> {

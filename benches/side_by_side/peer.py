@@ -4,10 +4,11 @@ Prints for each case the median tokens per second of ours, of PyTorch eager and 
 of ours to the better of the two, and the peak resident memory of each process. Models of the same sizes on
 random tokens: scaled_dot_product_attention, fused AdamW, clipping at 1, no dropout.
 
-usage: peer.py BINARY [--rounds N] [--dtype f32|bf16] [--cases NAME,...] [--no-compile]
+usage: peer.py BINARY [--rounds N] [--seconds S] [--dtype f32|bf16] [--cases NAME,...] [--no-compile]
 """
 
 import argparse
+import math
 import resource
 import statistics
 import subprocess
@@ -133,7 +134,10 @@ class Runner:
         if not line.startswith("loss"):
             raise SystemExit(f"{command}: did not start")
 
-    def round(self, steps):
+    def round(self, seconds):
+        """Steps for at least so many seconds. The pause lets another process's threads stop spinning."""
+        time.sleep(0.5)
+        steps = max(1, math.ceil(seconds / self.seconds[-1])) if self.seconds else 1
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
         self.seconds.append(float(self.process.stdout.readline()) / steps)
@@ -148,6 +152,7 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of steps in each round")
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
@@ -161,16 +166,16 @@ def main():
         sizes = [str(size) for size in CASES[case]]
         tokens = CASES[case][6] * CASES[case][7]
         peer = [sys.executable, __file__, args.binary, "--serve", case, "--dtype", args.dtype]
-        runners = {"ours": [args.binary, *sizes], "ramping": [args.binary, *sizes, "ramp"], "eager": peer}
+        ours = [args.binary, *sizes] + (["bf16"] if args.dtype == "bf16" else [])
+        runners = {"ours": ours, "ramping": [*ours, "ramp"], "eager": peer}
         if not args.no_compile:
             runners["compiled"] = [*peer, "--compiled"]
         runners = {name: Runner(command) for name, command in runners.items()}
-        steps = 1
-        for _ in range(args.rounds + 1):
+        for _ in range(args.rounds + 2):
             for runner in runners.values():
-                runner.round(steps)
-        # The first round warms caches up.
-        rates = {name: tokens / statistics.median(r.seconds[1:]) for name, r in runners.items()}
+                runner.round(args.seconds)
+        # Two rounds warm caches up and find out how long a step takes.
+        rates = {name: tokens / statistics.median(r.seconds[2:]) for name, r in runners.items()}
         peaks = {name: runner.finish() >> 20 for name, runner in runners.items()}
         best = max(rates["eager"], rates.get("compiled", 0.0))
         shown = " ".join(f"{rates.get(name, 0.0):9.0f}" for name in ("ours", "ramping", "eager", "compiled"))

@@ -4,6 +4,7 @@
 //! every instruction that the machine has. Results do not depend on which: fused multiply-adds are written
 //! as such, and sums keep [`LANES`] partial sums whatever the width of a register.
 
+use crate::device::stored::Stored;
 use pulp::{Arch, Scalar, Simd, WithSimd};
 
 /// Partial sums of a reduction: element i goes to lane i mod `LANES`. Part of the summation contract.
@@ -49,16 +50,16 @@ pub(crate) fn join(mut lanes: [f32; LANES]) -> f32 {
 
 /// The sum of `term` over pairs of entries, in lanes; both slices have the same length.
 #[inline(always)]
-pub(crate) fn sum2(x: &[f32], y: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn sum2<E: Stored>(x: &[E], y: &[E], term: impl Fn(f32, f32) -> f32) -> f32 {
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     let mut lanes = [0.0; LANES];
     for (x, y) in x.iter().zip(y) {
         for i in 0..LANES {
-            lanes[i] += term(x[i], y[i]);
+            lanes[i] += term(x[i].get(), y[i].get());
         }
     }
     for ((lane, &x), &y) in lanes.iter_mut().zip(x_rest).zip(y_rest) {
-        *lane += term(x, y);
+        *lane += term(x.get(), y.get());
     }
     join(lanes)
 }

@@ -64,6 +64,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     let host = receipt_batch(&*run.source, stage.sequence)?;
     let before = measure(&run.model, &host, &run.model.masks(now)?)?;
 
+    run.grads = None;
     let (from_stage, from) = (run.state.stage, run.model.growing().sizes);
     let spec = GrowthSpec {
         seed: run.config.run.seed,

@@ -8,7 +8,7 @@ use crate::{
 use dfdx::tensor::{Tape, Tensor};
 use msg_core::{
     device::Backend,
-    ops::{Dropout, Scores},
+    ops::{Compute, Dropout, Scores},
     params::Init,
 };
 use msg_models::{
@@ -116,8 +116,8 @@ pub trait Task<D: Backend>: Architecture<D> + Sized {
     /// Its dropout rate.
     fn dropout(&self) -> f32;
 
-    /// Whether each block keeps its input alone from now on and makes the rest again for the backward pass.
-    fn set_recompute(&mut self, recompute: bool);
+    /// Computes in another way from now on.
+    fn set_compute(&mut self, compute: Compute);
 
     /// Trains with another dropout rate from now on.
     ///

@@ -22,7 +22,7 @@ use msg_core::{
     error::Context,
     ops::Dropout,
     optim::{AdamW, Update},
-    params::{Param, tape, zero_grads},
+    params::{Param, tape, zero_grads, zeroed_again},
 };
 use msg_models::Cost;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub struct Trainer<D: Backend, M: Task<D>, S> {
     pub(crate) state: State,
     /// What goes wrong at growths, in tests of the receipts.
     pub(crate) fault: Option<Fault>,
+    /// The last step's gradients: their memory serves the next one's.
+    pub(crate) grads: Option<Gradients<f32, D>>,
     feed: Option<Feed<M::Host>>,
     /// Seconds that steps waited for data, since they were last asked for.
     data_seconds: f64,
@@ -56,8 +58,20 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         (model, optimizer): (M, AdamW<D>),
         state: State,
     ) -> Self {
-        let (fault, feed, data_seconds) = (None, None, 0.0);
-        Trainer { device, config, plan, cost, source, model, optimizer, state, fault, feed, data_seconds }
+        Trainer {
+            device,
+            config,
+            plan,
+            cost,
+            source,
+            model,
+            optimizer,
+            state,
+            fault: None,
+            grads: None,
+            feed: None,
+            data_seconds: 0.0,
+        }
     }
 
     /// Where the run stands.
@@ -125,11 +139,17 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     }
 
     fn step(&mut self, step: u64, stage: &Stage, data: &StepData<M::Host>) -> Result<Step> {
-        let (loss, mut grads) = self.gradients(step, &data.hosts)?;
+        let grads = match self.grads.take() {
+            Some(grads) => zeroed_again(&self.model, grads)?,
+            None => zero_grads(&self.model)?,
+        };
+        let (loss, mut grads) = self.gradients(step, &data.hosts, grads)?;
         let lr = self.plan.lr(step);
         let (new_factor, new_since) = self.new_entries(step);
         let update = Update { lr, clip: self.config.train.clip, new_factor, new_since };
         self.optimizer.apply(&mut self.model, &mut grads, Some(&loss), update)?;
+
+        self.grads = Some(grads);
 
         // All work of the step is queued: only now does the host wait for the device.
         let verdict = self.optimizer.settle()?;
@@ -160,12 +180,16 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         })
     }
 
-    /// The step's loss and gradients, summed over its micro-batches on the device; each loss term is divided
+    /// The step's loss and gradients, added to zeros, summed over its micro-batches on the device; each loss term is divided
     /// by its count over the whole step.
-    fn gradients(&self, step: u64, hosts: &[M::Host]) -> Result<(Param<(), D>, Gradients<f32, D>)> {
+    fn gradients(
+        &self,
+        step: u64,
+        hosts: &[M::Host],
+        mut grads: Gradients<f32, D>,
+    ) -> Result<(Param<(), D>, Gradients<f32, D>)> {
         let counts = hosts.iter().map(M::counts).fold(Counts::default(), |a, b| a + b);
         let masks = self.model.masks(step)?;
-        let mut grads = zero_grads(&self.model)?;
         let mut total: Param<(), D> = self.device.try_zeros().during("loss")?;
         for (micro, host) in (0..).zip(hosts) {
             let batch = self.model.upload(host)?;

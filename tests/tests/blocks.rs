@@ -12,7 +12,7 @@ use msg_core::{
     error::Context,
     mask::{Gate, Mask},
     ops::{
-        AttentionMask, Block, BlockMasks, Dropout, Gelu, Labels, NormOrder,
+        AttentionMask, Block, BlockMasks, Compute, Dropout, Gelu, Labels, NormOrder, Precision,
         block::{Stream, plain},
         head::{self, head_loss},
         masked_layer_norm, masked_norm,
@@ -56,6 +56,7 @@ struct Case {
     shape: (usize, usize, usize),
     heads: (usize, usize),
     ffn: usize,
+    precision: Precision,
 }
 
 fn block(case: &Case) -> Result<Block<Cpu>> {
@@ -93,8 +94,24 @@ fn block(case: &Case) -> Result<Block<Cpu>> {
         gelu: case.gelu,
         dropout: Dropout::new(case.dropout, 7, 3, 1)?,
         layer_id: 2,
-        recompute: false,
+        compute: Compute { precision: case.precision, recompute: false },
     })
+}
+
+/// Fails unless ours is as near to the chain in f32 as a few times the chain with operands rounded to bf16 is, or a
+/// few roundings of each value: ours rounds stored activations and gradients, too.
+fn assert_rounded(what: &str, exact: &[f32], slow: &[f32], ours: &[f32]) {
+    const STEP: f64 = 1.0 / 256.0;
+    let apart = |x: &[f32], y: &[f32]| {
+        assert_eq!(x.len(), y.len(), "{what}: number of values");
+        x.iter().zip(y).map(|(x, y)| f64::from(x - y).powi(2)).sum::<f64>().sqrt()
+    };
+    let size = exact.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    let (error, usual) = (apart(ours, exact), apart(slow, exact));
+    assert!(
+        error <= 3.0 * usual + 5.0 * STEP * size,
+        "{what}: {error} where rounding makes {usual} of {size}"
+    );
 }
 
 fn agrees(case: Case) -> Result<()> {
@@ -102,16 +119,27 @@ fn agrees(case: Case) -> Result<()> {
     let x = tensor::<_, f32>("x", (Batch(batch), Query(length), Hidden(hidden)));
     let block = block(&case)?;
     let ours: Stream<Cpu, _> = block.clone().forward(x.leaky_trace())?;
-    let again = Block { recompute: true, ..block.clone() }.forward(x.leaky_trace())?;
+    let compute = Compute { recompute: true, ..block.compute };
+    let again = Block { compute, ..block.clone() }.forward(x.leaky_trace())?;
     let slow: Stream<Cpu, _> = plain::block(x.leaky_trace(), &block)?;
-    assert_close(&format!("{case:?}: value"), &slow.as_vec(), &ours.as_vec(), 2e-5);
+    let exact = Block { compute: Compute::default(), ..block.clone() };
+    let exact: Stream<Cpu, _> = plain::block(x.leaky_trace(), &exact)?;
     assert_eq!(again.as_vec(), ours.as_vec(), "{case:?}: value, made again");
-    let (ours, again, slow) = (backward(ours)?, backward(again)?, backward(slow)?);
+    let near = |what: &str, [exact, slow, ours]: [Vec<f32>; 3], relative: f64| {
+        let what = format!("{case:?}: {what}");
+        match case.precision {
+            Precision::F32 => assert_close(&what, &slow, &ours, relative),
+            Precision::Bf16 => assert_rounded(&what, &exact, &slow, &ours),
+        }
+    };
+    near("value", [exact.as_vec(), slow.as_vec(), ours.as_vec()], 2e-5);
+    let (ours, again) = (backward(ours)?, backward(again)?);
+    let (exact, slow) = (backward(exact)?, backward(slow)?);
     macro_rules! gradients {
         ($($name:literal $of:expr;)+) => {
             $(
                 assert_eq!(again.get($of).as_vec(), ours.get($of).as_vec(), "{case:?}: {}, made again", $name);
-                assert_close(&format!("{case:?}: {}", $name), &slow.get($of).as_vec(), &ours.get($of).as_vec(), 1e-4);
+                near($name, [&exact, &slow, &ours].map(|grads| grads.get($of).as_vec()), 1e-4);
             )+
         };
     }
@@ -145,9 +173,11 @@ fn blocks_agree_with_their_plain_chains() -> Result<()> {
         shape: (2, 5, 7),
         heads: (3, 4),
         ffn: 11,
+        precision: Precision::F32,
     };
-    for order in [NormOrder::Pre, NormOrder::Post] {
-        let base = Case { order, ..base };
+    let orders = [NormOrder::Pre, NormOrder::Post].into_iter();
+    for (order, precision) in orders.flat_map(|order| [(order, Precision::F32), (order, Precision::Bf16)]) {
+        let base = Case { order, precision, ..base };
         agrees(base)?;
         agrees(Case { gelu: Gelu::Erf, ..base })?;
         agrees(Case { masked: true, ..base })?;
@@ -174,6 +204,7 @@ fn a_closed_gate_gives_the_input_back_whatever_the_block_holds() -> Result<()> {
             shape: (2, 3, 5),
             heads: (1, 2),
             ffn: 3,
+            precision: Precision::F32,
         };
         let x = tensor::<_, f32>("x", (Batch(2), Query(3), Hidden(5)));
         let mut block = block(&case)?;
@@ -214,19 +245,26 @@ fn the_head_agrees_with_its_plain_chain_over_several_chunks_of_rows() -> Result<
         let label = |row: usize| if row % 5 == 3 { -100 } else { (row * 7 % classes) as i64 };
         let labels: Vec<i64> = (0..rows).map(label).collect();
         let labels = Labels::new(&device, &labels, (Query(rows),), Vocab(classes))?;
-        for bias in [None, Some(&bias)] {
-            let ours = head_loss(x.leaky_trace(), &table, bias, &labels, 5)?;
-            let slow = head::plain(x.leaky_trace(), &table, bias, &labels, 5)?;
+        for (bias, precision) in [
+            (None, Precision::F32),
+            (Some(&bias), Precision::F32),
+            (None, Precision::Bf16),
+            (Some(&bias), Precision::Bf16),
+        ] {
+            // In bf16 ours rounds the gradients of logits, too.
+            let tolerance = if precision == Precision::F32 { 1e-5 } else { 5e-3 };
+            let ours = head_loss(x.leaky_trace(), &table, bias, &labels, 5, precision)?;
+            let slow = head::plain(x.leaky_trace(), &table, bias, &labels, 5, precision)?;
             assert_close("loss", &slow.as_vec(), &ours.as_vec(), 1e-5);
             // Another factor than 1 on the loss.
             let (ours, slow) = (backward(ours)?, backward(slow)?);
-            assert_close("x", &slow.get(&x).as_vec(), &ours.get(&x).as_vec(), 1e-5);
-            assert_close("table", &slow.get(&table).as_vec(), &ours.get(&table).as_vec(), 1e-5);
+            assert_close("x", &slow.get(&x).as_vec(), &ours.get(&x).as_vec(), tolerance);
+            assert_close("table", &slow.get(&table).as_vec(), &ours.get(&table).as_vec(), tolerance);
             if let Some(bias) = bias {
-                assert_close("bias", &slow.get(bias).as_vec(), &ours.get(bias).as_vec(), 1e-5);
+                assert_close("bias", &slow.get(bias).as_vec(), &ours.get(bias).as_vec(), tolerance);
             }
-            let untaped = head_loss(x.clone(), &table, bias, &labels, 5)?;
-            let taped = head_loss(x.leaky_trace(), &table, bias, &labels, 5)?;
+            let untaped = head_loss(x.clone(), &table, bias, &labels, 5, precision)?;
+            let taped = head_loss(x.leaky_trace(), &table, bias, &labels, 5, precision)?;
             assert_eq!(untaped.as_vec(), taped.as_vec(), "the loss does not depend on the tape");
         }
     }

@@ -1,8 +1,8 @@
 //! Whole training steps on random tokens, for the side-by-side script: reads how many steps to make, line by
 //! line, and answers each with the seconds they took.
 //!
-//! `training_step FAMILY LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp]`; with `ramp` every axis stands in
-//! the middle of one. The last line of the output, after the input's end, is the peak of resident memory.
+//! `training_step FAMILY LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute]`; with `ramp` every
+//! axis stands in the middle of one. The last line of the output, after the input's end, is the peak of resident memory.
 
 use dfdx::{
     tensor::{Cache, Cpu},
@@ -13,9 +13,9 @@ use msg_core::{
     error::Context,
     growth::Masked,
     mask::Ramp,
-    ops::{Dropout, cross_entropy::IGNORED},
+    ops::{Compute, Dropout, Precision, cross_entropy::IGNORED},
     optim::{AdamW, AdamWConfig, Update},
-    params::{Init, tape, zero_grads},
+    params::{Init, tape, zero_grads, zeroed_again},
     random::{Key, bits_at},
 };
 use msg_models::{GrowthSpec, Sizes, bert::Bert, bert::BertConfig, gpt::Gpt, gpt::GptConfig};
@@ -61,21 +61,27 @@ fn ramping<M: Task<Cpu>>(small: &M, to: Sizes) -> msg_core::Result<M> {
     small.grown(&growth, &Masked::default(), Ramp { start: 0, length: 1 << 20 })
 }
 
-fn serve<M: Task<Cpu>>(mut model: M, host: &M::Host) -> Result<(), Box<dyn Error>> {
+fn serve<M: Task<Cpu>>(mut model: M, compute: Compute, host: &M::Host) -> Result<(), Box<dyn Error>> {
+    model.set_compute(compute);
     let device = model.device().clone();
     let mut optimizer = AdamW::new(&model, AdamWConfig::default())?;
     let counts = M::counts(host);
     let mut step = 1 << 19;
+    let mut kept = None;
     let mut one = |model: &mut M| -> Result<f32, Box<dyn Error>> {
         step += 1;
         let masks = model.masks(step)?;
-        let grads = zero_grads(model)?;
+        let grads = match kept.take() {
+            Some(grads) => zeroed_again(model, grads)?,
+            None => zero_grads(model)?,
+        };
         let batch = model.upload(host)?;
         let loss = model.loss(&batch, counts, &masks, &Dropout::OFF, tape(&device, grads)?)?;
         let value = loss.as_vec()[0];
         let mut grads = loss.try_backward().during("backward")?;
         let update = Update { clip: Some(1.0), ..Update::at(1e-4) };
         optimizer.step(model, &mut grads, update)?;
+        kept = Some(grads);
         Ok(value)
     };
     println!("loss {}", one(&mut model)?);
@@ -96,9 +102,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn run() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let usage = "usage: training_step gpt|bert LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp]";
+    let usage =
+        "usage: training_step gpt|bert LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute]";
     let (family, rest) = args.split_first().ok_or(usage)?;
-    let ramp = rest.last().is_some_and(|last| last == "ramp");
+    let has = |word: &str| rest.iter().skip(7).any(|arg| arg == word);
+    let ramp = has("ramp");
+    let precision = if has("bf16") { Precision::Bf16 } else { Precision::F32 };
+    let compute = Compute { precision, recompute: has("recompute") };
     let numbers: Vec<usize> =
         rest.iter().take(7).map(|arg| arg.parse()).collect::<Result<_, _>>().map_err(|_| usage)?;
     let [layers, hidden, ffn, heads, vocab, length, batch] = numbers[..] else { return Err(usage.into()) };
@@ -119,13 +129,13 @@ fn run() -> Result<(), Box<dyn Error>> {
             let config = GptConfig { vocab, positions: length, head_dim, sizes, ..GptConfig::default() };
             let model = Gpt::new(&device, config, Init::default())?;
             let model = if ramp { ramping(&model, full)? } else { model };
-            serve(model, &causal(vocab, shape))
+            serve(model, compute, &causal(vocab, shape))
         }
         "bert" => {
             let config = BertConfig { vocab, positions: length, head_dim, sizes, ..BertConfig::default() };
             let model = Bert::new(&device, config, Init::default())?;
             let model = if ramp { ramping(&model, full)? } else { model };
-            serve(model, &masked(vocab, shape))
+            serve(model, compute, &masked(vocab, shape))
         }
         _ => Err(usage.into()),
     }

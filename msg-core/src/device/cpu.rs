@@ -18,6 +18,7 @@ use dfdx::{
     tensor::{AsArray, Cpu, Gradients, Tensor, TensorFromVec},
     tensor_ops::ReshapeTo,
 };
+use rayon::prelude::*;
 
 /// A contiguous tensor's values.
 pub(crate) fn host<S: Shape, E: Unit, T>(tensor: &Tensor<S, E, Cpu, T>) -> Vec<E> {
@@ -65,6 +66,12 @@ impl Backend for Cpu {
 
     fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32> {
         Ok(grow_cpu::std_of(values(tensor)))
+    }
+
+    fn zero_grad<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<()> {
+        let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(tensor).during("zero_grads")?;
+        gradient.par_chunks_mut(1 << 16).for_each(|piece| piece.fill(0.0));
+        Ok(())
     }
 
     type Guard = Verdict;

@@ -10,6 +10,7 @@ mod cuda;
 mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
+pub(crate) mod stored;
 pub(crate) mod view;
 
 pub use buffers::release_buffers;
@@ -20,13 +21,17 @@ pub use cuda_off::{Gpu, open_cuda};
 pub use cuda_on::{Gpu, open_cuda};
 
 use crate::{
+    axis::as_leaf,
     error::{Context, Result},
     growth::{AxisMap, NewEntries},
-    ops::{block::BlockKernel, head::HeadKernel, masked_norm::NormKernel, matmul::Matmul},
+    ops::{
+        block::BlockKernel, embedding::EmbedKernel, head::HeadKernel, masked_norm::NormKernel, matmul::Matmul,
+    },
     optim::{AdamStep, Verdict},
     params::Param,
 };
 use dfdx::{
+    nn::ZeroGrads,
     shapes::{Dtype, HasShape, Shape},
     tensor::{Cache, Gradients},
     tensor_ops::{Device, ReshapeTo},
@@ -55,7 +60,7 @@ pub trait Kernels<E: Float>: Device<E> + Matmul<E> + NormKernel<E> {}
 impl<E: Float, D: Device<E> + Matmul<E> + NormKernel<E>> Kernels<E> for D {}
 
 /// What modules, growth and the optimizer need besides.
-pub trait Backend: Kernels<f32> + BlockKernel + HeadKernel + Cache {
+pub trait Backend: Kernels<f32> + EmbedKernel + BlockKernel + HeadKernel + Cache {
     /// Whether sums have a fixed order here, so that growth changes no bit.
     const EXACT: bool;
 
@@ -95,6 +100,14 @@ pub trait Backend: Kernels<f32> + BlockKernel + HeadKernel + Cache {
     /// # Errors
     /// Where the device fails.
     fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32>;
+
+    /// Makes a parameter's gradient zero.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn zero_grad<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<()> {
+        as_leaf(tensor)?.try_zero_grads(grads).during("zero_grads")
+    }
 
     /// The [`Verdict`] on one update in the device's memory: made of gradients and loss there, and read there
     /// by the updates of all parameters, so that the host waits for none of it.

@@ -1,12 +1,13 @@
 //! The masked operations, differentiable on dfdx tensors with a tape.
 //!
 //! Each has a plain form, a chain of dfdx operations and of [`matmul`]: the reference that faster ones are
-//! held against. On the Cpu the norm, whole blocks ([`block`]) and the head with its loss ([`head`]) are
+//! held against. On the Cpu the norm, embeddings, whole blocks ([`block`]) and the head with its loss ([`head`]) are
 //! single nodes. Each obeys the summation contract: an output element depends on the values and
 //! their indices along the reduced axis alone, so that a tail of zeros changes no bit.
 
 pub mod attention;
 pub mod block;
+pub mod compute;
 pub mod cross_entropy;
 pub mod dropout;
 mod elementary;
@@ -20,10 +21,11 @@ mod rows;
 
 pub use attention::{AttentionMask, attention};
 pub use block::{Block, BlockMasks, NormOrder};
+pub use compute::{Compute, Precision};
 pub use cross_entropy::{Labels, Scores, cross_entropy, scores};
 pub use dropout::{Dropout, DropoutSite};
-pub use embedding::{Ids, embed};
+pub use embedding::{Embeddings, Ids, embed};
 pub use gelu::{Gelu, masked_gelu};
-pub use head::head_loss;
+pub use head::{head_logits, head_loss};
 pub use linear::linear;
 pub use masked_norm::masked_layer_norm;

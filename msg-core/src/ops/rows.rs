@@ -1,20 +1,23 @@
 //! Small passes over matrices of rows on the host: biases with masks, residuals, sums over rows.
 
 use super::masked_norm::cpu::{ROWS, add};
-use crate::{device::buffers::Buffer, simd::vectorized};
+use crate::{
+    device::{buffers::Buffer, stored::Stored},
+    simd::vectorized,
+};
 use rayon::prelude::*;
 
 /// `y = c (y + b)` for every row; a unit whose mask is 0 becomes 0 whatever it holds.
-pub(crate) fn bias_and_mask(y: &mut [f32], bias: &[f32], mask: Option<&[f32]>) {
+pub(crate) fn bias_and_mask<E: Stored>(y: &mut [E], bias: &[f32], mask: Option<&[f32]>) {
     y.par_chunks_mut(ROWS * bias.len()).for_each(|y| {
         vectorized(
             #[inline(always)]
             || {
                 for y in y.chunks_exact_mut(bias.len()) {
                     match mask {
-                        None => y.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
+                        None => y.iter_mut().zip(bias).for_each(|(y, b)| *y = E::of(y.get() + b)),
                         Some(c) => y.iter_mut().zip(bias).zip(c).for_each(|((y, b), c)| {
-                            *y = if *c == 0.0 { 0.0 } else { c * (*y + b) };
+                            *y = E::of(if *c == 0.0 { 0.0 } else { c * (y.get() + b) });
                         }),
                     }
                 }
@@ -24,14 +27,16 @@ pub(crate) fn bias_and_mask(y: &mut [f32], bias: &[f32], mask: Option<&[f32]>) {
 }
 
 /// The way back through a mask: `dy = c dy`, 0 where the mask is.
-pub(crate) fn mask_rows(dy: &mut [f32], mask: Option<&[f32]>) {
+pub(crate) fn mask_rows<E: Stored>(dy: &mut [E], mask: Option<&[f32]>) {
     let Some(c) = mask else { return };
     dy.par_chunks_mut(ROWS * c.len()).for_each(|dy| {
         vectorized(
             #[inline(always)]
             || {
                 for dy in dy.chunks_exact_mut(c.len()) {
-                    dy.iter_mut().zip(c).for_each(|(dy, c)| *dy = if *c == 0.0 { 0.0 } else { c * *dy });
+                    dy.iter_mut()
+                        .zip(c)
+                        .for_each(|(dy, c)| *dy = E::of(if *c == 0.0 { 0.0 } else { c * dy.get() }));
                 }
             },
         );
@@ -39,15 +44,15 @@ pub(crate) fn mask_rows(dy: &mut [f32], mask: Option<&[f32]>) {
 }
 
 /// Adds the sum of the rows of `x` to `into`, in a fixed order.
-pub(crate) fn add_row_sums(x: &[f32], into: &mut [f32]) {
+pub(crate) fn add_row_sums<E: Stored>(x: &[E], into: &mut [f32]) {
     let units = into.len();
-    let mut partial = Buffer::zeros((x.len() / units).div_ceil(ROWS) * units);
+    let mut partial = Buffer::<f32>::zeros((x.len() / units).div_ceil(ROWS) * units);
     partial.par_chunks_mut(units).zip(x.par_chunks(ROWS * units)).for_each(|(partial, x)| {
         vectorized(
             #[inline(always)]
             || {
                 for x in x.chunks_exact(units) {
-                    partial.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+                    partial.iter_mut().zip(x).for_each(|(sum, x)| *sum += x.get());
                 }
             },
         );
@@ -56,14 +61,14 @@ pub(crate) fn add_row_sums(x: &[f32], into: &mut [f32]) {
 }
 
 /// Pieces of equal length for passes whose entries do not know their row.
-const PIECE: usize = 1 << 14;
+pub(crate) const PIECE: usize = 1 << 14;
 
 /// `y = f(y, x)` entry by entry, in parallel.
-pub(crate) fn combine(y: &mut [f32], x: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
+pub(crate) fn combine<E: Stored>(y: &mut [f32], x: &[E], f: impl Fn(f32, f32) -> f32 + Sync) {
     y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| {
         vectorized(
             #[inline(always)]
-            || y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, *x)),
+            || y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, x.get())),
         );
     });
 }

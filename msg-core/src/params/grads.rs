@@ -28,6 +28,26 @@ pub fn zero_grads<D: Backend, M: Module<D>>(module: &M) -> Result<Gradients<f32,
     Ok(mark.0)
 }
 
+/// As [`zero_grads`], in the memory of gradients that the same module has had before. A growth replaces parameters:
+/// after it gradients begin anew.
+///
+/// # Errors
+/// Where the device fails.
+pub fn zeroed_again<D: Backend, M: Module<D>>(
+    module: &M,
+    grads: Gradients<f32, D>,
+) -> Result<Gradients<f32, D>> {
+    struct Clear<D: Backend>(Gradients<f32, D>);
+    impl<D: Backend> Visitor<D> for Clear<D> {
+        fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
+            D::zero_grad(tensor, &mut self.0)
+        }
+    }
+    let mut clear = Clear(grads);
+    module.inspect(&mut clear)?;
+    Ok(clear.0)
+}
+
 /// A tape whose backward pass adds to `grads`.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ mod map;
 mod name;
 mod role;
 
-pub use grads::{tape, zero_grads};
+pub use grads::{tape, zero_grads, zeroed_again};
 pub use init::{Init, init, init_where};
 pub use map::TensorMap;
 pub use name::ParamName;

@@ -15,7 +15,7 @@ use msg_core::{
     device::Backend,
     error::Context,
     mask::Mask,
-    ops::{self, Gelu, Labels, masked_gelu},
+    ops::{self, Gelu, Labels, Precision, masked_gelu},
     params::{Module, Param, ParamName, Role, Visitor},
 };
 
@@ -59,6 +59,15 @@ pub struct MlmHead<D: Backend> {
     bias: Param<(Vocab,), D>,
 }
 
+/// What the masked-token head needs of the model's configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MlmConfig {
+    pub(super) gelu: Gelu,
+    pub(super) eps: f64,
+    /// Of the product with the table.
+    pub(super) precision: Precision,
+}
+
 impl<D: Backend> MlmHead<D> {
     pub(super) fn new(device: &D, hidden: Hidden, vocab: Vocab) -> Result<Self> {
         let out = HiddenOut(hidden.0);
@@ -75,10 +84,10 @@ impl<D: Backend> MlmHead<D> {
         x: Tensor<(L, Hidden), f32, D, T>,
         table: &Param<(Vocab, Hidden), D>,
         masks: &Masks<D>,
-        config: (Gelu, f64),
+        config: MlmConfig,
     ) -> Result<Tensor<(L, Vocab), f32, D, T>> {
         let x = self.transformed(x, masks, config)?;
-        ops::linear(x, table.retaped(), Some(self.bias.retaped()))
+        ops::head_logits(x, table, Some(&self.bias), config.precision)
     }
 
     /// The loss of labelled positions, divided by `divisor`.
@@ -88,17 +97,17 @@ impl<D: Backend> MlmHead<D> {
         table: &Param<(Vocab, Hidden), D>,
         (labels, divisor): (&Labels<Vocab, (Labelled,), f32, D>, usize),
         masks: &Masks<D>,
-        config: (Gelu, f64),
+        config: MlmConfig,
     ) -> Result<Tensor<(), f32, D, T>> {
         let x = self.transformed(x, masks, config)?;
-        ops::head_loss(x, table, Some(&self.bias), labels, divisor)
+        ops::head_loss(x, table, Some(&self.bias), labels, divisor, config.precision)
     }
 
     fn transformed<L: Dim, T: Tape<f32, D>>(
         &self,
         x: Tensor<(L, Hidden), f32, D, T>,
         masks: &Masks<D>,
-        (gelu, eps): (Gelu, f64),
+        MlmConfig { gelu, eps, precision: _ }: MlmConfig,
     ) -> Result<Tensor<(L, Hidden), f32, D, T>> {
         // The norm's mask leaves out what the new units of the activation hold.
         let x = masked_gelu(self.dense.forward(x)?, gelu, &Mask::none())?;

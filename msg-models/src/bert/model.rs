@@ -1,14 +1,14 @@
 //! The whole BERT: tables, norm, blocks, both heads.
 
-use super::{BertBatch, BertConfig, Block, MlmHead, Pooler, batch::Targets};
+use super::{BertBatch, BertConfig, Block, MlmHead, Pooler, batch::Targets, heads::MlmConfig};
 use crate::{
     Growable, Growing, Masks, Place, Site,
     layers::{BlockContext, Embedding, LayerNorm, Linear},
 };
 use dfdx::{
-    shapes::{Axis as At, HasShape},
+    shapes::HasShape,
     tensor::{NoneTape, PutTape, SplitTape, Tape, Tensor},
-    tensor_ops::{BroadcastTo, TryAdd},
+    tensor_ops::TryAdd,
 };
 use msg_core::{
     Result,
@@ -16,7 +16,7 @@ use msg_core::{
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, Dropout, DropoutSite, Ids, Scores},
+    ops::{self, Compute, Dropout, DropoutSite, Embeddings, Ids, Scores},
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -33,7 +33,7 @@ pub struct Bert<D: Backend> {
     next: Linear<Hidden, Class, D>,
     config: BertConfig,
     growing: Growing,
-    recompute: bool,
+    compute: Compute,
 }
 
 type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
@@ -58,7 +58,7 @@ impl<D: Backend> Bert<D> {
             next: Linear::new(device, sizes.hidden(), Class(2))?,
             config,
             growing: Growing::new(sizes, config.head_dim)?,
-            recompute: false,
+            compute: Compute::default(),
         };
         params::init(&mut model, init)?;
         Ok(model)
@@ -69,9 +69,9 @@ impl<D: Backend> Bert<D> {
         &self.config
     }
 
-    /// Whether each block keeps its input alone from now on and makes the rest again for the backward pass.
-    pub fn set_recompute(&mut self, recompute: bool) {
-        self.recompute = recompute;
+    /// Computes in another way from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.compute = compute;
     }
 
     /// The same, to be changed together with the tensors.
@@ -114,7 +114,7 @@ impl<D: Backend> Bert<D> {
             gelu: self.config.gelu,
             layer: 0,
             layer_id: 0,
-            recompute: self.recompute,
+            compute: self.compute,
         };
         let ids = &self.growing.layer_ids;
         context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))
@@ -130,8 +130,7 @@ impl<D: Backend> Bert<D> {
         masks: &Masks<D>,
     ) -> Result<Tensor<(Batch, Query, Vocab), f32, D, T>> {
         let (batch, query, _) = *encoded.shape();
-        let config = (self.config.gelu, self.config.eps);
-        let logits = self.mlm.forward(merge_rows(encoded)?, &self.words.weight, masks, config)?;
+        let logits = self.mlm.forward(merge_rows(encoded)?, &self.words.weight, masks, self.mlm_config())?;
         split_rows(logits, batch, query)
     }
 
@@ -171,8 +170,7 @@ impl<D: Backend> Bert<D> {
             return Ok(next.put_tape(dfdx::tensor::Merge::merge(tape, own)));
         };
         let chosen = chosen(encoded.put_tape(tape), rows)?;
-        let config = (self.config.gelu, self.config.eps);
-        let mlm = self.mlm.loss(chosen, &self.words.weight, (labels, labelled), masks, config)?;
+        let mlm = self.mlm.loss(chosen, &self.words.weight, (labels, labelled), masks, self.mlm_config())?;
         mlm.try_add(next).during("loss")
     }
 
@@ -210,17 +208,18 @@ impl<D: Backend> Bert<D> {
         rows: &Ids<Rows, (Labelled,), D>,
         masks: &Masks<D>,
     ) -> Result<Tensor<(Labelled, Vocab), f32, D, T>> {
-        let config = (self.config.gelu, self.config.eps);
-        self.mlm.forward(chosen(encoded, rows)?, &self.words.weight, masks, config)
+        self.mlm.forward(chosen(encoded, rows)?, &self.words.weight, masks, self.mlm_config())
+    }
+
+    fn mlm_config(&self) -> MlmConfig {
+        let BertConfig { gelu, eps, .. } = self.config;
+        MlmConfig { gelu, eps, precision: self.compute.precision }
     }
 
     fn embed<T: Tape<f32, D>>(&self, batch: &BertBatch<D>, tape: T) -> Result<Stream<D, T>> {
-        let table = self.words.weight.clone().put_tape(tape);
-        let words: Stream<D, T> = ops::embed(table, &batch.ids)?;
-        let segments: Stream<D, T> = self.segments.forward(&batch.segments)?;
-        let positions: Tensor<(Query, Hidden), f32, D, T> = self.positions.forward(&batch.positions)?;
-        let positions = positions.try_broadcast_like::<_, At<0>>(words.shape()).during("embed")?;
-        words.try_add(segments).and_then(|x| x.try_add(positions)).during("embed")
+        let words = (&self.words.weight, &batch.ids);
+        let segments = Some((&self.segments.weight, &batch.segments));
+        Embeddings { words, segments, positions: (&self.positions.weight, &batch.positions) }.sum(tape)
     }
 }
 
@@ -245,7 +244,7 @@ impl<D: Backend> Module<D> for Bert<D> {
             next,
             config: _,
             growing: _,
-            recompute: _,
+            compute: _,
         } = self;
         let embeddings = at.join("bert.embeddings");
         words.walk(&embeddings.join("word_embeddings"), visitor)?;

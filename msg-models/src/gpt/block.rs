@@ -59,7 +59,7 @@ impl<D: Backend> Block<D> {
             gelu: cx.gelu,
             dropout: cx.dropout,
             layer_id: cx.layer_id,
-            recompute: cx.recompute,
+            compute: cx.compute,
         };
         block.forward(x)
     }

@@ -6,9 +6,9 @@ use crate::{
     layers::{BlockContext, Embedding, LayerNorm},
 };
 use dfdx::{
-    shapes::{Axis as At, HasShape},
-    tensor::{NoneTape, PutTape, Tape, Tensor},
-    tensor_ops::{BroadcastTo, SelectTo, TryAdd},
+    shapes::HasShape,
+    tensor::{NoneTape, Tape, Tensor},
+    tensor_ops::SelectTo,
 };
 use msg_core::{
     Result,
@@ -16,7 +16,9 @@ use msg_core::{
     device::Backend,
     error::Context,
     growth::DepthMap,
-    ops::{self, AttentionMask, Dropout, DropoutSite, Ids, Labels, Scores, block::Stream},
+    ops::{
+        self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, Scores, block::Stream,
+    },
     params::{self, Init, Module, ParamName, Visitor},
 };
 
@@ -29,7 +31,7 @@ pub struct Gpt<D: Backend> {
     ln_f: LayerNorm<Hidden, D>,
     config: GptConfig,
     growing: Growing,
-    recompute: bool,
+    compute: Compute,
 }
 
 /// Token ids and the token that follows each.
@@ -85,7 +87,7 @@ impl<D: Backend> Gpt<D> {
             ln_f: LayerNorm::new(device, sizes.hidden())?,
             config,
             growing: Growing::new(sizes, config.head_dim)?,
-            recompute: false,
+            compute: Compute::default(),
         };
         params::init(&mut model, init)?;
         Ok(model)
@@ -96,9 +98,9 @@ impl<D: Backend> Gpt<D> {
         &self.config
     }
 
-    /// Whether each block keeps its input alone from now on and makes the rest again for the backward pass.
-    pub fn set_recompute(&mut self, recompute: bool) {
-        self.recompute = recompute;
+    /// Computes in another way from now on.
+    pub fn set_compute(&mut self, compute: Compute) {
+        self.compute = compute;
     }
 
     /// The same, to be changed together with the tensors.
@@ -176,7 +178,7 @@ impl<D: Backend> Gpt<D> {
             gelu: self.config.gelu,
             layer: 0,
             layer_id: 0,
-            recompute: self.recompute,
+            compute: self.compute,
         };
         let ids = &self.growing.layer_ids;
         context.through(&self.blocks, ids, x, |block, x, cx| block.forward(x, cx))
@@ -188,7 +190,8 @@ impl<D: Backend> Gpt<D> {
         x: Tensor<S, f32, D, T>,
         masks: &Masks<D>,
     ) -> Result<Tensor<S::With<Vocab>, f32, D, T>> {
-        ops::linear(self.normed(x, masks)?, self.wte.weight.retaped(), None)
+        let x = self.normed(x, masks)?;
+        ops::head_logits(x, &self.wte.weight, None, self.compute.precision)
     }
 
     /// The final norm, ready for the head.
@@ -215,7 +218,7 @@ impl<D: Backend> Gpt<D> {
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>> {
         let x = self.normed(self.stream(batch, masks, dropout, tape)?, masks)?;
-        ops::head_loss(x, &self.wte.weight, None, &batch.labels, divisor)
+        ops::head_loss(x, &self.wte.weight, None, &batch.labels, divisor, self.compute.precision)
     }
 
     fn embed<T: Tape<f32, D>>(
@@ -223,17 +226,14 @@ impl<D: Backend> Gpt<D> {
         batch: &GptBatch<D>,
         tape: T,
     ) -> Result<Tensor<(Batch, Query, Hidden), f32, D, T>> {
-        let table = self.wte.weight.clone().put_tape(tape);
-        let tokens: Tensor<(Batch, Query, Hidden), f32, D, T> = ops::embed(table, &batch.ids)?;
-        let positions: Tensor<(Query, Hidden), f32, D, T> = self.wpe.forward(&batch.positions)?;
-        let positions = positions.try_broadcast_like::<_, At<0>>(tokens.shape()).during("embed")?;
-        tokens.try_add(positions).during("embed")
+        let words = (&self.wte.weight, &batch.ids);
+        Embeddings { words, segments: None, positions: (&self.wpe.weight, &batch.positions) }.sum(tape)
     }
 }
 
 impl<D: Backend> Module<D> for Gpt<D> {
     fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
-        let Gpt { wte, wpe, blocks, ln_f, config: _, growing: _, recompute: _ } = self;
+        let Gpt { wte, wpe, blocks, ln_f, config: _, growing: _, compute: _ } = self;
         let at = at.join("transformer");
         // GPT-2's initialisation: 2 branches a layer write into the residual stream.
         let scale = (1.0 / (2.0 * blocks.len() as f64).sqrt()) as f32;

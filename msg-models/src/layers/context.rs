@@ -5,7 +5,7 @@ use msg_core::{
     Result,
     axis::HeadDim,
     device::Backend,
-    ops::{AttentionMask, BlockMasks, Dropout, Gelu},
+    ops::{AttentionMask, BlockMasks, Compute, Dropout, Gelu},
 };
 
 /// What a block needs besides its input and its tensors.
@@ -27,8 +27,8 @@ pub struct BlockContext<'a, D: Backend> {
     pub layer: usize,
     /// The block's identity.
     pub layer_id: u64,
-    /// Whether the block keeps its input alone for the backward pass.
-    pub recompute: bool,
+    /// Precision, and what is kept for the backward pass.
+    pub compute: Compute,
 }
 
 impl<D: Backend> BlockContext<'_, D> {

@@ -1,7 +1,8 @@
 //! Reading a checkpoint: hashes first, then the header, then a model of its sizes, then the tensors.
 
 use super::{
-    CONFIG, FILES, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REQUIRED, SECOND, STATE, write::hash,
+    CONFIG, FILES, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REQUIRED, SECOND, STATE, config_of,
+    write::hash,
 };
 use crate::{
     error::{AtPath, Error, Result},
@@ -10,6 +11,7 @@ use crate::{
 };
 use msg_core::{
     device::Backend,
+    ops::Compute,
     optim::{AdamW, AdamWConfig},
     params::Init,
 };
@@ -119,6 +121,9 @@ pub(crate) fn blank_model<D: Backend, M: Task<D>>(
     }
     *model.growing_mut() = header.growing.clone();
     model.masks(header.state.step)?;
+    // As its run computed, so that figures and receipts are the run's own.
+    let precision = config_of(path)?.map_or_else(Default::default, |config| config.train.precision);
+    model.set_compute(Compute { precision, ..Compute::default() });
     Ok((model, header, file))
 }
 

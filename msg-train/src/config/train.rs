@@ -1,5 +1,6 @@
 //! `[run]`, `[train]` and `[init]`.
 
+use msg_core::ops::{Compute, Precision};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -31,6 +32,8 @@ pub struct TrainConfig {
     /// Sequences of one forward pass; by default the whole batch. It must divide every stage's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
+    /// What matrix products are computed in: `"f32"`, or `"bf16"` with f32 weights and sums.
+    pub precision: Precision,
     /// Whether blocks keep their inputs alone and make the rest again for the backward pass: less memory,
     /// a third more work, the same bits.
     pub recompute: bool,
@@ -66,6 +69,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         TrainConfig {
             micro_batch: None,
+            precision: Precision::F32,
             recompute: false,
             clip: Some(1.0),
             weight_decay: 0.01,
@@ -80,6 +84,13 @@ impl Default for TrainConfig {
             keep_every: 0,
             receipt_tolerance: None,
         }
+    }
+}
+
+impl TrainConfig {
+    /// How models of this run compute.
+    pub fn compute(&self) -> Compute {
+        Compute { precision: self.precision, recompute: self.recompute }
     }
 }
 

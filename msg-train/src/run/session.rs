@@ -94,7 +94,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
             }
             None => start::begin::<D, M>(&device, &config, &request.data, vocab, adamw)?,
         };
-        model.set_recompute(config.train.recompute);
+        model.set_compute(config.train.compute());
         if start::grows_first(&state) {
             plan = plan.with_first_growth(&config);
         }

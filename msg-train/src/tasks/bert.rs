@@ -11,7 +11,7 @@ use crate::{
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
     device::Backend,
-    ops::{Dropout, cross_entropy::IGNORED},
+    ops::{Compute, Dropout, cross_entropy::IGNORED},
     params::Init,
 };
 use msg_models::{
@@ -81,8 +81,8 @@ impl<D: Backend> Task<D> for Bert<D> {
         self.config().dropout
     }
 
-    fn set_recompute(&mut self, recompute: bool) {
-        Bert::set_recompute(self, recompute);
+    fn set_compute(&mut self, compute: Compute) {
+        Bert::set_compute(self, compute);
     }
 
     fn set_dropout(&mut self, rate: f32) -> Result<()> {

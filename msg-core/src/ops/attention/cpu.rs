@@ -5,15 +5,14 @@
 //! logarithms of their sums. A causal mask leaves out what no query of a block can see.
 
 use crate::{
-    device::buffers::Buffer,
-    ops::{
-        dropout::Stream,
-        elementary::exp,
-        matmul::gemm::{Matrix, Mode, Size, gemm_rows, gemm_serial},
-    },
+    device::stored::Stored,
+    ops::{dropout::Stream, elementary::exp, matmul::gemm::Matrix},
     simd::{largest, sum, sum2, vectorized},
 };
 use rayon::prelude::*;
+
+mod half;
+mod single;
 
 /// Queries of a block.
 const QUERIES: usize = 64;
@@ -32,17 +31,32 @@ pub(crate) struct Sequences {
 }
 
 /// A head's part of each row.
-type Pieces<'a> = Vec<&'a mut [f32]>;
+type Pieces<'a, E> = Vec<&'a mut [E]>;
 
 /// One head of one sequence.
-struct Head<'a> {
+pub(crate) struct Head<'a, E> {
     of: &'a Sequences,
     sequence: usize,
     head: usize,
     /// The sequence's rows, from this head's query on.
-    queries: Matrix<'a, f32>,
-    keys: Matrix<'a, f32>,
-    values: Matrix<'a, f32>,
+    queries: Matrix<'a, E>,
+    keys: Matrix<'a, E>,
+    values: Matrix<'a, E>,
+}
+
+/// Arithmetic in which one head is computed, on the calling thread.
+pub(crate) trait Attend: Stored {
+    /// Writes the mix of values of every query to `out`, and the logarithms of the sums of exponentials.
+    fn forward(head: &Head<'_, Self>, out: &mut [&mut [Self]], log_sums: &mut [f32]);
+
+    /// Writes the gradients of queries, keys and values, from the output (rows of Inner, from the sequence's first
+    /// on), the logarithms and the output's gradient.
+    fn backward(
+        head: &Head<'_, Self>,
+        kept: (&[Self], &[f32]),
+        dout: &[Self],
+        gradients: (&mut [&mut [Self]], &mut [&mut [Self]], &mut [&mut [Self]]),
+    );
 }
 
 impl Sequences {
@@ -51,8 +65,8 @@ impl Sequences {
     }
 
     /// The rows of every head, of a matrix of `parts` x Inner columns: by part, then head.
-    fn pieces<'a>(&self, rows: &'a mut [f32], parts: usize) -> Vec<Pieces<'a>> {
-        let mut pieces: Vec<Pieces<'a>> = Vec::new();
+    fn pieces<'a, E: Stored>(&self, rows: &'a mut [E], parts: usize) -> Vec<Pieces<'a, E>> {
+        let mut pieces: Vec<Pieces<'a, E>> = Vec::new();
         pieces.resize_with(parts * self.heads, || Vec::with_capacity(self.length));
         for row in rows.chunks_exact_mut(parts * self.inner()) {
             let columns = row.chunks_exact_mut(self.head_dim);
@@ -61,7 +75,7 @@ impl Sequences {
         pieces
     }
 
-    fn head<'a>(&'a self, sequence: usize, head: usize, qkv: &'a [f32]) -> Head<'a> {
+    fn head<'a, E>(&'a self, sequence: usize, head: usize, qkv: &'a [E]) -> Head<'a, E> {
         let inner = self.inner();
         let part = |part: usize| Matrix {
             data: &qkv[part * inner + head * self.head_dim..],
@@ -73,25 +87,25 @@ impl Sequences {
 
     /// Writes the mix of values of every query to `out` (rows of Inner), and the logarithm of each query's
     /// sum of exponentials to `log_sums` (by sequence, head, query).
-    pub(crate) fn forward(&self, qkv: &[f32], out: &mut [f32], log_sums: &mut [f32]) {
+    pub(crate) fn forward<E: Attend>(&self, qkv: &[E], out: &mut [E], log_sums: &mut [f32]) {
         let rows = self.length * self.inner();
         let sequences = qkv.par_chunks(3 * rows).zip(out.par_chunks_mut(rows));
         let sequences = sequences.zip(log_sums.par_chunks_mut(self.heads * self.length));
         sequences.enumerate().for_each(|(sequence, ((qkv, out), log_sums))| {
             let heads = self.pieces(out, 1).into_par_iter().zip(log_sums.par_chunks_mut(self.length));
             heads.enumerate().for_each(|(head, (mut out, log_sums))| {
-                self.head(sequence, head, qkv).forward(&mut out, log_sums);
+                E::forward(&self.head(sequence, head, qkv), &mut out, log_sums);
             });
         });
     }
 
     /// Writes the gradients of queries, keys and values to `dqkv`, from those of `out`.
-    pub(crate) fn backward(
+    pub(crate) fn backward<E: Attend>(
         &self,
-        qkv: &[f32],
-        (out, log_sums): (&[f32], &[f32]),
-        dout: &[f32],
-        dqkv: &mut [f32],
+        qkv: &[E],
+        (out, log_sums): (&[E], &[f32]),
+        dout: &[E],
+        dqkv: &mut [E],
     ) {
         let rows = self.length * self.inner();
         let operands = qkv.par_chunks(3 * rows).zip(out.par_chunks(rows)).zip(dout.par_chunks(rows));
@@ -105,15 +119,15 @@ impl Sequences {
             gradients.enumerate().for_each(|(head, ((mut dq, mut dk), mut dv))| {
                 let log_sums = &log_sums[head * self.length..][..self.length];
                 let gradients = (&mut dq[..], &mut dk[..], &mut dv[..]);
-                self.head(sequence, head, qkv).backward((out, log_sums), dout, gradients);
+                E::backward(&self.head(sequence, head, qkv), (out, log_sums), dout, gradients);
             });
         });
     }
 }
 
-impl Head<'_> {
+impl<E> Head<'_, E> {
     /// The blocks of queries: first query, how many, and how many keys they can see.
-    fn blocks(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<E> {
         let (length, causal) = (self.of.length, self.of.causal);
         (0..length).step_by(QUERIES).map(move |first| {
             let queries = QUERIES.min(length - first);
@@ -126,18 +140,19 @@ impl Head<'_> {
         if self.of.causal { query + 1 } else { self.of.length }
     }
 
+    /// This head's part of a matrix of rows of Inner, from a query's row on.
+    fn part<'r, R>(&self, rows: &'r [R], query: usize) -> Matrix<'r, R> {
+        let inner = self.of.inner();
+        let data = &rows[query * inner + self.head * self.of.head_dim..];
+        Matrix { data, row_stride: inner, col_stride: 1 }
+    }
+
     fn scale(&self) -> f32 {
         (1.0 / (self.of.head_dim as f64).sqrt()) as f32
     }
 
     fn padding(&self) -> Option<&[f32]> {
         self.of.padding.as_ref().map(|all| &all[self.sequence * self.of.length..][..self.of.length])
-    }
-
-    /// `q k^T` of a block of queries.
-    fn scores(&self, (first, queries, keys): (usize, usize, usize), scores: &mut [f32]) {
-        let size = Size { m: queries, n: keys, k: self.of.head_dim };
-        gemm_serial(size, self.queries.at(first, 0), self.keys.transposed(), scores, Mode::Overwrite);
     }
 
     /// The factors of a query's probabilities, where some are dropped.
@@ -147,78 +162,58 @@ impl Head<'_> {
         Some(factors)
     }
 
-    fn forward(&self, out: &mut [&mut [f32]], log_sums: &mut [f32]) {
-        let length = self.of.length;
-        let mut scores = Buffer::of(QUERIES * length);
-        let mut factors = Buffer::of(length);
-        for block @ (first, queries, keys) in self.blocks() {
-            let scores = &mut scores[..queries * keys];
-            self.scores(block, scores);
-            for (query, scores) in (first..).zip(scores.chunks_exact_mut(keys)) {
-                let (seen, hidden) = scores.split_at_mut(self.visible(query).min(keys));
-                hidden.fill(0.0);
-                log_sums[query] = vectorized(
-                    #[inline(always)]
-                    || softmax(seen, self.scale(), self.padding()),
-                );
-                if let Some(factors) = self.drop(query, &mut factors) {
-                    vectorized(
-                        #[inline(always)]
-                        || scores.iter_mut().zip(factors).for_each(|(p, factor)| *p *= factor),
-                    );
-                }
-            }
-            let size = Size { m: queries, n: self.of.head_dim, k: keys };
-            let probabilities = Matrix::row_major(scores, keys);
-            gemm_rows(size, probabilities, self.values, &mut out[first..first + queries], Mode::Overwrite);
-        }
-    }
-
-    fn backward(
+    /// Turns a block's scores into probabilities, rows of as many keys as it sees.
+    fn probabilities(
         &self,
-        (out, log_sums): (&[f32], &[f32]),
-        dout: &[f32],
-        (dq, dk, dv): (&mut [&mut [f32]], &mut [&mut [f32]], &mut [&mut [f32]]),
+        (first, _, keys): (usize, usize, usize),
+        scores: &mut [f32],
+        log_sums: &mut [f32],
+        factors: &mut [f32],
     ) {
-        let (length, head_dim, inner) = (self.of.length, self.of.head_dim, self.of.inner());
-        let part = |rows: &'_ [f32], query: usize| query * inner + self.head * head_dim..rows.len();
-        dk.iter_mut().for_each(|row| row.fill(0.0));
-        dv.iter_mut().for_each(|row| row.fill(0.0));
-        let mut probabilities = Buffer::of(QUERIES * length);
-        let mut slopes = Buffer::of(QUERIES * length);
-        let mut factors = Buffer::of(length);
-        for block @ (first, queries, keys) in self.blocks() {
-            let probabilities = &mut probabilities[..queries * keys];
-            let slopes = &mut slopes[..queries * keys];
-            self.scores(block, probabilities);
-            let dout = Matrix { data: &dout[part(dout, first)], row_stride: inner, col_stride: 1 };
-            let size = Size { m: queries, n: keys, k: head_dim };
-            gemm_serial(size, dout, self.values.transposed(), slopes, Mode::Overwrite);
-            let rows = probabilities.chunks_exact_mut(keys).zip(slopes.chunks_exact_mut(keys));
-            for (query, (p, ds)) in (first..).zip(rows) {
-                let at = (query - first) * inner;
-                let (o, d) = (&out[part(out, query)][..head_dim], &dout.data[at..at + head_dim]);
-                let factors = self.drop(query, &mut factors);
-                let seen = self.visible(query).min(keys);
-                p[seen..].fill(0.0);
-                ds[seen..].fill(0.0);
-                let (p, ds) = (&mut p[..seen], &mut ds[..seen]);
+        for (query, scores) in (first..).zip(scores.chunks_exact_mut(keys)) {
+            let (seen, hidden) = scores.split_at_mut(self.visible(query).min(keys));
+            hidden.fill(0.0);
+            log_sums[query] = vectorized(
+                #[inline(always)]
+                || softmax(seen, self.scale(), self.padding()),
+            );
+            if let Some(factors) = self.drop(query, factors) {
                 vectorized(
                     #[inline(always)]
-                    || {
-                        let mean = sum2(o, d, |o, d| o * d);
-                        softmax_back(p, ds, (self.scale(), log_sums[query], mean), self.padding(), factors);
-                    },
+                    || scores.iter_mut().zip(factors).for_each(|(p, factor)| *p *= factor),
                 );
             }
-            let (queries_now, p) = (first..first + queries, Matrix::row_major(probabilities, keys));
-            let ds = Matrix::row_major(slopes, keys);
-            let to_queries = Size { m: queries, n: head_dim, k: keys };
-            gemm_rows(to_queries, ds, self.keys, &mut dq[queries_now], Mode::Overwrite);
-            let to_keys = Size { m: keys, n: head_dim, k: queries };
-            let queries = self.queries.at(first, 0);
-            gemm_rows(to_keys, ds.transposed(), queries, &mut dk[..keys], Mode::Accumulate);
-            gemm_rows(to_keys, p.transposed(), dout, &mut dv[..keys], Mode::Accumulate);
+        }
+    }
+}
+
+impl<E: Stored> Head<'_, E> {
+    /// Turns a block's scores and its gradients of probabilities into probabilities (dropped ones as 0) and
+    /// gradients of scores.
+    fn slopes(
+        &self,
+        (first, _, keys): (usize, usize, usize),
+        (scores, gradients): (&mut [f32], &mut [f32]),
+        (out, log_sums): (&[E], &[f32]),
+        dout: &[E],
+        factors: &mut [f32],
+    ) {
+        let head_dim = self.of.head_dim;
+        let rows = scores.chunks_exact_mut(keys).zip(gradients.chunks_exact_mut(keys));
+        for (query, (p, ds)) in (first..).zip(rows) {
+            let (o, d) = (&self.part(out, query).data[..head_dim], &self.part(dout, query).data[..head_dim]);
+            let factors = self.drop(query, factors);
+            let seen = self.visible(query).min(keys);
+            p[seen..].fill(0.0);
+            ds[seen..].fill(0.0);
+            let (p, ds) = (&mut p[..seen], &mut ds[..seen]);
+            vectorized(
+                #[inline(always)]
+                || {
+                    let mean = sum2(o, d, |o, d| o * d);
+                    softmax_back(p, ds, (self.scale(), log_sums[query], mean), self.padding(), factors);
+                },
+            );
         }
     }
 }

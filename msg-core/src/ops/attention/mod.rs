@@ -6,7 +6,7 @@
 
 pub(crate) mod cpu;
 
-use super::{Dropout, DropoutSite, matmul::Matmul};
+use super::{Dropout, DropoutSite, Precision, compute::rounded, matmul::Matmul};
 use crate::{
     axis::{Batch, HeadDim, Heads, Inner, Key, Query, merge_heads, split_heads},
     device::{Float, Kernels},
@@ -90,6 +90,19 @@ pub fn attention<E: Float, D: Kernels<E>, T: Tape<E, D>>(
     mask: &AttentionMask<E, D>,
     dropout: (Dropout, DropoutSite),
 ) -> Result<Tensor<(Batch, Query, Inner), E, D, T>> {
+    attention_in(Precision::F32, query, key, value, head_dim, mask, dropout)
+}
+
+/// As [`attention`], with operands of the products as a precision takes them.
+pub(crate) fn attention_in<E: Float, D: Kernels<E>, T: Tape<E, D>>(
+    precision: Precision,
+    query: Tensor<(Batch, Query, Inner), E, D, T>,
+    key: Tensor<(Batch, Key, Inner), E, D, T>,
+    value: Tensor<(Batch, Key, Inner), E, D, T>,
+    head_dim: HeadDim,
+    mask: &AttentionMask<E, D>,
+    dropout: (Dropout, DropoutSite),
+) -> Result<Tensor<(Batch, Query, Inner), E, D, T>> {
     const OP: &str = "attention";
     for other in [key.shape(), value.shape()] {
         same_size(OP, "Batch", query.shape().0.0, other.0.0)?;
@@ -98,14 +111,14 @@ pub fn attention<E: Float, D: Kernels<E>, T: Tape<E, D>>(
     same_size(OP, "Key", key.shape().1.0, value.shape().1.0)?;
     some_entries("attention: number of queries", query.shape())?;
     some_entries("attention: number of keys", key.shape())?;
-    let query = split_heads(query, head_dim)?;
-    let key = split_heads(key, head_dim)?;
-    let value = split_heads(value, head_dim)?;
+    let query = split_heads(rounded(query, precision)?, head_dim)?;
+    let key = split_heads(rounded(key, precision)?, head_dim)?;
+    let value = split_heads(rounded(value, precision)?, head_dim)?;
     let scores = <D as Matmul<E>>::scores(query, key)?;
     let scores = scores.try_mul(E::of(1.0 / (head_dim.0 as f64).sqrt())).during(OP)?;
     let scores = hide(scores, mask)?;
     let probabilities = scores.try_softmax::<dfdx::shapes::Axis<3>>().during(OP)?;
-    let probabilities = dropout.0.apply(probabilities, dropout.1)?;
+    let probabilities = rounded(dropout.0.apply(probabilities, dropout.1)?, precision)?;
     merge_heads(<D as Matmul<E>>::mix(probabilities, value)?)
 }
 

@@ -3,7 +3,7 @@
 //! Kept for the backward pass are, in rows of the batch: the input, queries, keys, values and their mix, the
 //! inputs of the norms (pre-norm: the first one's is the block's), and the feed-forward units before their
 //! activation: 6 or 7 of Hidden's or Inner's width and one of Ffn's. Norm outputs and activations are computed
-//! again; with [`Block::recompute`] all but the input is.
+//! again; with `recompute` all but the input is.
 
 use super::{Block, BlockKernel, NormOrder, Pair, Stream};
 use crate::{
@@ -11,16 +11,17 @@ use crate::{
     device::{
         buffers::Buffer,
         host,
+        stored::Stored,
         view::{values, values_mut},
     },
     error::{Context, Result},
     mask::Mask,
     ops::{
+        Precision,
         attention::cpu::Sequences,
         dropout,
         masked_norm::cpu::{HostMask, Operands, Statistics, with_operands},
-        matmul::gemm::{Matrix, Mode, Size, gemm},
-        rows::{add_row_sums, bias_and_mask, combine, mask_rows},
+        rows::{add_row_sums, combine, mask_rows},
     },
     params::Param,
 };
@@ -29,42 +30,54 @@ use dfdx::{
     tensor::{Cpu, Gradients, PutTape, SplitTape, Tape, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
+use half::bf16;
 use rayon::prelude::*;
+
+use arithmetic::{Arithmetic, BiasAndMask};
+
+mod arithmetic;
 
 impl BlockKernel for Cpu {
     fn block<T: Tape<f32, Self>>(x: Stream<Self, T>, block: Block<Self>) -> Result<Stream<Self, T>> {
-        const OP: &str = "block";
-        let gate = block.masks.gate;
-        gate.count();
-        if gate.is_closed() {
-            return Ok(x);
+        match block.compute.precision {
+            Precision::F32 => node::<f32, T>(x, block),
+            Precision::Bf16 => node::<bf16, T>(x, block),
         }
-        let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
-        let pass = Pass::new(block, *x.shape())?;
-        let mut y = x.device().try_zeros_like(x.shape()).during(OP)?;
-        let kept = pass.forward(values(&x), values_mut(&mut y));
-        if T::OWNS_TAPE {
-            let result = y.ghost();
-            let kept = (!pass.block.recompute).then_some(kept);
-            tape.add_backward_op(move |grads| {
-                let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
-                let dy = std::mem::take(gradient);
-                let kept = match kept {
-                    Some(kept) => kept,
-                    None => pass.forward(values(&x), &mut Buffer::of(dy.len())),
-                };
-                let mut dx = Buffer::of(dy.len());
-                pass.backward((values(&x), &kept), &dy, &mut dx, grads)?;
-                drop(kept);
-                let of_x: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
-                combine(of_x, &dx, |sum, dx| sum + dx);
-                let slot: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
-                *slot = dy;
-                Ok(())
-            });
-        }
-        Ok(y.put_tape(tape))
     }
+}
+
+fn node<E: Arithmetic, T: Tape<f32, Cpu>>(x: Stream<Cpu, T>, block: Block<Cpu>) -> Result<Stream<Cpu, T>> {
+    const OP: &str = "block";
+    let gate = block.masks.gate;
+    gate.count();
+    if gate.is_closed() {
+        return Ok(x);
+    }
+    let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
+    let pass = Pass::new(block, *x.shape())?;
+    let mut y = x.device().try_zeros_like(x.shape()).during(OP)?;
+    let kept = pass.forward::<E>(values(&x), values_mut(&mut y));
+    if T::OWNS_TAPE {
+        let result = y.ghost();
+        let kept = (!pass.block.compute.recompute).then_some(kept);
+        tape.add_backward_op(move |grads| {
+            let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
+            let dy = std::mem::take(gradient);
+            let kept = match kept {
+                Some(kept) => kept,
+                None => pass.forward::<E>(values(&x), &mut Buffer::of(dy.len())),
+            };
+            let mut dx = Buffer::of(dy.len());
+            pass.backward((values(&x), &kept), &dy, &mut dx, grads)?;
+            drop(kept);
+            let of_x: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
+            combine(of_x, &dx[..], |sum, dx| sum + dx);
+            let slot: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
+            *slot = dy;
+            Ok(())
+        });
+    }
+    Ok(y.put_tape(tape))
 }
 
 type DeviceResult = std::result::Result<(), dfdx::tensor::CpuError>;
@@ -85,48 +98,25 @@ struct Pass {
 }
 
 /// What the backward pass needs besides the input.
-struct Kept {
-    qkv: Buffer,
-    mixed: Buffer,
+struct Kept<E> {
+    qkv: Buffer<E>,
+    mixed: Buffer<E>,
     log_sums: Buffer,
     /// Input and statistics of the attention branch's norm; pre-norm: the block's input, so not here.
     attention_norm: (Option<Buffer>, Statistics),
     feed_forward_norm: (Buffer, Statistics),
-    units: Buffer,
-}
-
-/// `y = x W^T` for rows of `x`.
-fn forward(x: &[f32], weight: &[f32], y: &mut [f32], outputs: usize) {
-    let inputs = weight.len() / outputs;
-    let size = Size { m: x.len() / inputs, n: outputs, k: inputs };
-    gemm(
-        size,
-        Matrix::row_major(x, inputs),
-        Matrix::row_major(weight, inputs).transposed(),
-        y,
-        Mode::Overwrite,
-    );
-}
-
-/// `dx = dy W`.
-fn back_to_inputs(dy: &[f32], weight: &[f32], dx: &mut [f32], outputs: usize) {
-    let inputs = weight.len() / outputs;
-    let size = Size { m: dy.len() / outputs, n: inputs, k: outputs };
-    gemm(size, Matrix::row_major(dy, outputs), Matrix::row_major(weight, inputs), dx, Mode::Overwrite);
+    units: Buffer<E>,
 }
 
 /// Adds the gradients of weight and bias: `dW += dy^T x`, `db += sum of the rows of dy`.
-fn back_to_map<W: Shape, B: Shape>(
+fn back_to_map<W: Shape, B: Shape, E: Arithmetic>(
     (weight, bias): &(Param<W, Cpu>, Param<B, Cpu>),
-    (x, dy): (&[f32], &[f32]),
+    (x, dy): (&[E], &[E]),
     outputs: usize,
     grads: &mut Gradients<f32, Cpu>,
 ) -> DeviceResult {
-    let inputs = weight.shape().num_elements() / outputs;
-    let size = Size { m: outputs, n: inputs, k: dy.len() / outputs };
     let dw: &mut Vec<f32> = grads.get_or_alloc_mut(weight)?;
-    let dy_columns = Matrix::row_major(dy, outputs).transposed();
-    gemm(size, dy_columns, Matrix::row_major(x, inputs), dw, Mode::Accumulate);
+    E::back_to_weight(x, dy, dw, outputs);
     let db: &mut Vec<f32> = grads.get_or_alloc_mut(bias)?;
     add_row_sums(dy, db);
     Ok(())
@@ -184,95 +174,97 @@ impl Pass {
         [&self.block.attention_norm, &self.block.feed_forward_norm][which]
     }
 
-    fn normed(&self, which: usize, x: &[f32]) -> (Buffer, Statistics) {
+    fn normed<Y: Stored>(&self, which: usize, x: &[f32]) -> (Buffer<Y>, Statistics) {
         let mut y = Buffer::of(x.len());
         let statistics = self.with_norm(which, |norm| norm.forward(x, &mut y));
         (y, statistics)
     }
 
     /// Adds the gradient of a norm's input to `dx`.
-    fn norm_back(
+    fn norm_back<Y: Stored>(
         &self,
         which: usize,
         (x, statistics): (&[f32], &Statistics),
-        dy: &[f32],
+        dy: &[Y],
         dx: &mut [f32],
         grads: &mut Gradients<f32, Cpu>,
     ) -> DeviceResult {
         let (gain, shift) = self.norm_tensors(which);
-        let (mut dgain, mut dshift) = (Buffer::zeros(self.hidden), Buffer::zeros(self.hidden));
+        let (mut dgain, mut dshift) = (Buffer::<f32>::zeros(self.hidden), Buffer::<f32>::zeros(self.hidden));
         self.with_norm(which, |norm| norm.backward(x, statistics, dy, dx, (&mut dgain, &mut dshift)));
         let of_gain: &mut Vec<f32> = grads.get_or_alloc_mut(gain)?;
-        combine(of_gain, &dgain, |sum, d| sum + d);
+        combine(of_gain, &dgain[..], |sum, d| sum + d);
         let of_shift: &mut Vec<f32> = grads.get_or_alloc_mut(shift)?;
-        combine(of_shift, &dshift, |sum, d| sum + d);
+        combine(of_shift, &dshift[..], |sum, d| sum + d);
         Ok(())
     }
 
     /// Projections, attention, and the branch's output without its bias.
-    fn attend(&self, x: &[f32], branch: &mut [f32]) -> [Buffer; 3] {
+    fn attend<E: Arithmetic>(&self, x: &[E], branch: &mut [f32]) -> (Buffer<E>, Buffer<E>, Buffer) {
+        let Block { qkv: (weight, bias), output, .. } = &self.block;
         let mut qkv = Buffer::of(3 * self.rows * self.inner);
-        forward(x, values(&self.block.qkv.0), &mut qkv, 3 * self.inner);
-        bias_and_mask(&mut qkv, values(&self.block.qkv.1), self.qkv_mask.as_deref());
+        let to = BiasAndMask { bias: values(bias), mask: self.qkv_mask.as_deref() };
+        E::linear(x, values(weight), to, &mut qkv);
         let mut mixed = Buffer::of(self.rows * self.inner);
         let mut log_sums = Buffer::of(self.rows * self.sequences.heads);
-        self.sequences.forward(&qkv, &mut mixed, &mut log_sums);
-        forward(&mixed, values(&self.block.output.0), branch, self.hidden);
-        [qkv, mixed, log_sums]
+        self.sequences.forward(&qkv[..], &mut mixed, &mut log_sums);
+        E::to_stream(&mixed, values(&output.0), branch, self.hidden);
+        (qkv, mixed, log_sums)
     }
 
     /// The gradient of the branch's input, from that of its output.
-    fn attend_back(
+    fn attend_back<E: Arithmetic>(
         &self,
-        (x, kept): (&[f32], &Kept),
-        dbranch: &[f32],
+        (x, kept): (&[E], &Kept<E>),
+        dbranch: &[E],
         grads: &mut Gradients<f32, Cpu>,
-    ) -> std::result::Result<Buffer, dfdx::tensor::CpuError> {
+    ) -> std::result::Result<Buffer<E>, dfdx::tensor::CpuError> {
         let Kept { qkv, mixed, log_sums, .. } = kept;
         let Block { qkv: projections, output, .. } = &self.block;
-        back_to_map(output, (mixed, dbranch), self.hidden, grads)?;
+        back_to_map(output, (&mixed[..], dbranch), self.hidden, grads)?;
         let mut dmixed = Buffer::of(mixed.len());
-        back_to_inputs(dbranch, values(&output.0), &mut dmixed, self.hidden);
+        E::back_to_inputs(dbranch, values(&output.0), &mut dmixed, self.hidden);
         let mut dqkv = Buffer::of(qkv.len());
         self.sequences.backward(qkv, (mixed, log_sums), &dmixed, &mut dqkv);
-        mask_rows(&mut dqkv, self.qkv_mask.as_deref());
-        back_to_map(projections, (x, &dqkv), 3 * self.inner, grads)?;
+        mask_rows(&mut dqkv[..], self.qkv_mask.as_deref());
+        back_to_map(projections, (x, &dqkv[..]), 3 * self.inner, grads)?;
         let mut dx = Buffer::of(self.rows * self.hidden);
-        back_to_inputs(&dqkv, values(&projections.0), &mut dx, 3 * self.inner);
+        E::back_to_inputs(&dqkv, values(&projections.0), &mut dx, 3 * self.inner);
         Ok(dx)
     }
 
-    fn activated(&self, units: &[f32]) -> Buffer {
+    fn activated<E: Arithmetic>(&self, units: &[E]) -> Buffer<E> {
         let mut active = Buffer::of(units.len());
-        self.block.gelu.forward(units, &mut active);
+        self.block.gelu.forward(units, &mut active[..]);
         active
     }
 
     /// Writes the branch's output without its bias; gives the units before their activation.
-    fn feed_forward(&self, x: &[f32], branch: &mut [f32]) -> Buffer {
+    fn feed_forward<E: Arithmetic>(&self, x: &[E], branch: &mut [f32]) -> Buffer<E> {
+        let Block { up: (weight, bias), down, .. } = &self.block;
         let mut units = Buffer::of(self.rows * self.ffn);
-        forward(x, values(&self.block.up.0), &mut units, self.ffn);
-        bias_and_mask(&mut units, values(&self.block.up.1), self.units_mask.as_deref());
-        let active = self.activated(&units);
-        forward(&active, values(&self.block.down.0), branch, self.hidden);
+        let to = BiasAndMask { bias: values(bias), mask: self.units_mask.as_deref() };
+        E::linear(x, values(weight), to, &mut units);
+        E::to_stream(&self.activated(&units[..]), values(&down.0), branch, self.hidden);
         units
     }
 
-    fn feed_forward_back(
+    fn feed_forward_back<E: Arithmetic>(
         &self,
-        (x, units): (&[f32], &[f32]),
-        dbranch: &[f32],
+        (x, units): (&[E], &[E]),
+        dbranch: &[E],
         grads: &mut Gradients<f32, Cpu>,
-    ) -> std::result::Result<Buffer, dfdx::tensor::CpuError> {
+    ) -> std::result::Result<Buffer<E>, dfdx::tensor::CpuError> {
         let Block { up, down, gelu, .. } = &self.block;
-        back_to_map(down, (&self.activated(units), dbranch), self.hidden, grads)?;
-        let mut dunits = Buffer::of(units.len());
-        back_to_inputs(dbranch, values(&down.0), &mut dunits, self.hidden);
-        gelu.backward(units, &mut dunits);
-        mask_rows(&mut dunits, self.units_mask.as_deref());
-        back_to_map(up, (x, &dunits), self.ffn, grads)?;
+        let (mut active, mut dunits) = (Buffer::of(units.len()), Buffer::of(units.len()));
+        E::back_to_inputs(dbranch, values(&down.0), &mut dunits, self.hidden);
+        gelu.backward(units, &mut active[..], &mut dunits[..]);
+        back_to_map(down, (&active[..], dbranch), self.hidden, grads)?;
+        drop(active);
+        mask_rows(&mut dunits[..], self.units_mask.as_deref());
+        back_to_map(up, (x, &dunits[..]), self.ffn, grads)?;
         let mut dx = Buffer::of(self.rows * self.hidden);
-        back_to_inputs(&dunits, values(&up.0), &mut dx, self.ffn);
+        E::back_to_inputs(&dunits, values(&up.0), &mut dx, self.ffn);
         Ok(dx)
     }
 
@@ -285,7 +277,13 @@ impl Pass {
     }
 
     /// Visits the rows of `y` with those of `x` and the factors of a branch: gate times dropout.
-    fn by_rows(&self, which: usize, y: &mut [f32], x: &[f32], f: impl Fn(&mut [f32], &[f32], &[f32]) + Sync) {
+    fn by_rows<Y: Stored>(
+        &self,
+        which: usize,
+        y: &mut [Y],
+        x: &[f32],
+        f: impl Fn(&mut [Y], &[f32], &[f32]) + Sync,
+    ) {
         let (hidden, length, gate) = (self.hidden, self.sequences.length, self.branch_gate());
         let rows = y.par_chunks_exact_mut(hidden).zip(x.par_chunks_exact(hidden)).enumerate();
         rows.for_each_init(
@@ -320,40 +318,40 @@ impl Pass {
     }
 
     /// The gradient of a branch, from that of the sum.
-    fn parted(&self, which: usize, dy: &[f32]) -> Buffer {
+    fn parted<E: Stored>(&self, which: usize, dy: &[f32]) -> Buffer<E> {
         let mut branch = Buffer::of(dy.len());
         self.by_rows(
             which,
-            &mut branch,
+            &mut branch[..],
             dy,
             #[inline(always)]
-            |branch: &mut [f32], dy: &[f32], factors: &[f32]| {
-                branch.iter_mut().zip(dy).zip(factors).for_each(|((d, dy), factor)| *d = factor * dy);
+            |branch: &mut [E], dy: &[f32], factors: &[f32]| {
+                branch.iter_mut().zip(dy).zip(factors).for_each(|((d, dy), factor)| *d = E::of(factor * dy));
             },
         );
         branch
     }
 
-    fn forward(&self, x: &[f32], y: &mut [f32]) -> Kept {
+    fn forward<E: Arithmetic>(&self, x: &[f32], y: &mut [f32]) -> Kept<E> {
         match self.block.order {
             NormOrder::Pre => {
-                let (normal, first) = self.normed(0, x);
+                let (normal, first) = self.normed::<E>(0, x);
                 let mut middle = Buffer::of(x.len());
-                let [qkv, mixed, log_sums] = self.attend(&normal, &mut middle);
+                let (qkv, mixed, log_sums) = self.attend(&normal[..], &mut middle);
                 self.join(0, &mut middle, x);
-                let (normal, second) = self.normed(1, &middle);
-                let units = self.feed_forward(&normal, y);
+                let (normal, second) = self.normed::<E>(1, &middle);
+                let units = self.feed_forward(&normal[..], y);
                 self.join(1, y, &middle);
                 let (attention_norm, feed_forward_norm) = ((None, first), (middle, second));
                 Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units }
             }
             NormOrder::Post => {
                 let mut first_sum = Buffer::of(x.len());
-                let [qkv, mixed, log_sums] = self.attend(x, &mut first_sum);
+                let (qkv, mixed, log_sums) = self.attend::<E>(&E::operand(x), &mut first_sum);
                 self.join(0, &mut first_sum, x);
-                let (middle, first) = self.normed(0, &first_sum);
+                let (middle, first) = self.normed::<f32>(0, &first_sum);
                 let mut second_sum = Buffer::of(x.len());
-                let units = self.feed_forward(&middle, &mut second_sum);
+                let units = self.feed_forward::<E>(&E::operand(&middle), &mut second_sum);
                 self.join(1, &mut second_sum, &middle);
                 let second = self.with_norm(1, |norm| norm.forward(&second_sum, y));
                 let m = self.block.masks.gate.value();
@@ -367,9 +365,9 @@ impl Pass {
     }
 
     /// Writes the input's gradient to `dx` and adds those of the tensors.
-    fn backward(
+    fn backward<E: Arithmetic>(
         &self,
-        (x, kept): (&[f32], &Kept),
+        (x, kept): (&[f32], &Kept<E>),
         dy: &[f32],
         dx: &mut [f32],
         grads: &mut Gradients<f32, Cpu>,
@@ -379,35 +377,35 @@ impl Pass {
         match self.block.order {
             NormOrder::Pre => {
                 dx.copy_from_slice(dy);
-                let (normal, _) = self.normed(1, second_input);
-                let dbranch = self.parted(1, dx);
-                let dnormal = self.feed_forward_back((&normal, &kept.units), &dbranch, grads)?;
-                self.norm_back(1, (second_input, second), &dnormal, dx, grads)?;
+                let (normal, _) = self.normed::<E>(1, second_input);
+                let dbranch = self.parted::<E>(1, dx);
+                let dnormal = self.feed_forward_back((&normal[..], &kept.units), &dbranch, grads)?;
+                self.norm_back(1, (second_input, second), &dnormal[..], dx, grads)?;
                 drop((normal, dbranch, dnormal));
-                let (normal, _) = self.normed(0, x);
-                let dbranch = self.parted(0, dx);
-                let dnormal = self.attend_back((&normal, kept), &dbranch, grads)?;
-                self.norm_back(0, (x, first), &dnormal, dx, grads)
+                let (normal, _) = self.normed::<E>(0, x);
+                let dbranch = self.parted::<E>(0, dx);
+                let dnormal = self.attend_back((&normal[..], kept), &dbranch, grads)?;
+                self.norm_back(0, (x, first), &dnormal[..], dx, grads)
             }
             NormOrder::Post => {
                 let m = self.block.masks.gate.value();
-                let mut dlayer = Buffer::of(dy.len());
+                let mut dlayer = Buffer::<f32>::of(dy.len());
                 dlayer.copy_from_slice(dy);
                 if m != 1.0 {
                     combine(&mut dlayer, dy, |_, dy| m * dy);
                 }
-                let mut dsum = Buffer::zeros(dy.len());
-                self.norm_back(1, (second_input, second), &dlayer, &mut dsum, grads)?;
+                let mut dsum = Buffer::<f32>::zeros(dy.len());
+                self.norm_back(1, (second_input, second), &dlayer[..], &mut dsum, grads)?;
                 let first_input = first_input.as_deref().unwrap_or(x);
-                let (middle, _) = self.normed(0, first_input);
-                let dbranch = self.parted(1, &dsum);
-                let back = self.feed_forward_back((&middle, &kept.units), &dbranch, grads)?;
-                combine(&mut dsum, &back, |sum, d| sum + d);
+                let (middle, _) = self.normed::<E>(0, first_input);
+                let dbranch = self.parted::<E>(1, &dsum);
+                let back = self.feed_forward_back((&middle[..], &kept.units), &dbranch, grads)?;
+                combine(&mut dsum, &back[..], |sum, d| sum + d);
                 dx.fill(0.0);
-                self.norm_back(0, (first_input, first), &dsum, dx, grads)?;
-                let dbranch = self.parted(0, dx);
-                let back = self.attend_back((x, kept), &dbranch, grads)?;
-                combine(dx, &back, |sum, d| sum + d);
+                self.norm_back(0, (first_input, first), &dsum[..], dx, grads)?;
+                let dbranch = self.parted::<E>(0, dx);
+                let back = self.attend_back((&E::operand(x)[..], kept), &dbranch, grads)?;
+                combine(dx, &back[..], |sum, d| sum + d);
                 if m != 1.0 {
                     combine(dx, dy, |dx, dy| dx + (1.0 - m) * dy);
                 }

@@ -13,7 +13,7 @@ use crate::{
     device::Kernels,
     error::{Result, same_size, some_entries},
     mask::{Gate, Mask},
-    ops::{AttentionMask, Dropout, DropoutSite, Gelu},
+    ops::{AttentionMask, Compute, Dropout, DropoutSite, Gelu},
     params::Param,
 };
 use dfdx::{
@@ -67,9 +67,8 @@ pub struct Block<D: Kernels<f32>> {
     pub dropout: Dropout,
     /// The block's identity, for dropout.
     pub layer_id: u64,
-    /// Whether the backward pass makes activations again from the input, which alone is kept: less memory for
-    /// one more forward pass, the same bits. The plain body keeps everything.
-    pub recompute: bool,
+    /// Precision, and what is kept for the backward pass.
+    pub compute: Compute,
 }
 
 /// The growth masks of one block in one pass.

@@ -5,7 +5,7 @@ use crate::{
     axis::{Batch, Hidden, Inner, Query, query_as_key},
     error::{Context, Result},
     mask::Mask,
-    ops::{attention, linear, masked_gelu, masked_norm::plain::layer_norm},
+    ops::{attention::attention_in, compute::rounded, linear, masked_gelu, masked_norm::plain::layer_norm},
     params::Param,
 };
 use dfdx::{
@@ -58,11 +58,12 @@ impl<D: BlockKernel> Block<D> {
         which: usize,
     ) -> Result<Tensor<(Batch, Query, Inner), f32, D, T>> {
         const OP: &str = "attention projection";
+        let precision = self.compute.precision;
         let index = || x.device().try_tensor_from_vec(vec![which], ()).during(OP);
         let weight: Tensor<(Inner, Hidden), f32, D, T> =
-            self.qkv.0.retaped::<T>().try_select(index()?).during(OP)?;
+            rounded(self.qkv.0.retaped::<T>().try_select(index()?).during(OP)?, precision)?;
         let bias: Tensor<(Inner,), f32, D, T> = self.qkv.1.retaped::<T>().try_select(index()?).during(OP)?;
-        self.masks.qkv[which].apply(linear(x, weight, Some(bias))?)
+        self.masks.qkv[which].apply(linear(rounded(x, precision)?, weight, Some(bias))?)
     }
 
     fn attend<T: Tape<f32, D>>(&self, x: Stream<D, T>) -> Result<Stream<D, T>> {
@@ -71,13 +72,16 @@ impl<D: BlockKernel> Block<D> {
         let query = self.project(x, 0)?;
         let (key, value) = (query_as_key(key)?, query_as_key(value)?);
         let probabilities = self.dropout_at("attention");
-        let mixed = attention(query, key, value, self.head_dim, &self.seen, probabilities)?;
+        let precision = self.compute.precision;
+        let mixed = attention_in(precision, query, key, value, self.head_dim, &self.seen, probabilities)?;
         self.mapped(mixed, &self.output, "attention output")
     }
 
     fn feed_forward<T: Tape<f32, D>>(&self, x: Stream<D, T>) -> Result<Stream<D, T>> {
         let (weight, bias) = &self.up;
-        let units = linear(x, weight.retaped(), Some(bias.retaped()))?;
+        let precision = self.compute.precision;
+        let (x, weight) = (rounded(x, precision)?, rounded(weight.retaped::<T>(), precision)?);
+        let units = linear(x, weight, Some(bias.retaped()))?;
         let units = masked_gelu(units, self.gelu, &self.masks.feed_forward)?;
         self.mapped(units, &self.down, "feed-forward output")
     }
@@ -90,6 +94,8 @@ impl<D: BlockKernel> Block<D> {
         place: &'static str,
     ) -> Result<Stream<D, T>> {
         let (dropout, site) = self.dropout_at(place);
-        dropout.apply(linear(x, weight.retaped(), Some(bias.retaped()))?, site)
+        let precision = self.compute.precision;
+        let (x, weight) = (rounded(x, precision)?, rounded(weight.retaped::<T>(), precision)?);
+        dropout.apply(linear(x, weight, Some(bias.retaped()))?, site)
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     device::{buffers::Buffer, view::values},
     error::{Context, Result},
     ops::{
-        Labels,
+        Labels, Precision,
         elementary::exp,
         matmul::gemm::{BLOCK, Matrix, Mode, Size, gemm},
         rows::{add_row_sums, combine},
@@ -23,6 +23,8 @@ use dfdx::{
     tensor_ops::ReshapeTo,
 };
 use rayon::prelude::*;
+
+mod half;
 
 /// Logits held at once: 64 MB, unless a block of rows has more.
 const LOGITS: usize = 1 << 24;
@@ -40,6 +42,7 @@ impl HeadKernel for Cpu {
         bias: Option<&Param<(A,), Self>>,
         labels: &Labels<A, S::Rest, f32, Self>,
         divisor: usize,
+        precision: Precision,
     ) -> Result<Tensor<(), f32, Self, T>>
     where
         A: Axis,
@@ -65,7 +68,11 @@ impl HeadKernel for Cpu {
             table: Buffer::zeros(head.classes * head.inputs),
             bias: bias.as_ref().map(|_| Buffer::zeros(head.classes)),
         });
-        let total = head.run(values(&x), values(&table), bias.as_ref().map(values), gradients.as_mut());
+        let operands = (values(&x), values(&table), bias.as_ref().map(values));
+        let total = match precision {
+            Precision::F32 => head.run(operands, gradients.as_mut()),
+            Precision::Bf16 => head.run_half(operands, gradients.as_mut()),
+        };
         let loss = x.device().try_tensor_from_vec(vec![total], ()).during(OP)?;
         if let Some(made) = gradients {
             let result = loss.ghost();
@@ -74,12 +81,12 @@ impl HeadKernel for Cpu {
                 let factor = gradient[0];
                 let plus = |sum: f32, d: f32| factor.mul_add(d, sum);
                 let of_x: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
-                combine(of_x, &made.x, plus);
+                combine(of_x, &made.x[..], plus);
                 let of_table: &mut Vec<f32> = grads.get_or_alloc_mut(&table)?;
-                combine(of_table, &made.table, plus);
+                combine(of_table, &made.table[..], plus);
                 if let (Some(bias), Some(made)) = (&bias, &made.bias) {
                     let of_bias: &mut Vec<f32> = grads.get_or_alloc_mut(bias)?;
-                    combine(of_bias, made, plus);
+                    combine(of_bias, &made[..], plus);
                 }
                 Ok(())
             });
@@ -109,15 +116,13 @@ impl Head {
     /// The loss; writes the gradients where they are asked for.
     fn run(
         &self,
-        x: &[f32],
-        table: &[f32],
-        bias: Option<&[f32]>,
+        (x, table, bias): (&[f32], &[f32], Option<&[f32]>),
         mut gradients: Option<&mut Gradients>,
     ) -> f32 {
         let Head { classes, inputs, .. } = *self;
         let most = chunk_rows(classes);
         let mut logits = Buffer::of(most.min(self.labels.len()) * classes);
-        let mut losses = Buffer::of(self.labels.len());
+        let mut losses = Buffer::<f32>::of(self.labels.len());
         let chunks = x.chunks(most * inputs).zip(losses.chunks_mut(most)).enumerate();
         for (chunk, (x, losses)) in chunks {
             let rows = losses.len();
@@ -135,9 +140,13 @@ impl Head {
             let size = Size { m: classes, n: inputs, k: rows };
             gemm(size, dlogits.transposed(), x, dtable, Mode::Accumulate);
             if let Some(dbias) = dbias {
-                add_row_sums(logits, dbias);
+                add_row_sums(&*logits, dbias);
             }
         }
+        self.total(&losses)
+    }
+
+    fn total(&self, losses: &[f32]) -> f32 {
         (losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() * f64::from(self.share)) as f32
     }
 
@@ -145,31 +154,44 @@ impl Head {
     fn losses(&self, first: usize, bias: Option<&[f32]>, logits: &mut [f32], losses: &mut [f32], back: bool) {
         let rows = logits.par_chunks_exact_mut(self.classes).zip(losses.par_iter_mut()).enumerate();
         rows.for_each(|(row, (logits, loss))| {
-            let (label, count) = (self.labels[first + row], self.counts[first + row]);
-            if count == 0.0 {
-                *loss = 0.0;
-                logits.fill(0.0);
-                return;
+            let Some(factor) = self.loss(first + row, bias, logits, loss) else {
+                return logits.fill(0.0);
+            };
+            if back {
+                vectorized(
+                    #[inline(always)]
+                    || logits.iter_mut().for_each(|share| *share *= factor),
+                );
+                logits[self.labels[first + row]] -= self.worth(first + row);
             }
-            vectorized(
-                #[inline(always)]
-                || {
-                    if let Some(bias) = bias {
-                        logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
-                    }
-                    let most = largest(logits);
-                    let chosen = logits[label];
-                    logits.iter_mut().for_each(|logit| *logit = exp(*logit - most));
-                    let total = sum(logits, |share| share);
-                    *loss = count * (most + total.ln() - chosen);
-                    if back {
-                        let worth = count * self.share;
-                        let factor = worth / total;
-                        logits.iter_mut().for_each(|share| *share *= factor);
-                        logits[label] -= worth;
-                    }
-                },
-            );
         });
+    }
+
+    /// What a row's loss is worth in the whole.
+    fn worth(&self, row: usize) -> f32 {
+        self.counts[row] * self.share
+    }
+
+    /// The loss of one row; turns its logits into exponentials. Gives the factor that makes these the row's part
+    /// of the gradient, but for its label's [`Head::worth`]; none where the row does not count.
+    fn loss(&self, row: usize, bias: Option<&[f32]>, logits: &mut [f32], loss: &mut f32) -> Option<f32> {
+        *loss = 0.0;
+        if self.counts[row] == 0.0 {
+            return None;
+        }
+        let (chosen, most, total) = vectorized(
+            #[inline(always)]
+            || {
+                if let Some(bias) = bias {
+                    logits.iter_mut().zip(bias).for_each(|(logit, bias)| *logit += bias);
+                }
+                let most = largest(logits);
+                let chosen = logits[self.labels[row]];
+                logits.iter_mut().for_each(|logit| *logit = exp(*logit - most));
+                (chosen, most, sum(logits, |share| share))
+            },
+        );
+        *loss = self.counts[row] * (most + total.ln() - chosen);
+        Some(self.worth(row) / total)
     }
 }

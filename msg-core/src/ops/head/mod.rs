@@ -8,7 +8,7 @@ use crate::{
     axis::{Axis, EndsWith},
     device::Kernels,
     error::{Result, same_shape, same_size, some_entries},
-    ops::{Labels, cross_entropy, linear},
+    ops::{Labels, Precision, compute::rounded, cross_entropy, linear},
     params::Param,
 };
 use dfdx::{
@@ -28,6 +28,7 @@ pub trait HeadKernel: Kernels<f32> {
         bias: Option<&Param<(A,), Self>>,
         labels: &Labels<A, S::Rest, f32, Self>,
         divisor: usize,
+        precision: Precision,
     ) -> Result<Tensor<(), f32, Self, T>>
     where
         A: Axis,
@@ -37,7 +38,7 @@ pub trait HeadKernel: Kernels<f32> {
         S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
         T: Tape<f32, Self>,
     {
-        plain(x, table, bias, labels, divisor)
+        plain(x, table, bias, labels, divisor, precision)
     }
 }
 
@@ -55,6 +56,7 @@ pub fn head_loss<A, H, S, D, T>(
     bias: Option<&Param<(A,), D>>,
     labels: &Labels<A, S::Rest, f32, D>,
     divisor: usize,
+    precision: Precision,
 ) -> Result<Tensor<(), f32, D, T>>
 where
     A: Axis,
@@ -74,7 +76,7 @@ where
         same_size(OP, A::NAME, classes.size(), bias.shape().0.size())?;
     }
     same_shape(OP, &x.shape().rest(), labels.shape())?;
-    D::head_loss(x, table, bias, labels, divisor)
+    D::head_loss(x, table, bias, labels, divisor, precision)
 }
 
 /// The loss as a chain of operations: the reference.
@@ -87,6 +89,7 @@ pub fn plain<A, H, S, D, T>(
     bias: Option<&Param<(A,), D>>,
     labels: &Labels<A, S::Rest, f32, D>,
     divisor: usize,
+    precision: Precision,
 ) -> Result<Tensor<(), f32, D, T>>
 where
     A: Axis,
@@ -97,6 +100,26 @@ where
     D: Kernels<f32>,
     T: Tape<f32, D>,
 {
-    let logits = linear(x, table.retaped(), bias.map(|bias| bias.retaped()))?;
-    cross_entropy(logits, labels, divisor)
+    cross_entropy(head_logits(x, table, bias, precision)?, labels, divisor)
+}
+
+/// The logits `x table^T + bias`.
+///
+/// # Errors
+/// Where the sizes differ or the device fails.
+pub fn head_logits<A, H, S, D, T>(
+    x: Tensor<S, f32, D, T>,
+    table: &Param<(A, H), D>,
+    bias: Option<&Param<(A,), D>>,
+    precision: Precision,
+) -> Result<Tensor<S::With<A>, f32, D, T>>
+where
+    A: Axis,
+    H: Axis,
+    S: EndsWith<H>,
+    D: Kernels<f32>,
+    T: Tape<f32, D>,
+{
+    let (x, table) = (rounded(x, precision)?, rounded(table.retaped::<T>(), precision)?);
+    linear(x, table, bias.map(|bias| bias.retaped()))
 }

@@ -9,6 +9,7 @@ use crate::{
     device::{
         buffers::Buffer,
         host,
+        stored::Stored,
         view::{values, values_mut},
     },
     error::{Context, Result},
@@ -123,7 +124,7 @@ fn kept(x: f32, c: f32) -> f32 {
 
 impl Operands<'_> {
     /// Normalises the rows of `x` into `y`.
-    pub(crate) fn forward(&self, x: &[f32], y: &mut [f32]) -> Statistics {
+    pub(crate) fn forward<Y: Stored>(&self, x: &[f32], y: &mut [Y]) -> Statistics {
         let units = self.gain.len();
         let mut statistics = Buffer::of(2 * (x.len() / units));
         let pieces = x.par_chunks(ROWS * units).zip(y.par_chunks_mut(ROWS * units));
@@ -146,11 +147,11 @@ impl Operands<'_> {
     }
 
     /// Adds the input's gradient to `dx`, and those of gain and shift to theirs.
-    pub(crate) fn backward(
+    pub(crate) fn backward<Y: Stored>(
         &self,
         x: &[f32],
         statistics: &Statistics,
-        dy: &[f32],
+        dy: &[Y],
         dx: &mut [f32],
         (dgain, dshift): (&mut [f32], &mut [f32]),
     ) {
@@ -215,10 +216,10 @@ pub(crate) fn add(into: &mut [f32], x: &[f32]) {
 
 /// One row. `c` is read through `mask`: without a mask it is any slice of that length.
 #[inline(always)]
-fn row(
+fn row<Y: Stored>(
     x: &[f32],
     c: &[f32],
-    y: &mut [f32],
+    y: &mut [Y],
     operands: &Operands<'_>,
     total: f32,
     mask: impl Fn(f32) -> f32 + Copy,
@@ -232,16 +233,16 @@ fn row(
     let inputs = y.iter_mut().zip(x).zip(c);
     for (((y, &x), &c), (&gain, &shift)) in inputs.zip(operands.gain.iter().zip(operands.shift)) {
         let normal = (kept(x, mask(c)) - mean) * scale;
-        *y = kept(mask(c) * normal.mul_add(gain, shift), mask(c));
+        *y = Y::of(kept(mask(c) * normal.mul_add(gain, shift), mask(c)));
     }
     [mean, scale]
 }
 
 /// The way back through one row.
 #[inline(always)]
-fn row_back(
+fn row_back<Y: Stored>(
     (x, c): (&[f32], &[f32]),
-    dy: &[f32],
+    dy: &[Y],
     dx: &mut [f32],
     (gain, dgain, dshift): (&[f32], &mut [f32], &mut [f32]),
     [mean, scale]: [f32; 2],
@@ -253,7 +254,7 @@ fn row_back(
     let mut entry = |lane: usize, at: usize| {
         let c = mask(c[at]);
         let normal = (kept(x[at], c) - mean) * scale;
-        let dy = c * dy[at];
+        let dy = c * dy[at].get();
         let of_normal = dy * gain[at];
         dgain[at] = dy.mul_add(normal, dgain[at]);
         dshift[at] += dy;
@@ -274,7 +275,7 @@ fn row_back(
     for (((dx, &x), &c), (&dy, &gain)) in entries {
         let c = mask(c);
         let normal = (kept(x, c) - mean) * scale;
-        let of_normal = c * dy * gain;
+        let of_normal = c * dy.get() * gain;
         *dx += kept(scale * (of_normal - c * normal.mul_add(along, plain)), c);
     }
 }

@@ -9,6 +9,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 pub mod gemm;
+pub(crate) mod mixed;
 
 use crate::{
     axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query},

@@ -1,0 +1,94 @@
+//! The sum of embeddings as one node on the Cpu.
+//!
+//! A row of a table gets the gradients of its places in their order, by the one task that owns it.
+
+use super::{EmbedKernel, Embeddings, Ids};
+use crate::{
+    axis::Axis,
+    device::view::{values, values_mut},
+    error::{Context, Result},
+    ops::{block::Stream, masked_norm::cpu::add},
+    params::Param,
+    simd::vectorized,
+};
+use dfdx::{
+    shapes::{HasShape, Shape},
+    tensor::{Cpu, Gradients, PutTape, Tape, ZerosTensor},
+};
+use rayon::prelude::*;
+
+/// Tasks that a table's rows are dealt out to, when gradients are added.
+const TASKS: usize = 16;
+
+impl EmbedKernel for Cpu {
+    fn embed_sum<T: Tape<f32, Self>>(of: Embeddings<'_, Self>, mut tape: T) -> Result<Stream<Self, T>> {
+        let Embeddings { words, segments, positions } = of;
+        let (batch, query) = *words.1.shape();
+        let hidden = words.0.shape().1;
+        let mut y = words.0.device().try_zeros_like(&(batch, query, hidden)).during("embed")?;
+        let row = |table: &[f32], id: usize| -> std::ops::Range<usize> {
+            debug_assert!((id + 1) * hidden.0 <= table.len());
+            id * hidden.0..(id + 1) * hidden.0
+        };
+        values_mut(&mut y).par_chunks_mut(hidden.0).enumerate().for_each(|(place, y)| {
+            let (table, ids) = (values(words.0), values(words.1.tensor()));
+            let word = &table[row(table, ids[place])];
+            let (table, ids) = (values(positions.0), values(positions.1.tensor()));
+            let position = &table[row(table, ids[place % query.0])];
+            let segment = segments.map(|(table, ids)| {
+                let table = values(table);
+                &table[row(table, values(ids.tensor())[place])]
+            });
+            vectorized(
+                #[inline(always)]
+                || {
+                    y.copy_from_slice(word);
+                    if let Some(segment) = segment {
+                        y.iter_mut().zip(segment).for_each(|(y, x)| *y += x);
+                    }
+                    y.iter_mut().zip(position).for_each(|(y, x)| *y += x);
+                },
+            );
+        });
+        if T::OWNS_TAPE {
+            let result = y.ghost();
+            let words = (words.0.clone(), words.1.clone());
+            let positions = (positions.0.clone(), positions.1.clone());
+            let segments = segments.map(|(table, ids)| (table.clone(), ids.clone()));
+            tape.add_backward_op(move |grads| {
+                let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
+                let dy = std::mem::take(gradient);
+                scatter(&words, &dy, hidden.0, grads)?;
+                if let Some(segments) = &segments {
+                    scatter(segments, &dy, hidden.0, grads)?;
+                }
+                scatter(&positions, &dy, hidden.0, grads)?;
+                let slot: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
+                *slot = dy;
+                Ok(())
+            });
+        }
+        Ok(y.put_tape(tape))
+    }
+}
+
+/// Adds the gradient of every place to the row that it took. Ids that are fewer than the places repeat.
+fn scatter<A: Axis, H: Axis, S: Shape>(
+    (table, ids): &(Param<(A, H), Cpu>, Ids<A, S, Cpu>),
+    dy: &[f32],
+    hidden: usize,
+    grads: &mut Gradients<f32, Cpu>,
+) -> std::result::Result<(), dfdx::tensor::CpuError> {
+    let dtable: &mut Vec<f32> = grads.get_or_alloc_mut(table)?;
+    let ids = values(ids.tensor());
+    let rows = (dtable.len() / hidden).div_ceil(TASKS);
+    dtable.par_chunks_mut(rows * hidden).enumerate().for_each(|(task, dtable)| {
+        let owned = task * rows..task * rows + dtable.len() / hidden;
+        for (dy, id) in dy.chunks_exact(hidden).zip(ids.iter().cycle()) {
+            if owned.contains(id) {
+                add(&mut dtable[(id - owned.start) * hidden..][..hidden], dy);
+            }
+        }
+    });
+    Ok(())
+}
