@@ -74,7 +74,8 @@ fn with_causes(error: &anyhow::Error) -> String {
 /// One line, whatever the text has.
 fn refuse(text: &str) -> ExitCode {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    eprintln!("msg: {}", lines.join("; "));
+    let shown = |letter: char| if letter.is_control() { '?' } else { letter };
+    eprintln!("msg: {}", lines.join("; ").chars().map(shown).collect::<String>());
     ExitCode::from(REFUSED)
 }
 

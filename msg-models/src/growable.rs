@@ -1,14 +1,15 @@
 //! What of a Transformer changes when it grows, and growth of whole models by target sizes.
 
 use crate::{Masks, Sizes};
+use dfdx::shapes::HasShape;
 use msg_core::{
     Error, Result,
-    axis::{Axis, Ffn, HeadDim, Heads, Hidden, Inner},
+    axis::{Axis, AxisInfo, Ffn, HeadDim, Heads, Hidden, Inner, NamedShape},
     device::Backend,
     error::same_size,
     growth::{self, AxisMap, DepthMap, FillRule, Growth, Masked, NORMAL_STD, Operator},
     mask::{Ramp, Ramps},
-    params::Module,
+    params::{Module, Param, ParamName, Role, Visitor},
 };
 use serde::{Deserialize, Serialize};
 
@@ -208,14 +209,52 @@ pub trait Growable<D: Backend>: Module<D> {
         Ok(growth.with_depth(spec.layers.map(sizes.layers, target.layers)?))
     }
 
+    /// How many parameters it would have at other sizes, however many that are.
+    fn params_at(&self, target: Sizes) -> u128 {
+        struct Count(Sizes, usize, u128);
+        impl<D: Backend> Visitor<D> for Count {
+            fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, t: &mut Param<S, D>) -> Result<()> {
+                let Count(target, head_dim, sum) = self;
+                let of = |axis: AxisInfo| match axis.grows_as {
+                    Hidden::NAME => target.hidden as u128,
+                    Ffn::NAME => target.ffn as u128,
+                    Inner::NAME => target.heads as u128 * *head_dim as u128,
+                    _ => axis.size as u128,
+                };
+                // The first layer stands for all of them.
+                let times = match name.layer() {
+                    None => 1,
+                    Some(0) => target.layers,
+                    Some(_) => 0,
+                };
+                let product = t.shape().axes().into_iter().map(of).fold(times as u128, u128::saturating_mul);
+                *sum = sum.saturating_add(product);
+                Ok(())
+            }
+        }
+        let mut count = Count(target, self.growing().head_dim, 0);
+        match self.inspect(&mut count) {
+            Ok(()) => count.2,
+            Err(_) => unreachable!("counting refuses nothing"),
+        }
+    }
+
     /// The grown model; new units and layers start on `ramp` if the operator masks them. The old model
     /// stays as it was.
     ///
     /// # Errors
     /// Where the maps do not fit the model, or the device fails.
     fn grown<O: Operator<D>>(&self, growth: &Growth, operator: &O, ramp: Ramp) -> Result<Self> {
+        self.clone().into_grown(growth, operator, ramp)
+    }
+
+    /// As [`Growable::grown`], where the old model is not needed any more: its memory is given back on the way.
+    ///
+    /// # Errors
+    /// As [`Growable::grown`]; the old model is lost.
+    fn into_grown<O: Operator<D>>(self, growth: &Growth, operator: &O, ramp: Ramp) -> Result<Self> {
         let growing = self.growing().grown(growth, operator.masked().then_some(ramp))?;
-        let mut grown = growth::grow(self, growth, operator)?;
+        let mut grown = growth::into_grown(self, growth, operator)?;
         *grown.growing_mut() = growing;
         Ok(grown)
     }

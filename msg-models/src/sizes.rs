@@ -40,9 +40,9 @@ impl Sizes {
         Ffn(self.ffn)
     }
 
-    /// The axis of all heads side by side.
+    /// The axis of all heads side by side; of a size that nothing can have where a file's sizes multiply to more.
     pub fn inner(&self, head_dim: HeadDim) -> Inner {
-        Inner(self.heads * head_dim.0)
+        Inner(self.heads.saturating_mul(head_dim.0))
     }
 
     /// Refuses sizes of zero.

@@ -303,6 +303,61 @@ def main_path(run, family):
             run.close(f"folded logits: {family} from {to}", flat(outputs(folded, batch)), wanted, LOGITS)
 
 
+RUN = """
+[run]
+name = "{name}"
+seed = 5
+[data]
+sources = ["{text}"]
+held_out = 0.2
+tokenizer = {{ kind = "bytes" }}
+[model]
+family = "{family}"
+head_dim = 4
+init_std = 0.2
+[lr]
+shape = "constant"
+peak = 1e-2
+[[stage]]
+steps = 3
+layers = 2
+hidden = {hidden}
+ffn = 20
+heads = 3
+sequence = 16
+batch = 2
+"""
+
+
+def spare_heads(run, family):
+    """Runs whose heads have fewer units than hidden: folded into more heads, or larger ones."""
+    gpt = family == "gpt"
+    cls = GPT2LMHeadModel if gpt else BertForPreTraining
+    text = run.folder / "text"
+    text.mkdir(exist_ok=True)
+    for at in range(40):
+        (text / f"{at}.txt").write_text(f"Text {at}. {TEXT}\n")
+    batches = gpt_batches(2) if gpt else bert_batches(2)
+    for batch in batches:
+        batch["ids"] = [at % 250 for at in batch["ids"]]
+        batch["labels"] = [at % 250 if at >= 0 else at for at in batch["labels"]]
+    for hidden, heads in ((16, 4), (15, 3)):
+        name = f"{family}-{hidden}"
+        config = run.folder / f"{name}.toml"
+        config.write_text(RUN.format(name=name, text=text, family=family, hidden=hidden))
+        done = subprocess.run([run.msg_path, "train", str(config)], cwd=run.folder, capture_output=True, text=True)
+        run.check(f"{name} trains", done.returncode == 0, done.stderr)
+        checkpoint, out = run.path(f"runs/{name}"), run.path(f"{name}-out")
+        run.msg("export", checkpoint, run.path("never"), refused="--fold makes weights of it")
+        run.msg("export", checkpoint, out, "--fold")
+        folded = loaded(run, f"{name} folded", cls, out)
+        count = folded.config.n_head if gpt else folded.config.num_attention_heads
+        run.check(f"{name} has {heads} heads", count == heads, count)
+        (last,) = (run.folder / "runs" / name / "checkpoints").glob("step-*3")
+        for batch, got in zip(batches, run.peer(str(last), batches)["outputs"]):
+            run.close(f"folded logits: {name}", flat(outputs(folded, batch)), got, LOGITS)
+
+
 def encoder(run):
     """A bare BertModel grows exactly, too: its hidden states stay (or are copied)."""
     model = wide(BertModel(BertConfig(**BERT)), 5)
@@ -341,11 +396,13 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = Run(os.path.abspath(args.msg), os.path.abspath(args.peer), pathlib.Path(folder))
-        for family in ("gpt", "bert"):
-            main_path(run, family)
-            round_trips(run, family)
-        encoder(run)
-        refusals(run)
+        parts = [(main_path, family) for family in ("gpt", "bert")] + [(round_trips, family) for family in ("gpt", "bert")]
+        parts += [(spare_heads, family) for family in ("gpt", "bert")]
+        for part, *words in parts + [(encoder,), (refusals,)]:
+            before = run.passed, len(run.failed)
+            part(run, *words)
+            passed, failed = run.passed - before[0], len(run.failed) - before[1]
+            print(f"{' '.join([part.__name__, *words])}: {part.__doc__.strip()} {passed} passed, {failed} failed", flush=True)
     for kind, worst in run.worst.items():
         print(f"{kind}: largest difference {worst:.2e}")
     print(f"torch {torch.__version__}, transformers {transformers.__version__}: {run.passed} passed, {len(run.failed)} failed")

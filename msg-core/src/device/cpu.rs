@@ -16,6 +16,7 @@ use crate::{
 use dfdx::{
     shapes::{HasShape, Shape, Unit},
     tensor::{AsArray, Cpu, Gradients, Tensor, TensorFromVec},
+    tensor_ops::ReshapeTo,
 };
 use rayon::prelude::*;
 
@@ -56,6 +57,11 @@ impl Backend for Cpu {
             maps.iter().map(|map| AxisSource { old: map.old_size(), source: map.sources() }).collect();
         let values = grow_cpu::grow(&padded(&axes), values(old), new.fill, new.key);
         self.try_tensor_from_vec(values, shape).during("growth")
+    }
+
+    fn lend<S: Shape, R>(tensor: &Param<S, Self>, to: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        let contiguous = tensor.clone().try_contiguous().during("read")?;
+        Ok(to(values(&contiguous)))
     }
 
     fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32> {

@@ -32,9 +32,9 @@ use crate::{
 };
 use dfdx::{
     nn::ZeroGrads,
-    shapes::{Dtype, Shape},
+    shapes::{Dtype, HasShape, Shape},
     tensor::{Cache, Gradients},
-    tensor_ops::Device,
+    tensor_ops::{Device, ReshapeTo},
 };
 
 /// Floating point numbers that the operations are written for: f32, and f64 for finite differences.
@@ -82,6 +82,18 @@ pub trait Backend: Kernels<f32> + EmbedKernel + BlockKernel + HeadKernel + Cache
         maps: &[AxisMap],
         new: NewEntries,
     ) -> Result<Param<To, Self>>;
+
+    /// Lends a tensor's values, row-major, to the host: as they lie where the host has them, else a copy.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn lend<S: Shape, R>(tensor: &Param<S, Self>, to: impl FnOnce(&[f32]) -> R) -> Result<R> {
+        // `copy_into` gives the storage as it lies; `as_vec` would ask for each element by its index.
+        let contiguous = tensor.clone().try_contiguous().during("read")?;
+        let mut values = vec![0.0; contiguous.shape().num_elements()];
+        contiguous.copy_into(&mut values);
+        Ok(to(&values))
+    }
 
     /// Standard deviation of a tensor's values.
     ///

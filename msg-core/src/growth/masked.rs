@@ -71,11 +71,12 @@ impl<D: Backend> Operator<D> for Masked {
         name: &ParamName,
         role: Role,
     ) -> Result<Param<S, D>> {
-        filled(self.rule, context, context.source(name), name, role)
+        let source = Operator::<D>::source(self, context.growth, name, role)?;
+        filled(self.rule, context, source, name, role)
     }
 }
 
-/// The parameter `name` from its source (see [`GrowthContext::source`]): old entries in their places, new ones
+/// The parameter `name` from its source (see [`Operator::source`]): old entries in their places, new ones
 /// by the rule. What every operator begins with.
 ///
 /// # Errors

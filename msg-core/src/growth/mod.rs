@@ -11,7 +11,7 @@ pub use depth::{DepthMap, LayerSource};
 pub use grow_cpu::Fill;
 pub use map::{AxisMap, FRESH};
 pub use masked::{FillRule, Masked, NORMAL_STD, filled};
-pub use operator::{GrowthContext, NewEntries, Operator, grow, grow_tensor};
+pub use operator::{GrowthContext, NewEntries, Operator, grow, grow_tensor, into_grown};
 pub use shape::{AxisGrowsTo, GrowsTo};
 
 use crate::{
@@ -92,6 +92,17 @@ impl Growth {
     pub fn layer_source(&self, layer: usize) -> LayerSource {
         let mapped = self.depth.as_ref().and_then(|depth| depth.layers().get(layer));
         mapped.copied().unwrap_or(LayerSource::Same(layer))
+    }
+
+    /// Where a parameter comes from, and under which old name.
+    pub fn source(&self, name: &ParamName) -> (LayerSource, ParamName) {
+        let Some(layer) = name.layer() else { return (LayerSource::Same(0), name.clone()) };
+        let source = self.layer_source(layer);
+        match source {
+            LayerSource::Same(from) | LayerSource::Copy(from) => (source, name.at_layer(from)),
+            // All layers have the same shapes: the first one stands for the shape of a fresh one.
+            LayerSource::Fresh => (source, name.at_layer(0)),
+        }
     }
 
     /// The key of the random numbers for new entries of one parameter.

@@ -9,6 +9,7 @@ use crate::{
     random::Key,
 };
 use dfdx::shapes::{HasShape, Shape};
+use std::collections::BTreeMap;
 
 /// What the new entries of one tensor hold.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,15 @@ pub trait Operator<D: Backend> {
     /// Whether new units begin behind a mask at 0 (and new layers behind a gate at 0).
     fn masked(&self) -> bool;
 
+    /// The one old parameter that `name` is made from. Another one than the growth's own must be said here: an
+    /// old tensor is given back after the last parameter that is made from it.
+    ///
+    /// # Errors
+    /// Where the layers cannot be made so.
+    fn source(&self, growth: &Growth, name: &ParamName, _: Role) -> Result<(LayerSource, ParamName)> {
+        Ok(growth.source(name))
+    }
+
     /// The grown tensor of the parameter `name` (its name in the grown module).
     ///
     /// # Errors
@@ -45,16 +55,10 @@ pub trait Operator<D: Backend> {
     ) -> Result<Param<S, D>>;
 }
 
-impl<'a, D: Backend> GrowthContext<'a, D> {
-    /// Where the parameter comes from, and under which old name.
+impl<D> GrowthContext<'_, D> {
+    /// As [`Growth::source`].
     pub fn source(&self, name: &ParamName) -> (LayerSource, ParamName) {
-        let Some(layer) = name.layer() else { return (LayerSource::Same(0), name.clone()) };
-        let source = self.growth.layer_source(layer);
-        match source {
-            LayerSource::Same(from) | LayerSource::Copy(from) => (source, name.at_layer(from)),
-            // All layers have the same shapes: the first one stands for the shape of a fresh one.
-            LayerSource::Fresh => (source, name.at_layer(0)),
-        }
+        self.growth.source(name)
     }
 }
 
@@ -97,27 +101,61 @@ pub fn grow<D: Backend, M: Module<D>, O: Operator<D>>(
     growth: &Growth,
     operator: &O,
 ) -> Result<M> {
-    struct Grow<'a, D: Backend, O> {
-        context: GrowthContext<'a, D>,
-        operator: &'a O,
-    }
-    impl<D: Backend, O: Operator<D>> Visitor<D> for Grow<'_, D, O> {
-        fn visit<S: NamedShape>(
-            &mut self,
-            name: &ParamName,
-            role: Role,
-            tensor: &mut Param<S, D>,
-        ) -> Result<()> {
-            *tensor = self.operator.tensor(&self.context, name, role)?;
-            Ok(())
-        }
-    }
+    into_grown(module.clone(), growth, operator)
+}
+
+/// As [`grow`], where the old module is not needed any more: each of its tensors that nobody else shares is
+/// given back once all that is made from it is there, so that old and new are never in memory as a whole.
+///
+/// # Errors
+/// As [`grow`]; the old module is lost.
+pub fn into_grown<D: Backend, M: Module<D>, O: Operator<D>>(
+    mut module: M,
+    growth: &Growth,
+    operator: &O,
+) -> Result<M> {
     let old = module.tensors();
-    let mut grown = module.clone();
     if let Some(depth) = growth.depth() {
-        grown.arrange_layers(depth)?;
+        module.arrange_layers(depth)?;
     }
-    let mut visitor = Grow { context: GrowthContext { growth, old: &old }, operator };
-    grown.walk(&ParamName::root(), &mut visitor)?;
-    Ok(grown)
+    let mut uses = Uses { growth, operator, of: BTreeMap::new() };
+    module.inspect(&mut uses)?;
+    let mut visitor = Grow { old, uses };
+    module.walk(&ParamName::root(), &mut visitor)?;
+    Ok(module)
+}
+
+/// How many parameters are still to be made from each old one.
+struct Uses<'a, O> {
+    growth: &'a Growth,
+    operator: &'a O,
+    of: BTreeMap<String, usize>,
+}
+
+impl<D: Backend, O: Operator<D>> Visitor<D> for Uses<'_, O> {
+    fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, _: &mut Param<S, D>) -> Result<()> {
+        let (_, source) = self.operator.source(self.growth, name, role)?;
+        *self.of.entry(source.to_string()).or_default() += 1;
+        Ok(())
+    }
+}
+
+struct Grow<'a, D, O> {
+    old: TensorMap<D>,
+    uses: Uses<'a, O>,
+}
+
+impl<D: Backend, O: Operator<D>> Visitor<D> for Grow<'_, D, O> {
+    fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
+        let Uses { growth, operator, of } = &mut self.uses;
+        *tensor = operator.tensor(&GrowthContext { growth, old: &self.old }, name, role)?;
+        let (_, source) = operator.source(growth, name, role)?;
+        if let Some(left) = of.get_mut(&source.to_string()) {
+            *left -= 1;
+            if *left == 0 {
+                self.old.remove(&source);
+            }
+        }
+        Ok(())
+    }
 }

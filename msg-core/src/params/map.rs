@@ -44,6 +44,11 @@ impl<D: Storage<f32>> TensorMap<D> {
         found.ok_or(Error::Missing { op, name })
     }
 
+    /// Gives the tensor of that name back, where there is one.
+    pub fn remove(&mut self, name: &ParamName) {
+        self.tensors.remove(&name.to_string());
+    }
+
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.tensors.len()

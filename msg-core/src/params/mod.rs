@@ -11,7 +11,7 @@ mod name;
 mod role;
 
 pub use grads::{tape, zero_grads, zeroed_again};
-pub use init::{Init, init};
+pub use init::{Init, init, init_where};
 pub use map::TensorMap;
 pub use name::ParamName;
 pub use role::{Flow, Kind, Role};

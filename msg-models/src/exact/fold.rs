@@ -64,38 +64,55 @@ pub struct Folded {
     pub heads: Option<[(usize, usize); 2]>,
 }
 
+/// What a fold does: the masks of its step, and the heads that come of it.
+struct Plan {
+    scale: Scale,
+    masks: Vec<&'static str>,
+    heads: [Heads; 2],
+}
+
+impl Plan {
+    fn new(growing: &Growing, order: NormOrder, step: u64) -> Result<Self, Unfoldable> {
+        let Growing { sizes, ramps, .. } = growing;
+        let masked = |values: Option<Vec<f32>>| values.filter(|values| values.iter().any(|&c| c != 1.0));
+        if masked(ramps.values(&sizes.hidden(), step)?).is_some() {
+            return Err(Unfoldable::HiddenMask);
+        }
+        let gates: Vec<f32> = (0..sizes.layers).map(|layer| ramps.gate(layer, step).value()).collect();
+        let gated = gates.iter().position(|&gate| gate != 1.0);
+        if let (Some(layer), NormOrder::Post) = (gated, order) {
+            return Err(Unfoldable::LayerGate { layer });
+        }
+        let heads = [Heads { count: sizes.heads, size: growing.head_dim }, fitting(growing)?];
+        let ffn = masked(ramps.values(&sizes.ffn(), step)?);
+        let inner = masked(ramps.values(&sizes.inner(growing.head_dim()), step)?);
+        let found = [(Ffn::NAME, ffn.is_some()), (Inner::NAME, inner.is_some()), ("layers", gated.is_some())];
+        let masks = found.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+        Ok(Plan { scale: Scale { ffn, inner, gates }, masks, heads })
+    }
+}
+
+/// Whether a model can be folded in the step `step`.
+///
+/// # Errors
+/// The reason why not.
+pub fn check_foldable<D: Backend, M: Architecture<D>>(model: &M, step: u64) -> Result<(), Unfoldable> {
+    Plan::new(model.growing(), M::FORM.order, step).map(|_| ())
+}
+
 /// The model without masks and with heads that fill the residual stream, computing what it does in the step
-/// `step`.
+/// `step`. Its tensors are changed one after another.
 ///
 /// # Errors
 /// The reason why it cannot be folded.
 pub fn fold<D: Backend, M: Architecture<D>>(mut model: M, step: u64) -> Result<(M, Folded), Unfoldable> {
-    let growing = model.growing().clone();
-    let Growing { sizes, ramps, .. } = &growing;
-    let masked = |values: Option<Vec<f32>>| values.filter(|values| values.iter().any(|&c| c != 1.0));
-    if masked(ramps.values(&sizes.hidden(), step)?).is_some() {
-        return Err(Unfoldable::HiddenMask);
-    }
-    let gates: Vec<f32> = (0..sizes.layers).map(|layer| ramps.gate(layer, step).value()).collect();
-    let gated = gates.iter().position(|&gate| gate != 1.0);
-    if let (Some(layer), NormOrder::Post) = (gated, M::FORM.order) {
-        return Err(Unfoldable::LayerGate { layer });
-    }
-    let to = fitting(&growing)?;
-    let ffn = masked(ramps.values(&sizes.ffn(), step)?);
-    let inner = masked(ramps.values(&sizes.inner(growing.head_dim()), step)?);
-    let mut folded = Folded::default();
-    let found = [(Ffn::NAME, ffn.is_some()), (Inner::NAME, inner.is_some()), ("layers", gated.is_some())];
-    folded.masks.extend(found.iter().filter(|(_, is)| *is).map(|(name, _)| *name));
-    if !folded.masks.is_empty() {
-        model.walk(&ParamName::root(), &mut Scale { ffn, inner, gates })?;
+    let Plan { mut scale, masks, heads: [from, to] } = Plan::new(model.growing(), M::FORM.order, step)?;
+    if !masks.is_empty() {
+        model.walk(&ParamName::root(), &mut scale)?;
     }
     model.growing_mut().ramps = Ramps::default();
-    let from = Heads { count: sizes.heads, size: growing.head_dim };
-    if from != to {
-        folded.heads = Some([(from.count, from.size), (to.count, to.size)]);
-    }
-    Ok((heads::reshape(model, to, Padding::Zeros)?, folded))
+    let heads = (from != to).then_some([(from.count, from.size), (to.count, to.size)]);
+    Ok((heads::reshape(model, to, Padding::Zeros)?, Folded { masks, heads }))
 }
 
 /// The heads that fill the residual stream: as they are, more of their size, as many larger ones, or the

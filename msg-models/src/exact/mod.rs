@@ -25,7 +25,7 @@ mod operator;
 mod plan;
 mod units;
 
-pub use fold::{Folded, Unfoldable, fold};
+pub use fold::{Folded, Unfoldable, check_foldable, fold};
 pub use operator::Exact;
 pub use plan::{NotExact, Plan};
 
@@ -72,24 +72,21 @@ pub struct Numbers<'a> {
     pub head_dim: &'a mut usize,
 }
 
-/// A model grown exactly, and the maps of its axes.
+/// A model grown exactly, and the maps of its axes. The old one's memory is given back on the way.
 ///
 /// # Errors
 /// Where the device fails; `plan` says beforehand whether the growth is exact.
-pub fn grow<D: Backend, M: Architecture<D>>(
-    model: &M,
-    plan: &Plan,
-    spec: &GrowthSpec,
-) -> Result<(M, Growth)> {
-    let from = model.growing().sizes;
+pub fn grow<D: Backend, M: Architecture<D>>(model: M, plan: &Plan, spec: &GrowthSpec) -> Result<(M, Growth)> {
+    let (from, eps) = (model.growing().sizes, model.eps());
     let mut growth = model.growth_to(plan.sizes, spec)?;
     if M::FORM.order == NormOrder::Post {
         growth = growth.with_axis(AxisMap::copies(Hidden::NAME, from.hidden, plan.sizes.hidden)?);
     }
     let rule = spec.units.operator().rule;
-    let mut grown = model.grown(&growth, &Exact { rule, form: M::FORM }, Ramp { start: 0, length: 0 })?;
+    let operator = Exact { rule, form: M::FORM };
+    let mut grown = model.into_grown(&growth, &operator, Ramp { start: 0, length: 0 })?;
     if M::FORM.order == NormOrder::Pre {
-        *grown.numbers().eps = model.eps() * from.hidden as f64 / plan.sizes.hidden as f64;
+        *grown.numbers().eps = eps * from.hidden as f64 / plan.sizes.hidden as f64;
     }
     let reshaped = heads::Heads { count: plan.sizes.heads, size: plan.head_dim };
     let fill = heads::Padding::Normal { seed: spec.seed, number: spec.number + 1 };

@@ -57,6 +57,17 @@ impl<D: Backend> Operator<D> for Exact {
         false
     }
 
+    /// The last new layer over an old one has that one's closing norm.
+    fn source(&self, growth: &Growth, name: &ParamName, role: Role) -> Result<(LayerSource, ParamName)> {
+        let norm = matches!(role.kind, Kind::Gain | Kind::Shift) && self.form.order == NormOrder::Post;
+        match Standing::of(growth, name.layer())? {
+            Standing::New { below, last: true } if norm && (self.form.closing_norm)(name) => {
+                Ok((LayerSource::Copy(below), name.at_layer(below)))
+            }
+            _ => Ok(growth.source(name)),
+        }
+    }
+
     fn tensor<S: NamedShape>(
         &self,
         context: &GrowthContext<'_, D>,
@@ -65,17 +76,14 @@ impl<D: Backend> Operator<D> for Exact {
     ) -> Result<Param<S, D>> {
         let Exact { rule, form } = *self;
         let standing = Standing::of(context.growth, name.layer())?;
-        let mut source = context.source(name);
+        let source = Operator::<D>::source(self, context.growth, name, role)?;
         let norm = matches!(role.kind, Kind::Gain | Kind::Shift);
         let mut identity = false;
         if norm && form.order == NormOrder::Post {
             match standing {
                 Standing::Plain => {}
                 Standing::Covered => identity = (form.closing_norm)(name),
-                Standing::New { below, last } if last && (form.closing_norm)(name) => {
-                    source = (LayerSource::Copy(below), name.at_layer(below));
-                }
-                Standing::New { .. } => identity = true,
+                Standing::New { last, .. } => identity = !(last && (form.closing_norm)(name)),
             }
         }
         let old = context.old.get::<S>("growth", &source.1)?;

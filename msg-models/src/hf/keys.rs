@@ -110,7 +110,11 @@ pub(crate) fn check_others(others: &Map<String, Value>) -> Result<(), Unsupporte
             None => {
                 let expected =
                     "no key that this importer does not know, as it may change the function".into();
-                return Err(Unsupported { key: key.clone(), expected, got: shortened(&value.to_string()) });
+                return Err(Unsupported {
+                    key: shortened(key),
+                    expected,
+                    got: shortened(&value.to_string()),
+                });
             }
         }
     }

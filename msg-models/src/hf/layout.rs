@@ -51,10 +51,10 @@ impl FileLayout {
     }
 
     /// Values in memory order to the order of the file (one file tensor after another).
-    pub(super) fn to_file(self, shape: &[usize], values: Vec<f32>) -> Vec<f32> {
+    pub(super) fn to_file<'v>(self, shape: &[usize], values: &'v [f32]) -> Cow<'v, [f32]> {
         match (self, shape.last()) {
-            (FileLayout::Transposed, Some(&columns)) => transposed(&values, columns),
-            _ => values,
+            (FileLayout::Transposed, Some(&columns)) => Cow::Owned(transposed(values, columns)),
+            _ => Cow::Borrowed(values),
         }
     }
 

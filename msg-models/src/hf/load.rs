@@ -18,33 +18,9 @@ use std::collections::BTreeMap;
 /// exactly the module's tensors, besides aliases and buffers that `naming` knows.
 ///
 /// # Errors
-/// [`Error::Missing`], [`Error::Dtype`], [`Error::Shape`], [`Error::Extra`], [`Error::Twice`],
-/// [`Error::NotFinite`] and [`Error::Alias`] for the file, looked for in this order;
-/// [`Error::Layout`] and [`Error::Parts`] where `naming` does not fit the module; [`Error::Core`]
-/// where the device fails.
+/// Those of [`InFile::check`]; [`Error::Core`] where the device fails.
 pub fn load<D: Backend, M: Module<D>>(module: &M, tensors: &Subset<'_>, naming: &Naming) -> Result<M> {
-    Ok(filled(module.clone(), tensors, naming, &[])?.0)
-}
-
-/// As [`load`], in place: a tensor of `module` that nobody shares is given back before the next one is read.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_into<D: Backend, M: Module<D>>(module: M, tensors: &Subset<'_>, naming: &Naming) -> Result<M> {
-    Ok(filled(module, tensors, naming, &[])?.0)
-}
-
-/// As [`load_into`], where the file may lack whole groups of [`Naming::optional`]: these stay as they are in
-/// `module`, and are returned.
-///
-/// # Errors
-/// As [`load`].
-pub fn load_published<D: Backend, M: Module<D>>(
-    module: M,
-    tensors: &Subset<'_>,
-    naming: &Naming,
-) -> Result<(M, Vec<&'static str>)> {
-    filled(module, tensors, naming, naming.optional)
+    InFile::check(module, tensors, naming, &[])?.into(module.clone())
 }
 
 /// Refuses a file that lacks one of these tensors or has it in another shape, before a module is made. Of the
@@ -59,7 +35,7 @@ pub fn check_outline(
     outline: impl IntoIterator<Item = (String, Vec<usize>)>,
 ) -> Result<()> {
     let found = spelled(tensors, naming)?;
-    let absent = absent(&found, optional);
+    let absent = without(&found, optional);
     let needed = outline.into_iter().filter(|(name, _)| !absent.iter().any(|group| name.starts_with(group)));
     needed.into_iter().try_for_each(|(name, shape)| {
         let name = found.get(&name).unwrap_or(&name);
@@ -67,44 +43,99 @@ pub fn check_outline(
     })
 }
 
-fn filled<D: Backend, M: Module<D>>(
-    mut module: M,
-    tensors: &Subset<'_>,
-    naming: &Naming,
-    optional: &[&'static str],
-) -> Result<(M, Vec<&'static str>)> {
-    let plan = plan(&module, naming, tensors.file().path())?;
-    let found = spelled(tensors, naming)?;
-    let absent = absent(&found, optional);
-    let kept =
-        |planned: &Planned| planned.files.iter().any(|name| absent.iter().any(|g| name.starts_with(g)));
+/// The values of a module that still lie in a file, which was found to hold them.
+#[derive(Debug)]
+pub struct InFile<'f> {
+    tensors: Subset<'f>,
+    /// For each tensor of the walk; none for those that the file lacks.
+    sources: Vec<Option<Source<'f>>>,
+}
 
-    let sources = plan.iter().map(|planned| match kept(planned) {
-        true => Ok(None),
-        false => source(planned, tensors, &found).map(Some),
-    });
-    let sources = sources.collect::<Result<Vec<_>>>()?;
-    refuse_extra(&plan, tensors, &found, naming)?;
-    for source in &sources {
-        for (name, part) in source.iter().flat_map(|source| &source.parts) {
-            if let Some((index, value)) = part.values().enumerate().find(|(_, value)| !value.is_finite()) {
-                let (file, tensor) = (tensors.place(name), tensors.full_name(name));
-                return Err(Error::NotFinite { file, tensor, index, value });
+/// Where the values of one tensor of the walk come from.
+#[derive(Debug)]
+struct Source<'f> {
+    /// Each under its name in the file.
+    parts: Vec<(String, Floats<'f>)>,
+    layout: FileLayout,
+}
+
+impl<'f> InFile<'f> {
+    /// Checks that the file holds exactly the tensors of a module of the shapes of `module`, besides aliases and
+    /// buffers that `naming` knows. Of the groups in `optional` it may lack any as a whole.
+    ///
+    /// # Errors
+    /// [`Error::Missing`], [`Error::Dtype`], [`Error::Shape`], [`Error::Extra`], [`Error::Twice`],
+    /// [`Error::NotFinite`] and [`Error::Alias`] for the file, looked for in this order;
+    /// [`Error::Layout`] and [`Error::Parts`] where `naming` does not fit the module.
+    pub fn check<D: Backend, M: Module<D>>(
+        module: &M,
+        tensors: &Subset<'f>,
+        naming: &Naming,
+        optional: &[&'static str],
+    ) -> Result<Self> {
+        let plan = plan(module, naming, tensors.file().path())?;
+        let found = spelled(tensors, naming)?;
+        let absent = without(&found, optional);
+        let kept =
+            |planned: &Planned| planned.files.iter().any(|name| absent.iter().any(|g| name.starts_with(g)));
+
+        let sources = plan.iter().map(|planned| match kept(planned) {
+            true => Ok(None),
+            false => source(planned, tensors, &found).map(Some),
+        });
+        let sources = sources.collect::<Result<Vec<_>>>()?;
+        refuse_extra(&plan, tensors, &found, naming)?;
+        for source in &sources {
+            for (name, part) in source.iter().flat_map(|source| &source.parts) {
+                if let Some((index, value)) = part.values().enumerate().find(|(_, value)| !value.is_finite())
+                {
+                    let (file, tensor) = (tensors.place(name), tensors.full_name(name));
+                    return Err(Error::NotFinite { file, tensor, index, value });
+                }
+                tensors.release(name);
             }
-            tensors.release(name);
         }
-    }
-    for (alias, tensor) in naming.aliases {
-        if let (Some(alias), Some(tensor)) = (found.get(*alias), found.get(*tensor)) {
-            same(tensors, alias, tensor)?;
+        for (alias, tensor) in naming.aliases {
+            if let (Some(alias), Some(tensor)) = (found.get(*alias), found.get(*tensor)) {
+                same(tensors, alias, tensor)?;
+                tensors.release(alias);
+                tensors.release(tensor);
+            }
         }
+        Ok(InFile { tensors: tensors.clone(), sources })
     }
-    module.walk(&ParamName::root(), &mut Fill { sources: sources.into_iter(), tensors })?;
-    Ok((module, absent))
+
+    /// The module with the values: each of its tensors that nobody shares is given back as the next one is read.
+    ///
+    /// # Errors
+    /// [`Error::Core`] where the device fails, or the module has other tensors than the one that was checked.
+    pub fn into<D: Backend, M: Module<D>>(self, mut module: M) -> Result<M> {
+        let InFile { tensors, sources } = self;
+        module.walk(&ParamName::root(), &mut Fill { sources: sources.into_iter(), tensors: &tensors })?;
+        Ok(module)
+    }
+
+    /// The file tensors of one tensor of the walk; none for one that the file lacks.
+    pub(super) fn parts(&self, at: usize) -> Option<&[(String, Floats<'f>)]> {
+        self.sources.get(at)?.as_ref().map(|source| source.parts.as_slice())
+    }
+
+    /// Gives back the memory of a file tensor that was read.
+    pub(super) fn release(&self, name: &str) {
+        self.tensors.release(name);
+    }
+}
+
+/// The groups in [`Naming::optional`] of which the file holds nothing.
+///
+/// # Errors
+/// [`Error::Twice`].
+pub fn absent(tensors: &Subset<'_>, naming: &Naming) -> Result<Vec<&'static str>> {
+    Ok(without(&spelled(tensors, naming)?, naming.optional))
 }
 
 /// The groups of which nothing was found.
-fn absent(found: &BTreeMap<String, String>, optional: &[&'static str]) -> Vec<&'static str> {
+fn without(found: &BTreeMap<String, String>, optional: &[&'static str]) -> Vec<&'static str> {
     let mut absent = optional.to_vec();
     absent.retain(|group| !found.keys().any(|name| name.starts_with(group)));
     absent
@@ -122,13 +153,6 @@ fn spelled(tensors: &Subset<'_>, naming: &Naming) -> Result<BTreeMap<String, Str
         found.insert(today, name);
     }
     Ok(found)
-}
-
-/// Where the values of one tensor of the walk come from.
-struct Source<'f> {
-    /// Each under its name in the file.
-    parts: Vec<(String, Floats<'f>)>,
-    layout: FileLayout,
 }
 
 fn source<'f>(

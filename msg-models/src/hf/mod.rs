@@ -40,7 +40,7 @@ mod write;
 pub use error::{Error, Result};
 pub use keys::Unsupported;
 pub use layout::{FileLayout, Naming};
-pub use load::{check_outline, load, load_into, load_published};
+pub use load::{InFile, absent, check_outline, load};
 pub use numbers::StoredType;
 pub use read::{INDEX, Subset, TensorFile, WEIGHTS};
 pub(crate) use representable::decimal;

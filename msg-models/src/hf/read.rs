@@ -66,7 +66,7 @@ impl TensorFile {
         let mut parts = Vec::new();
         for name in names {
             let plain = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
-            if !plain || !name.ends_with(".safetensors") {
+            if !plain || name.contains(char::is_control) || !name.ends_with(".safetensors") {
                 return Err(refused(format!(
                     "expected names of .safetensors files, got {:?}",
                     one_line(name)
@@ -83,8 +83,10 @@ impl TensorFile {
             let listed = places.iter().filter(|(_, place)| *place == name);
             for (tensor, _) in listed {
                 if part.header.info(tensor).is_none() {
-                    let (file, tensor) = (part.path.clone(), tensor.clone());
-                    return Err(Error::Missing { file, tensor });
+                    let tensor = one_line(tensor);
+                    return Err(refused(format!(
+                        "says that {name} holds the tensor {tensor:?}, which it does not"
+                    )));
                 }
             }
             parts.push(part);

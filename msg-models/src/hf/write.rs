@@ -1,16 +1,14 @@
 //! From a module into files: written beside their place, then renamed.
 
 use super::{
-    Error, INDEX, Naming, Result, StoredType, WEIGHTS,
+    Error, INDEX, InFile, Naming, Result, StoredType, WEIGHTS,
     header::{MAX_HEADER, PREFIX},
     layout::{Planned, plan},
     read::io_error,
 };
-use dfdx::{shapes::HasShape, tensor_ops::ReshapeTo};
 use msg_core::{
     axis::NamedShape,
     device::Backend,
-    error::Context,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 use safetensors::tensor::TensorInfo;
@@ -34,6 +32,8 @@ pub struct Format<'a> {
     pub named: &'a dyn Fn(&str) -> Option<String>,
     /// Bytes of the values of one file at most; a larger tensor has a file to itself.
     pub largest: u64,
+    /// The values, where they lie in a file; the module then says shapes and what the file lacks.
+    pub values: Option<&'a InFile<'a>>,
 }
 
 impl std::fmt::Debug for Format<'_> {
@@ -53,6 +53,7 @@ impl<'a> Format<'a> {
             stored: &|_| StoredType::F32,
             named: &|name| Some(name.to_owned()),
             largest: u64::MAX,
+            values: None,
         }
     }
 }
@@ -297,39 +298,53 @@ impl Writing<'_> {
         }
     }
 
-    /// Writes the file tensors of one tensor of the walk.
-    fn write(&mut self, at: usize, values: Vec<f32>) -> Result<()> {
+    /// Writes the file tensors of one tensor of the walk, from a file where its values lie in one.
+    fn write<S: NamedShape, D: Backend>(&mut self, at: usize, tensor: &Param<S, D>) -> Result<()> {
         let planned = &self.plan[at];
-        let values = planned.layout.to_file(&planned.shape, values);
-        let length = values.len() / planned.files.len();
-        for (part, values) in values.chunks_exact(length.max(1)).enumerate() {
-            if self.current.as_mut().is_some_and(|current| current.entries.peek().is_none()) {
-                self.next_shard()?;
-            }
-            let Some(current) = &mut self.current else { return Ok(()) };
-            if let Some(entry) = current.entries.next_if(|entry| entry.at == (at, part)) {
-                current.write(&entry, values)?;
-            }
+        if let Some((file, parts)) = self.format.values.and_then(|file| Some((file, file.parts(at)?))) {
+            return parts.iter().enumerate().try_for_each(|(part, (name, values))| {
+                self.part((at, part), values.values())?;
+                file.release(name);
+                Ok(())
+            });
         }
-        Ok(())
+        D::lend(tensor, |values| {
+            let values = planned.layout.to_file(&planned.shape, values);
+            let length = values.len() / planned.files.len();
+            let mut parts = values.chunks_exact(length.max(1)).enumerate();
+            parts.try_for_each(|(part, values)| self.part((at, part), values.iter().copied()))
+        })?
+    }
+
+    /// Writes one file tensor where it belongs, if it is to be written.
+    fn part(&mut self, at: (usize, usize), values: impl Iterator<Item = f32>) -> Result<()> {
+        if self.current.as_mut().is_some_and(|current| current.entries.peek().is_none()) {
+            self.next_shard()?;
+        }
+        let Some(current) = &mut self.current else { return Ok(()) };
+        match current.entries.next_if(|entry| entry.at == at) {
+            Some(entry) => current.write(&entry, values),
+            None => Ok(()),
+        }
     }
 }
 
 impl Current {
-    fn write(&mut self, entry: &Entry, values: &[f32]) -> Result<()> {
-        let rounded = values.iter().map(|&value| entry.stored.rounded(value));
-        if let Some((index, value)) = rounded.enumerate().find(|(_, value)| !value.is_finite()) {
-            return Err(Error::NotFinite {
-                file: self.path.clone(),
-                tensor: entry.name.clone(),
-                index,
-                value,
-            });
-        }
+    fn write(&mut self, entry: &Entry, mut values: impl Iterator<Item = f32>) -> Result<()> {
         let mut bytes = Vec::with_capacity(CHUNK * entry.stored.size());
-        for values in values.chunks(CHUNK) {
+        for first in (0..).step_by(CHUNK) {
             bytes.clear();
-            values.iter().for_each(|&value| entry.stored.push(value, &mut bytes));
+            for (index, value) in (first..).zip(values.by_ref().take(CHUNK)) {
+                let value = entry.stored.rounded(value);
+                if !value.is_finite() {
+                    let (file, tensor) = (self.path.clone(), entry.name.clone());
+                    return Err(Error::NotFinite { file, tensor, index, value });
+                }
+                entry.stored.push(value, &mut bytes);
+            }
+            if bytes.is_empty() {
+                break;
+            }
             self.out.write_all(&bytes).map_err(|e| io_error(&self.path, "write it", &e))?;
         }
         Ok(())
@@ -338,11 +353,7 @@ impl Current {
 
 /// A tensor's values, row-major.
 pub(crate) fn values<S: NamedShape, D: Backend>(tensor: &Param<S, D>) -> msg_core::Result<Vec<f32>> {
-    // `copy_into` gives the storage as it lies; `as_vec` would ask for each element by its index.
-    let contiguous = tensor.clone().try_contiguous().during("read")?;
-    let mut values = vec![0.0; contiguous.shape().num_elements()];
-    contiguous.copy_into(&mut values);
-    Ok(values)
+    D::lend(tensor, <[f32]>::to_vec)
 }
 
 impl<D: Backend> Visitor<D> for Writing<'_> {
@@ -353,8 +364,7 @@ impl<D: Backend> Visitor<D> for Writing<'_> {
         tensor: &mut Param<S, D>,
     ) -> msg_core::Result<()> {
         if self.refused.is_none() {
-            let values = values(tensor)?;
-            self.refused = self.write(self.walked, values).err();
+            self.refused = self.write(self.walked, tensor).err();
         }
         self.walked += 1;
         Ok(())

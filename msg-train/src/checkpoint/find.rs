@@ -21,10 +21,14 @@ pub fn find(path: &Path) -> Result<PathBuf> {
         all if all.is_dir() => latest(&all)?,
         _ => None,
     };
+    let got = match path.join("config.json").is_file() {
+        true => "a published folder: `msg import` makes a checkpoint of it",
+        false => "neither",
+    };
     found.ok_or_else(|| Error::Checkpoint {
         path: path.to_owned(),
         message: format!(
-            "expected a checkpoint (a folder with {MARKER}) or a run's folder with one, got neither"
+            "expected a checkpoint (a folder with {MARKER}) or a run's folder with one, got {got}"
         ),
     })
 }

@@ -23,7 +23,7 @@ pub use model::{ModelSnapshot, save_model};
 pub use origin::Origin;
 pub(crate) use origin::origin_of;
 pub use read::{Loaded, latest, load, load_model, steps};
-pub(crate) use read::{marked, marked_hash};
+pub(crate) use read::{blank_model, marked, marked_hash};
 pub(crate) use saved::tokenizer_of;
 pub use saved::{Model, Saved, open};
 pub(crate) use write::hash;

@@ -15,7 +15,7 @@ use msg_core::{
     optim::{AdamW, AdamWConfig},
     params::Init,
 };
-use msg_models::hf::{self, TensorFile};
+use msg_models::hf::{self, InFile, TensorFile};
 use std::{
     collections::BTreeMap,
     fs,
@@ -90,16 +90,26 @@ pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig)
 /// # Errors
 /// As [`load`].
 pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M, Header)> {
+    let (model, header, file) = blank_model::<D, M>(path, device)?;
+    let values = InFile::check(&model, &file.tensors(), &M::NAMING, &[])?;
+    Ok((values.into(model)?, header))
+}
+
+/// As [`load_model`], with the values left in the file; the model holds zeros.
+pub(crate) fn blank_model<D: Backend, M: Task<D>>(
+    path: &Path,
+    device: &D,
+) -> Result<(M, Header, TensorFile)> {
     check(path)?;
     let at = path.join(STATE);
     let refuse = |message: String| Error::Checkpoint { path: at.clone(), message };
     let header: Header = json::read(&at)?;
     let made_from: M::Config = serde_json::from_value(header.model.clone())
-        .map_err(|error| refuse(format!("is of another family or version: {error}")))?;
+        .map_err(|error| refuse(json::one_line(&format!("is of another family or version: {error}"))))?;
     // Sizes are a claim until the file has tensors of them: only then is a model made.
     let file = TensorFile::open(path.join(MODEL))?;
     hf::check_outline(&file.tensors(), &M::NAMING, &[], M::outline(&made_from))?;
-    let model = M::build(device, made_from, Init::default())?;
+    let mut model = M::build(device, made_from, Init::BLANK)?;
     let (growing, built) = (&header.growing, model.growing());
     let same = (growing.sizes, growing.head_dim, growing.layer_ids.len())
         == (built.sizes, built.head_dim, built.sizes.layers);
@@ -109,13 +119,12 @@ pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M,
             built.sizes, growing.sizes
         )));
     }
-    let mut model = hf::load_into(model, &file.tensors(), &M::NAMING)?;
     *model.growing_mut() = header.growing.clone();
     model.masks(header.state.step)?;
     // As its run computed, so that figures and receipts are the run's own.
     let precision = config_of(path)?.map_or_else(Default::default, |config| config.train.precision);
     model.set_compute(Compute { precision, ..Compute::default() });
-    Ok((model, header))
+    Ok((model, header, file))
 }
 
 /// Compares every file with the marker.

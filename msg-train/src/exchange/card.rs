@@ -88,6 +88,13 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
         }
     }
     text.push_str("\n## Provenance\n\n");
+    let began = card.config.and_then(|config| config.init.as_ref()?.from.file_name());
+    if let Some(name) = began {
+        push(
+            &mut text,
+            format_args!("- the run began at the checkpoint {}\n", escaped(&name.to_string_lossy())),
+        );
+    }
     for step in card.steps {
         push(
             &mut text,

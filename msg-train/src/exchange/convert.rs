@@ -11,6 +11,7 @@ use crate::{
     error::{Error, Result},
     fresh::check_free,
     plan::Plan,
+    state::State,
     task::Task,
 };
 use msg_core::{device::Backend, mask::Ramp};
@@ -69,15 +70,17 @@ pub fn convert<D: Backend>(device: &D, request: &Conversion) -> Result<Converted
 }
 
 fn convert_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Conversion) -> Result<Converted> {
-    let mut source = Source::<M>::open(device, Place::Checkpoint(path), 0)?;
+    let mut source = Source::<M>::open_in_file(device, Place::Checkpoint(path), 0)?;
     let from = (source.state.stage, source.model.growing().sizes);
     let mut growths = Vec::new();
     let mut parity = None;
     if let Some(stage) = request.stage {
         let config = staged(&source, stage)?;
         if stage > from.0 {
+            source = source.loaded::<D>()?;
             let before = Before::measure(&source, &request.given)?;
-            growths = through(&mut source, &config, stage)?;
+            (source.model, growths) = through(source.model, &source.state, &config, stage)?;
+            source.state.stage = stage;
             let masks = source.model.masks(source.state.step)?;
             let compared = before.compare(&source.model, &masks, D::EXACT)?;
             compared.receipt.check(&format!("growth into stage {stage}"))?;
@@ -98,13 +101,14 @@ fn convert_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Conve
     let notes = provenance::notes(&steps)?;
     let of_grown = parity.is_some().then_some(StoredType::F32);
     let stored = |name: &str| request.stored.or(of_grown).unwrap_or(source.stored_as(name));
+    let values = source.values::<D>()?;
     let snapshot = ModelSnapshot {
         model: &source.model,
         state: &source.state,
         config: source.config.as_ref().map(|(_, text)| text.as_str()),
         tokenizer: source.tokenizer.as_ref().map(|tokenizer| tokenizer.json()),
         origin: source.origin.as_ref(),
-        format: Format { stored: &stored, ..Format::plain(&notes) },
+        format: Format { stored: &stored, values: values.as_ref(), ..Format::plain(&notes) },
     };
     save_model(&request.out, &snapshot)?;
     Ok(Converted { path: request.out.clone(), from, to, parity })
@@ -127,14 +131,15 @@ fn staged<M>(source: &Source<M>, stage: usize) -> Result<RunConfig> {
 
 /// Grows the model through the boundaries up to a stage, as its run would.
 fn through<D: Backend, M: Task<D>>(
-    source: &mut Source<M>,
+    mut model: M,
+    state: &State,
     config: &RunConfig,
     stage: usize,
-) -> Result<Vec<Maps>> {
+) -> Result<(M, Vec<Maps>)> {
     let plan = Plan::new(config)?;
-    let start = i64::try_from(source.state.step).unwrap_or(i64::MAX);
+    let start = i64::try_from(state.step).unwrap_or(i64::MAX);
     let mut growths = Vec::new();
-    let later = plan.stages().iter().filter(|next| (source.state.stage + 1..=stage).contains(&next.number));
+    let later = plan.stages().iter().filter(|next| (state.stage + 1..=stage).contains(&next.number));
     for next in later {
         let Some(boundary) = &next.boundary else { continue };
         let spec = GrowthSpec {
@@ -143,11 +148,10 @@ fn through<D: Backend, M: Task<D>>(
             units: boundary.units,
             layers: boundary.layers,
         };
-        let growth = source.model.growth_to(next.sizes, &spec)?;
+        let growth = model.growth_to(next.sizes, &spec)?;
         let ramp = Ramp { start, length: boundary.ramp.length };
-        source.model = source.model.grown(&growth, &spec.units.operator(), ramp)?;
+        model = model.into_grown(&growth, &spec.units.operator(), ramp)?;
         growths.push(Maps::of(&growth, spec.seed, spec.units, spec.layers));
     }
-    source.state.stage = stage;
-    Ok(growths)
+    Ok((model, growths))
 }

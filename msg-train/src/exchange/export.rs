@@ -18,9 +18,9 @@ use msg_core::device::Backend;
 use msg_models::{
     Sizes,
     bert::Bert,
-    exact::{Folded, fold},
+    exact::{Folded, check_foldable, fold},
     gpt::Gpt,
-    hf::{StoredType, representable},
+    hf::{StoredType, Unrepresentable, representable},
 };
 use std::{
     collections::BTreeMap,
@@ -81,10 +81,18 @@ pub fn export<D: Backend>(device: &D, request: &Export) -> Result<Exported> {
 
 fn export_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Export) -> Result<Exported> {
     let Export { out, stored, largest, given, .. } = request;
-    let mut source = Source::<M>::open(device, Place::Checkpoint(path.clone()), 0)?;
+    let mut source = Source::<M>::open_in_file(device, Place::Checkpoint(path.clone()), 0)?;
     let from = source.model.growing().sizes;
     let mut steps = source.steps.clone();
-    let folded = folded(&mut source, given, request.fold)?;
+    let folded = match representable(source.model.growing()) {
+        Ok(()) => None,
+        Err(reason) => {
+            check_folding::<D, M>(&source, &reason, request.fold)?;
+            let parity;
+            (source, parity) = folded(source.loaded::<D>()?, given)?;
+            Some(parity)
+        }
+    };
     let sizes = source.model.growing().sizes;
     if let Some((_, parity)) = &folded {
         steps.push(Step {
@@ -131,7 +139,8 @@ pub(super) fn write_published<D: Backend, M: Task<D>>(
     let (Outcome { steps, notes, run }, model) = (*outcome, &source.model);
     let (tokenizer, origin) = (source.tokenizer.as_ref(), source.origin.as_ref());
     let positions = model.positions();
-    let contents = Contents { tokenizer, origin, stored, largest, notes, positions };
+    let values = source.values::<D>()?;
+    let contents = Contents { tokenizer, origin, stored, largest, notes, positions, values: values.as_ref() };
     let config = source.config.as_ref().map(|(config, _)| config);
     let card = card(&Card {
         family: M::FAMILY,
@@ -155,27 +164,33 @@ pub(super) fn write_published<D: Backend, M: Task<D>>(
     })
 }
 
-/// Folds the model where transformers cannot represent it; refuses where that is not wanted or not exact.
-fn folded<D: Backend, M: Task<D>>(
-    source: &mut Source<M>,
-    given: &Given,
+/// Refuses what transformers cannot represent for that reason where a fold is not wanted, or not exact.
+fn check_folding<D: Backend, M: Task<D>>(
+    source: &Source<M>,
+    reason: &Unrepresentable,
     wanted: bool,
-) -> Result<Option<(Folded, Parity)>> {
-    let Err(reason) = representable(source.model.growing()) else { return Ok(None) };
-    let path = source.place.path().to_owned();
-    let step = source.state.step;
-    let attempt = fold(source.model.clone(), step).map_err(|refusal| {
-        unrepresentable(&path, &format!("{reason}; it cannot be folded either: {refusal}"))
-    })?;
-    if !wanted {
-        return Err(unrepresentable(&path, &format!("{reason}; --fold makes weights of it, exactly")));
+) -> Result<()> {
+    let refused = |words: String| Err(unrepresentable(source.place.path(), &words));
+    match check_foldable(&source.model, source.state.step) {
+        Err(refusal) => refused(format!("{reason}; it cannot be folded either: {refusal}")),
+        Ok(()) if !wanted => refused(format!("{reason}; --fold makes weights of it, exactly")),
+        Ok(()) => Ok(()),
     }
-    let before = Before::measure(source, given)?;
-    let (model, folded) = attempt;
+}
+
+/// Folds the model, and shows what that does to its function.
+fn folded<D: Backend, M: Task<D>>(
+    mut source: Source<M>,
+    given: &Given,
+) -> Result<(Source<M>, (Folded, Parity))> {
+    let (path, step) = (source.place.path().to_owned(), source.state.step);
+    let before = Before::measure(&source, given)?;
+    let (model, folded) =
+        fold(source.model, step).map_err(|refusal| unrepresentable(&path, &refusal.to_string()))?;
     let parity = before.compare(&model, &model.masks(step)?, false)?;
     parity.receipt.check("fold")?;
     source.model = model;
-    Ok(Some((folded, parity)))
+    Ok((source, (folded, parity)))
 }
 
 fn unrepresentable(path: &Path, reason: &str) -> Error {

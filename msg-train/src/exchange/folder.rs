@@ -3,12 +3,12 @@
 use super::published::CONFIG;
 use crate::{
     checkpoint::Origin,
-    data::{BERT_SPECIALS, END_OF_TEXT, Specials, Tokenizer},
+    data::{BERT_SPECIALS, Specials, Tokenizer},
     error::{AtPath, Error, Result},
     task::{HfConfig, Task},
 };
 use msg_core::device::Backend;
-use msg_models::hf::{self, Format, StoredType, Unrepresentable};
+use msg_models::hf::{self, Format, InFile, StoredType, Unrepresentable};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -42,6 +42,8 @@ pub(super) struct Contents<'a> {
     pub(super) notes: &'a BTreeMap<String, String>,
     /// Longest sequence that the tokenizer should make.
     pub(super) positions: usize,
+    /// The model's values, where they are still in a file.
+    pub(super) values: Option<&'a InFile<'a>>,
 }
 
 /// Writes a run's finished model and its tokenizer into `folder`. Where transformers cannot represent the
@@ -63,6 +65,7 @@ pub(crate) fn write_final<D: Backend, M: Task<D>>(
         largest: u64::MAX,
         notes: &BTreeMap::new(),
         positions,
+        values: None,
     };
     fs::create_dir_all(folder).at(folder)?;
     write_folder(model, &contents, folder)
@@ -75,16 +78,16 @@ pub(super) fn write_folder<D: Backend, M: Task<D>>(
     contents: &Contents<'_>,
     folder: &Path,
 ) -> Result<Option<Unrepresentable>> {
-    let Contents { tokenizer, origin, stored, largest, notes, positions } = *contents;
+    let Contents { tokenizer, origin, stored, largest, notes, positions, values } = *contents;
     let named = |name: &str| match origin {
         Some(origin) => origin.named(&M::NAMING, name),
         None => Some(name.to_owned()),
     };
-    hf::save_folder(model, &M::NAMING, &Format { notes, stored, named: &named, largest }, folder)?;
+    hf::save_folder(model, &M::NAMING, &Format { notes, stored, named: &named, largest, values }, folder)?;
     if let Some(tokenizer) = tokenizer {
         let path = folder.join("tokenizer.json");
         fs::write(&path, tokenizer.json()).at(&path)?;
-        let tokens = special_tokens(tokenizer.specials());
+        let tokens = special_tokens(tokenizer);
         write(folder, "special_tokens_map.json", &json!(tokens))?;
         write(folder, "tokenizer_config.json", &tokenizer_config(tokens, tokenizer.specials(), positions))?;
     }
@@ -118,10 +121,13 @@ fn published_config<D: Backend, M: Task<D>>(config: &Map<String, Value>) -> Resu
 }
 
 /// The special tokens by the names that transformers has for them.
-fn special_tokens(specials: Specials) -> Map<String, Value> {
-    let [pad, unk, cls, sep, mask] = BERT_SPECIALS;
-    let named = match specials {
-        Specials::Gpt { .. } => vec![("bos_token", END_OF_TEXT), ("eos_token", END_OF_TEXT)],
+fn special_tokens(tokenizer: &Tokenizer) -> Map<String, Value> {
+    let [pad, unk, cls, sep, mask] = BERT_SPECIALS.map(str::to_owned);
+    let named = match tokenizer.specials() {
+        Specials::Gpt { end } => {
+            let end = tokenizer.token(end).unwrap_or_default();
+            vec![("bos_token", end.clone()), ("eos_token", end)]
+        }
         Specials::Bert(_) => vec![
             ("pad_token", pad),
             ("unk_token", unk),

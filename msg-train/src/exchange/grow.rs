@@ -87,6 +87,7 @@ fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowReque
     let told = |model: &M| (model.growing().sizes, model.growing().head_dim, model.num_params());
     let from = told(&source.model);
     let sizes = request.to.of(from.0)?;
+    has_room(source.model.params_at(sizes))?;
     let spec = GrowthSpec { seed: request.seed, number: 1, units: request.units, layers: request.layers };
     let plan = exact::Plan::new(source.model.growing(), M::FORM.order, sizes, spec.units);
     let plan = match (request.exact, plan) {
@@ -102,16 +103,16 @@ fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowReque
     };
     let before = Before::measure(&source, &request.given)?;
     let step = source.state.step;
+    // The old model goes as the new one comes.
     let (model, growth) = match plan {
-        Some(plan) => exact::grow(&source.model, &plan, &spec)?,
+        Some(plan) => exact::grow(source.model, &plan, &spec)?,
         None => {
             let growth = source.model.growth_to(sizes, &spec)?;
             let start = i64::try_from(step).unwrap_or(i64::MAX);
             let ramp = Ramp { start, length: request.ramp };
-            (source.model.grown(&growth, &spec.units.operator(), ramp)?, growth)
+            (source.model.into_grown(&growth, &spec.units.operator(), ramp)?, growth)
         }
     };
-    // The old model goes before the new one is tried.
     source.model = model;
     let model = &source.model;
     let parity = before.compare(model, &model.masks(step)?, D::EXACT && plan.is_none())?;
@@ -130,6 +131,19 @@ fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowReque
     write(&source, &steps, request)?;
     let (path, remarks) = (request.out.clone(), source.remarks);
     Ok(Grown { path, family: M::FAMILY, from, to, parity, remarks })
+}
+
+/// Refuses what the system would not lend memory for even at once, before any of it is filled.
+fn has_room(parameters: u128) -> Result<()> {
+    let bytes = usize::try_from(parameters.saturating_mul(size_of::<f32>() as u128));
+    match bytes.map(|bytes| Vec::<u8>::new().try_reserve_exact(bytes)) {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(Error::Argument {
+            name: "to",
+            expected: "sizes that fit into memory".into(),
+            got: format!("{parameters} parameters"),
+        }),
+    }
 }
 
 fn write<D: Backend, M: Task<D>>(source: &Source<M>, steps: &[Step], request: &GrowRequest) -> Result<()> {

@@ -52,7 +52,7 @@ pub fn import<D: Backend>(device: &D, path: &Path, out: &Path) -> Result<Importe
 }
 
 fn import_as<D: Backend, M: Task<D>>(device: &D, place: Place, out: &Path) -> Result<Imported> {
-    let source = Source::<M>::open(device, place, SEED)?;
+    let source = Source::<M>::open_in_file(device, place, SEED)?;
     let sizes = source.model.growing().sizes;
     let mut steps = source.steps.clone();
     steps.push(Step {
@@ -66,13 +66,14 @@ fn import_as<D: Backend, M: Task<D>>(device: &D, place: Place, out: &Path) -> Re
     });
     let notes = provenance::notes(&steps)?;
     let stored = |name: &str| source.stored_as(name);
+    let values = source.values::<D>()?;
     let snapshot = ModelSnapshot {
         model: &source.model,
         state: &source.state,
         config: None,
         tokenizer: source.tokenizer.as_ref().map(|tokenizer| tokenizer.json()),
         origin: source.origin.as_ref(),
-        format: Format { stored: &stored, ..Format::plain(&notes) },
+        format: Format { stored: &stored, values: values.as_ref(), ..Format::plain(&notes) },
     };
     save_model(out, &snapshot)?;
     Ok(Imported {

@@ -137,7 +137,9 @@ fn masks(text: &mut String, of: &Growing, step: u64) -> Result<()> {
             line(text, format_args!("mask    {name}: {count} units from {first} at {value}"));
         }
     }
-    let gates: Vec<f32> = (0..sizes.layers).map(|layer| ramps.gate(layer, step).value()).collect();
+    // Sizes are a claim; identities of layers are there.
+    let layers = sizes.layers.min(of.layer_ids.len());
+    let gates: Vec<f32> = (0..layers).map(|layer| ramps.gate(layer, step).value()).collect();
     for (first, count, value) in runs(&gates) {
         any = true;
         line(text, format_args!("mask    layers: {count} from {first} at {value}"));

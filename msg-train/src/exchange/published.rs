@@ -3,12 +3,15 @@
 use crate::{
     checkpoint::Origin,
     config::Family,
-    data::Tokenizer,
+    data::{Specials, Tokenizer},
     error::{Error, Result},
     json,
     task::{NoModel, Task},
 };
-use msg_core::{device::Backend, params::Init};
+use msg_core::{
+    device::Backend,
+    params::{self, Init},
+};
 use msg_models::hf::{self, TensorFile};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -17,10 +20,14 @@ use std::path::{Path, PathBuf};
 pub(super) const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
-/// A published model in memory.
+/// A published folder, read but for its values.
 #[derive(Debug)]
 pub(super) struct Published<M> {
+    /// Zeros but for the heads that the files lack.
     pub(super) model: M,
+    pub(super) file: TensorFile,
+    /// Those heads, by the beginnings of their names.
+    pub(super) absent: Vec<&'static str>,
     pub(super) origin: Origin,
     pub(super) tokenizer: Option<Tokenizer>,
     /// What the user should know: heads that start fresh, no tokenizer, dropout.
@@ -47,7 +54,7 @@ fn refused(path: &Path, key: &str, expected: impl Into<String>, got: impl Into<S
         file: path.display().to_string(),
         key: key.to_owned(),
         expected: expected.into(),
-        got: got.into(),
+        got: json::one_line(&got.into()),
     }
 }
 
@@ -61,8 +68,12 @@ pub(super) fn read<D: Backend, M: Task<D>>(device: &D, folder: &Path, seed: u64)
     hf::check_outline(&file.tensors(), &M::NAMING, M::NAMING.optional, M::outline(&made_from))?;
     let std = config.get("initializer_range").and_then(Value::as_f64).unwrap_or(0.02) as f32;
     let init = Init { seed, std: if std > 0.0 && std.is_finite() { std } else { Init::default().std } };
-    let model = M::build(device, made_from, init)?;
-    let (model, absent) = hf::load_published(model, &file.tensors(), &M::NAMING)?;
+    let absent = hf::absent(&file.tensors(), &M::NAMING)?;
+    let mut model = M::build(device, made_from, Init::BLANK)?;
+    params::init_where(&mut model, init, |name| {
+        let name = name.to_string();
+        absent.iter().any(|group| name.starts_with(group))
+    })?;
     if !absent.is_empty() {
         let groups: Vec<&str> = absent.iter().map(|group| group.trim_end_matches('.')).collect();
         remarks.push(format!(
@@ -74,13 +85,17 @@ pub(super) fn read<D: Backend, M: Task<D>>(device: &D, folder: &Path, seed: u64)
     let tokenizer = Tokenizer::published(folder, M::FAMILY)?;
     match &tokenizer {
         None => remarks.push("no tokenizer files: the model is imported without a tokenizer".to_owned()),
-        Some(tokenizer) => fits(&path, &config, tokenizer)?,
+        Some(tokenizer) => {
+            fits(&path, &config, tokenizer)?;
+            remarks.extend(other_end(&config, tokenizer.specials()));
+        }
     }
     let bare = !file.tensors().names().iter().any(|name| name.starts_with(M::NAMING.prefix));
     let generation_path = folder.join(GENERATION);
     let generation = generation_path.exists().then(|| json::read(&generation_path)).transpose()?;
-    let absent = absent.into_iter().map(str::to_owned).collect();
-    Ok(Published { model, origin: Origin { config, generation, absent, bare }, tokenizer, remarks })
+    let origin =
+        Origin { config, generation, absent: absent.iter().map(|&group| group.to_owned()).collect(), bare };
+    Ok(Published { model, file, absent, origin, tokenizer, remarks })
 }
 
 fn verb(count: usize) -> &'static str {
@@ -92,7 +107,9 @@ fn no_model(path: &Path, error: NoModel) -> Error {
         NoModel::Unsupported(unsupported) => {
             refused(path, &unsupported.key, unsupported.expected, unsupported.got)
         }
-        NoModel::Malformed(error) => Error::Data { path: path.to_owned(), message: error.to_string() },
+        NoModel::Malformed(error) => {
+            Error::Data { path: path.to_owned(), message: json::one_line(&error.to_string()) }
+        }
     }
 }
 
@@ -105,6 +122,17 @@ fn fits(path: &Path, config: &Map<String, Value>, tokenizer: &Tokenizer) -> Resu
             Err(refused(path, "vocab_size", expected, vocab.to_string()))
         }
         _ => Ok(()),
+    }
+}
+
+/// A remark where the configuration ends texts with another token than training here does.
+fn other_end(config: &Map<String, Value>, specials: Specials) -> Option<String> {
+    let theirs = config.get("eos_token_id").and_then(Value::as_u64)?;
+    match specials {
+        Specials::Gpt { end } if u64::from(end) != theirs => Some(format!(
+            "eos_token_id is {theirs}, the tokenizer's end of text {end}: training and generation here take the latter"
+        )),
+        _ => None,
     }
 }
 

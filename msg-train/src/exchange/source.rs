@@ -13,7 +13,7 @@ use crate::{
     task::Task,
 };
 use msg_core::device::Backend;
-use msg_models::hf::{StoredType, TensorFile};
+use msg_models::hf::{InFile, StoredType, TensorFile};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -74,8 +74,12 @@ impl Place {
 pub struct Source<M> {
     /// Where it lies.
     pub place: Place,
-    /// The model, with its ramps.
+    /// The model, with its ramps; zeros where its values are still in the file.
     pub model: M,
+    /// Heads that a published model lacks, by the beginnings of their names: these are in the model.
+    absent: Vec<&'static str>,
+    /// The file with the values, where the model does not hold them.
+    file: Option<TensorFile>,
     /// Where its run stood; of a published model the start.
     pub state: State,
     /// The resolved configuration of its run, and the same as TOML.
@@ -103,28 +107,38 @@ impl<M> Source<M> {
     where
         M: Task<D>,
     {
+        Self::open_in_file(device, place, seed)?.loaded::<D>()
+    }
+
+    /// As [`Source::open`], but the values stay in the file: what copies them needs no room for a model.
+    ///
+    /// # Errors
+    /// As [`Source::open`]; [`Source::values`] checks the values.
+    pub fn open_in_file<D: Backend>(device: &D, place: Place, seed: u64) -> Result<Self>
+    where
+        M: Task<D>,
+    {
         match &place {
             Place::Published(folder) => {
                 let published = published::read::<D, M>(device, folder, seed)?;
-                let file = TensorFile::open_folder(folder)?;
-                let hash = hash(&published::weight_files(&file))?;
+                let file = published.file;
                 Ok(Source {
                     model: published.model,
+                    absent: published.absent,
                     state: State { stage: 1, ..State::default() },
                     config: None,
                     tokenizer: published.tokenizer,
                     origin: Some(published.origin),
                     stored: stored::<D, M>(&file)?,
-                    hash,
+                    hash: hash(&published::weight_files(&file))?,
                     steps: provenance::read(&file),
                     remarks: published.remarks,
+                    file: Some(file),
                     place,
                 })
             }
             Place::Checkpoint(path) => {
-                let (model, header) = checkpoint::load_model::<D, M>(path, device)?;
-                let file = TensorFile::open(path.join(MODEL))?;
-                let hash = checkpoint::marked_hash(path, MODEL)?.unwrap_or_default();
+                let (model, header, file) = checkpoint::blank_model::<D, M>(path, device)?;
                 let config = match checkpoint::config_of(path)? {
                     Some(config) => {
                         let text = config.to_toml()?;
@@ -134,18 +148,47 @@ impl<M> Source<M> {
                 };
                 Ok(Source {
                     model,
+                    absent: Vec::new(),
                     state: header.state,
                     config,
                     tokenizer: checkpoint::tokenizer_of(path, M::FAMILY)?,
                     origin: checkpoint::origin_of(path)?,
                     stored: stored::<D, M>(&file)?,
-                    hash,
+                    hash: checkpoint::marked_hash(path, MODEL)?.unwrap_or_default(),
                     steps: provenance::read(&file),
                     remarks: Vec::new(),
+                    file: Some(file),
                     place,
                 })
             }
         }
+    }
+
+    /// The same with the values in the model.
+    ///
+    /// # Errors
+    /// As [`Source::values`], or where the device fails.
+    pub fn loaded<D: Backend>(mut self) -> Result<Self>
+    where
+        M: Task<D>,
+    {
+        if let Some(file) = self.file.take() {
+            let values = InFile::check(&self.model, &file.tensors(), &M::NAMING, &self.absent)?;
+            self.model = values.into(self.model)?;
+        }
+        Ok(self)
+    }
+
+    /// The values that are still in the file, checked.
+    ///
+    /// # Errors
+    /// Where the file does not hold exactly the model's tensors, or one that is not finite.
+    pub fn values<D: Backend>(&self) -> Result<Option<InFile<'_>>>
+    where
+        M: Task<D>,
+    {
+        let Some(file) = &self.file else { return Ok(None) };
+        Ok(Some(InFile::check(&self.model, &file.tensors(), &M::NAMING, &self.absent)?))
     }
 
     /// Its name in notes: that of its folder, without the folders above, which are nobody else's business.

@@ -115,6 +115,16 @@ impl Fits<'_> {
     fn model(&self, theirs: &serde_json::Value, ours: &serde_json::Value) -> Result<()> {
         let keys = theirs.as_object().into_iter().flatten();
         for (key, expected) in keys.filter(|(key, _)| !["sizes", "dropout"].contains(&key.as_str())) {
+            // No key of a run: batches here have two segments.
+            if key == "segments" && *expected != ours[key] {
+                let wanted =
+                    format!("a BERT with type_vocab_size {}: training here has two segments", ours[key]);
+                return Err(self.refuse(
+                    "init.from",
+                    wanted,
+                    format!("{expected} in {}", self.path.display()),
+                ));
+            }
             self.same(&format!("model.{key}"), expected.clone(), ours[key].clone())?;
         }
         Ok(())

@@ -57,6 +57,7 @@ pub fn peak_of<T>(work: impl FnOnce() -> T) -> (usize, T) {
 
 /// Whether this process counts at all.
 pub fn counts() -> bool {
-    let (peak, kept) = peak_of(|| vec![1u8; 1 << 20]);
-    kept.len() == 1 << 20 && peak >= kept.len()
+    // Other threads may free a little meanwhile.
+    let (peak, kept) = peak_of(|| std::hint::black_box(vec![1u8; 1 << 20]));
+    peak >= kept.len() / 2
 }

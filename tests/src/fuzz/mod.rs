@@ -12,10 +12,9 @@ mod hostile;
 mod mutate;
 mod targets;
 
-pub use alloc::{Counting, counts};
+pub use alloc::{Counting, counts, peak_of};
 pub use targets::{TARGETS, Target};
 
-use alloc::peak_of;
 use mutate::{Draws, mutate};
 use std::{
     collections::BTreeMap,
@@ -38,6 +37,9 @@ pub struct Summary {
     /// Most bytes held beyond the files' size.
     pub largest: usize,
 }
+
+/// What one turn counts at most: a process that was stopped meanwhile has not fuzzed.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -80,9 +82,9 @@ impl Loop<'_> {
             self.once(&folder, &format!("hostile-{number}"))?;
             fs::remove_dir_all(&folder).unwrap();
         }
-        let start = Instant::now();
+        let (mut spent, mut before) = (Duration::ZERO, Instant::now());
         let mut file = 0;
-        while start.elapsed() < time {
+        while spent < time {
             file += 1;
             let mut draws = Draws::new(self.seed, file);
             let (folder, files) = &originals[draws.below(originals.len())];
@@ -98,6 +100,9 @@ impl Loop<'_> {
             for (name, bytes) in files {
                 fs::write(folder.join(name), bytes).unwrap();
             }
+            let now = Instant::now();
+            spent += (now - before).min(LONGEST_TURN);
+            before = now;
         }
         Ok(())
     }

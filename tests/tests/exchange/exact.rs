@@ -38,7 +38,11 @@ fn to(text: &str) -> Sizes {
 fn grown<M: Task<Cpu>>(model: &M, sizes: Sizes, units: UnitInit, layers: LayerInit) -> M {
     let spec = GrowthSpec { units, layers, ..GrowthSpec::default() };
     let plan = Plan::new(model.growing(), M::FORM.order, sizes, units).unwrap();
-    exact::grow(model, &plan, &spec).unwrap().0
+    let grown = exact::grow(model.clone(), &plan, &spec).unwrap().0;
+    if grown.growing().head_dim == model.growing().head_dim {
+        assert_eq!(model.params_at(sizes), grown.num_params() as u128);
+    }
+    grown
 }
 
 fn keeps_its_function<M: Publishable>(targets: &[&str]) {

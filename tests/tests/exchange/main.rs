@@ -171,7 +171,13 @@ fn publish<M: Publishable>(
 ) {
     fs::create_dir_all(folder).unwrap();
     let notes = BTreeMap::new();
-    hf::save_folder(model, &M::NAMING, &Format { notes: &notes, stored, named, largest }, folder).unwrap();
+    hf::save_folder(
+        model,
+        &M::NAMING,
+        &Format { notes: &notes, stored, named, largest, values: None },
+        folder,
+    )
+    .unwrap();
     let config = serde_json::to_string_pretty(&model.hugging_face(None).unwrap().config).unwrap();
     fs::write(folder.join("config.json"), config).unwrap();
 }

@@ -37,6 +37,8 @@ fn folders_that_are_not_supported_or_damaged_are_refused_by_name() {
         ("sliding_window", 128.into(), "sliding_window: expected no key that this importer does not know"),
         ("model_type", "llama".into(), "model_type: expected gpt2 or bert, got llama"),
         ("n_inner", "many".into(), "config.json: invalid type"),
+        ("odd\nkey", 1.into(), "odd?key: expected no key"),
+        ("model_type", "odd\nkind".into(), "model_type: expected gpt2 or bert, got odd?kind"),
     ] {
         let folder = changed(&place, &format!("with-{key}"), |folder| set(folder, key, value));
         let part = part.trim_matches('"').replace("wte.weight", "wte");
@@ -60,13 +62,35 @@ fn folders_that_are_not_supported_or_damaged_are_refused_by_name() {
         fs::write(folder.join("model.safetensors.index.json"), text).unwrap();
     });
     import(&index, &["expected names of .safetensors files, got \"../there/model.safetensors\""]);
+    let shards = |changed: &Path| {
+        let model = Gpt::<Cpu>::tiny();
+        fs::remove_file(changed.join(weights)).unwrap();
+        publish(&model, changed, &|_| StoredType::F32, &|name| Some(name.to_owned()), 300);
+    };
+    let lost = changed(&place, "lost", |folder| {
+        shards(folder);
+        let second =
+            names(folder).into_iter().find(|path| path.to_string_lossy().contains("model-00002-of-"));
+        fs::remove_file(second.unwrap()).unwrap();
+    });
+    import(&lost, &["lost/model-00002-of-", "cannot open it: No such file"]);
+    let swapped = changed(&place, "swapped", |folder| {
+        shards(folder);
+        let path = folder.join("model.safetensors.index.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace("model-00002", "model-00003")).unwrap();
+    });
+    import(
+        &swapped,
+        &["swapped/model.safetensors.index.json: says that model-00003-of-", "which it does not"],
+    );
     let spelling =
         changed(&place, "spelling", |folder| fs::write(folder.join("tokenizer.json"), "{\"a\": 1}").unwrap());
     import(&spelling, &["spelling/tokenizer.json: expected a tokenizer.json, got"]);
     let special = changed(&place, "special", |folder| {
         fs::write(folder.join("vocab.json"), r#"{"a": 0}"#).unwrap();
     });
-    import(&special, &["special/vocab.json: expected the special token <|endoftext|>"]);
+    import(&special, &["special/vocab.json: expected one of the special tokens <|endoftext|>"]);
     for words in [
         &["import", "there", "--out", "taken"][..],
         &["grow", "--from", "there", "--to", "ffn=9", "--out", "taken"],
@@ -87,6 +111,8 @@ fn options_that_cannot_be_are_refused_in_one_line() {
     };
     grow(&["--to", "hiden=9"], &["--to: unknown key `hiden`: did you mean `hidden`?"]);
     grow(&["--to", "ffn=3"], &["--to: ffn: expected at least 8, the present size, got 3"]);
+    let immense = "hidden=16777216,layers=16777216,heads=16777216,ffn=16777216";
+    grow(&["--to", immense], &["to: expected sizes that fit into memory, got ", " parameters"]);
     grow(&["--to", "ffn=9", "--ramp", "0"], &["ramp: expected at least 1 step"]);
     grow(&["--to", "ffn=9", "--ids", "1,x"], &["ids: expected token ids separated by commas, got \"x\""]);
     grow(
@@ -111,7 +137,7 @@ fn options_that_cannot_be_are_refused_in_one_line() {
         &["grow", "--from", "empty.txt", "--to", "ffn=9", "--out", "never"],
         &["expected a checkpoint, a run's folder"],
     );
-    place.refused(&["export", "there", "never"], &["expected a checkpoint"]);
+    place.refused(&["export", "there", "never"], &["got a published folder: `msg import` makes"]);
     place.refused(&["inspect", "nowhere"], &["nowhere: expected a checkpoint, a run, a published folder"]);
     place.refused(&["inspect", "empty.txt"], &["empty.txt: cut off or overlong: expected 8 bytes, got 0"]);
     place.done(&["import", "there", "--out", "here"]);
@@ -146,5 +172,7 @@ fn a_damaged_checkpoint_is_refused_and_inspected() {
         place.refused(words, &["here: state.json is damaged: expected hash"]);
     }
     assert!(place.done(&["inspect", "here"]).contains("file    state.json: "));
+    fs::write(&path, text.replace("\"layers\": 2", "\"layers\": 14294967296")).unwrap();
+    assert!(place.done(&["inspect", "here"]).contains("sizes   14294967296 layers"));
     assert!(place.done(&["inspect", "here"]).contains("DAMAGED: checkpoint.json says "));
 }

@@ -12,7 +12,7 @@ pub use build::Trainer;
 pub use words::WordParts;
 
 use crate::{
-    config::Family,
+    config::{Family, LARGEST},
     error::{AtPath, Error, Result},
     json,
 };
@@ -26,6 +26,8 @@ use std::{
 
 /// Ends every document of a GPT.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// What ends documents in tokenizers of other makers, too: the first of them that a GPT's tokenizer has.
+pub const ENDS: [&str; 6] = [END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[EOS]", "<s>"];
 /// BERT's special tokens: padding, unknown, start, separator, mask.
 pub const BERT_SPECIALS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
 
@@ -109,7 +111,10 @@ impl Tokenizer {
             })
         };
         let specials = match family {
-            Family::Gpt => Specials::Gpt { end: find(END_OF_TEXT)? },
+            Family::Gpt => {
+                let end = ENDS.iter().find_map(|end| inner.token_to_id(end));
+                Specials::Gpt { end: end.ok_or_else(|| refused(no_end()))? }
+            }
             Family::Bert => {
                 let [pad, unk, cls, sep, mask] = BERT_SPECIALS.map(find);
                 Specials::Bert(BertSpecials { pad: pad?, unk: unk?, cls: cls?, sep: sep?, mask: mask? })
@@ -117,6 +122,10 @@ impl Tokenizer {
         };
         // Ids may have holes: what a model needs is one more than the largest.
         let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
+        // Whoever asks for a fact of each id makes a table of them.
+        if vocab > LARGEST {
+            return Err(refused(format!("expected ids below {LARGEST}, got {}", vocab - 1)));
+        }
         let caches = can_cut(&inner).then(Arc::default);
         Ok(Tokenizer { inner, json, vocab, specials, caches })
     }
@@ -182,6 +191,11 @@ impl Tokenizer {
     pub fn word_parts(&self) -> WordParts {
         WordParts::of(&self.inner, self.vocab)
     }
+}
+
+/// What is said of a GPT's tokenizer without any of [`ENDS`].
+fn no_end() -> String {
+    format!("expected one of the special tokens {}, got a vocabulary without them", ENDS.join(", "))
 }
 
 /// Words that may quote a damaged file, fit for one line.

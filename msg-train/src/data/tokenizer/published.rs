@@ -3,9 +3,10 @@
 //! Sources: `tokenization_bert.py` and `tokenization_gpt2.py` of transformers.
 
 use super::{
-    Tokenizer,
+    ENDS, Tokenizer,
     build::{Spelling, byte_level, pieces, specials},
     learn::Learned,
+    no_end,
 };
 use crate::{
     config::{Family, TokenizerKind},
@@ -141,6 +142,10 @@ fn has_specials(
     family: Family,
     kind: TokenizerKind,
 ) -> Result<Vec<&'static str>> {
+    if family == Family::Gpt {
+        let end = ENDS.into_iter().find(|end| symbols.iter().any(|symbol| symbol == end));
+        return end.map(|end| vec![end]).ok_or_else(|| refused(path, no_end()));
+    }
     let specials = specials(family, kind);
     match specials.iter().find(|special| !symbols.iter().any(|symbol| symbol == *special)) {
         None => Ok(specials),
@@ -166,6 +171,12 @@ mod tests {
         assert_eq!(read().unwrap().unwrap().encode("Unable UNABLE").unwrap(), [5, 6, 5, 6]);
         write("tokenizer_config.json", r#"{"do_lower_case": false, "model_max_length": 512}"#);
         assert_eq!(read().unwrap().unwrap().encode("Unable unable").unwrap(), [7, 6, 5, 6]);
+        // An id of a whole tokenizer may be any number: no table of so many entries is made.
+        let whole = String::from_utf8(read().unwrap().unwrap().json().to_vec()).unwrap();
+        write("tokenizer.json", &whole.replace("\"un\":5", "\"un\":4294967295"));
+        let refused = read().unwrap_err().to_string();
+        assert!(refused.ends_with("expected ids below 16777216, got 4294967295"), "{refused}");
+        fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
         for (text, expected) in [
             ("[PAD]\n[UNK]\n[CLS]\n[SEP]\nun\n", "expected the special token [MASK]"),
             ("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\nun", "lines 6 and 7: expected distinct pieces"),
@@ -187,6 +198,13 @@ mod tests {
         let tokenizer = read().unwrap().unwrap();
         assert_eq!(tokenizer.encode("ab ab").unwrap(), [2, 4]);
         assert_eq!(tokenizer.specials(), Specials::Gpt { end: 5 });
+        // Other makers end documents otherwise; the first spelling known counts.
+        write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4, "<s>": 5, "</s>": 6}"#);
+        assert_eq!(read().unwrap().unwrap().specials(), Specials::Gpt { end: 6 });
+        write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4, "<end>": 5}"#);
+        let refused = read().unwrap_err().to_string();
+        assert!(refused.contains("expected one of the special tokens <|endoftext|>, </s>, "), "{refused}");
+        write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4, "<|endoftext|>": 5}"#);
         write("merges.txt", "a c\n");
         assert!(
             read()
