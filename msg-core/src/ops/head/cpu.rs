@@ -65,7 +65,7 @@ impl HeadKernel for Cpu {
         };
         let mut gradients = T::OWNS_TAPE.then(|| Gradients {
             x: Buffer::of(x.shape().num_elements()),
-            table: Buffer::zeros(head.classes * head.inputs),
+            table: Buffer::of(head.classes * head.inputs),
             bias: bias.as_ref().map(|_| Buffer::zeros(head.classes)),
         });
         let operands = (values(&x), values(&table), bias.as_ref().map(values));
@@ -138,7 +138,9 @@ impl Head {
             let dx = &mut dx[chunk * most * inputs..][..rows * inputs];
             gemm(Size { m: rows, n: inputs, k: classes }, dlogits, weights, dx, Mode::Overwrite);
             let size = Size { m: classes, n: inputs, k: rows };
-            gemm(size, dlogits.transposed(), x, dtable, Mode::Accumulate);
+            // The first chunk finds any contents; there is one, as no shape is empty.
+            let mode = if chunk == 0 { Mode::Overwrite } else { Mode::Accumulate };
+            gemm(size, dlogits.transposed(), x, dtable, mode);
             if let Some(dbias) = dbias {
                 add_row_sums(&*logits, dbias);
             }

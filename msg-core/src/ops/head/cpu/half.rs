@@ -62,8 +62,12 @@ impl Head {
             let rows_of_dlogits = Matrix::row_major(dlogits, classes);
             down.product(rows, rows_of_dlogits, Overwrite { c: dx, columns: inputs });
             let to_table = Size { m: classes, n: inputs, k: rows };
-            let sums = Accumulate { c: &mut *dtable, columns: inputs };
-            mixed::product(to_table, rows_of_dlogits.transposed(), x, sums);
+            let (left, c, columns) = (rows_of_dlogits.transposed(), &mut dtable[..], inputs);
+            match chunk {
+                // It finds any contents; there is one, as no shape is empty.
+                0 => mixed::product(to_table, left, x, Overwrite { c, columns }),
+                _ => mixed::product(to_table, left, x, Accumulate { c, columns }),
+            }
             if let Some(dbias) = dbias {
                 add_row_sums(dlogits, dbias);
             }
