@@ -218,6 +218,8 @@ fn add_avx512(left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn dot(sum: __m512, x: __m512i, y: __m512i) -> __m512 {
     // SAFETY: vectors of 64 bytes whose every pattern of bits is valid.
-    let (x, y) = unsafe { (std::mem::transmute::<__m512i, __m512bh>(x), std::mem::transmute(y)) };
+    let x = unsafe { std::mem::transmute::<__m512i, __m512bh>(x) };
+    // SAFETY: as above.
+    let y = unsafe { std::mem::transmute::<__m512i, __m512bh>(y) };
     _mm512_dpbf16_ps(sum, x, y)
 }
