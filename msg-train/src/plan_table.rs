@@ -99,7 +99,7 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
         Logits::Everywhere => "FLOPs are of training, token logits at all positions; ",
         Logits::Labelled(_) => "FLOPs are of training, token logits at labelled positions only; ",
     });
-    table.push_str("memory is a rough estimate of the plain path in f32.\n");
+    table.push_str("memory is a rough estimate of a process that trains on the Cpu.\n");
     table
 }
 

@@ -4,7 +4,10 @@ use super::{
     manifest::{Dtype, Manifest, Shard},
     positioned::read_exact_at,
 };
-use crate::error::{AtPath, Error, Result};
+use crate::{
+    error::{AtPath, Error, Result},
+    json::one_line,
+};
 use rayon::prelude::*;
 use std::{
     fs::File,
@@ -82,7 +85,8 @@ fn check_counts(folder: &Path, manifest: &Manifest) -> Result<()> {
 
 fn open(folder: &Path, shard: &Shard, dtype: Dtype, vocab: usize) -> Result<(PathBuf, File)> {
     let path = folder.join(&shard.file);
-    let refused = |message: String| Err(Error::Data { path: path.clone(), message });
+    // The manifest's hashes are anyone's text.
+    let refused = |message: String| Err(Error::Data { path: path.clone(), message: one_line(&message) });
     let file = File::open(&path).at(&path)?;
     let (expected, got) = (shard.tokens * dtype.bytes(), file.metadata().at(&path)?.len());
     if expected != got {

@@ -44,7 +44,7 @@ impl ShardWriter {
             let open = match &mut self.open {
                 Some(open) => open,
                 None => {
-                    let name = format!("tokens-{:05}.bin", self.done.len());
+                    let name = super::manifest::shard_name(self.done.len());
                     self.open.insert(Unfinished::create(&self.folder, name)?)
                 }
             };
