@@ -1,7 +1,7 @@
 //! Working memory of the Cpu kernels, kept from step to step.
 //!
 //! A freed buffer waits for the next request of about its size, so a steady step allocates nothing. What
-//! waits never exceeds what was in use at once: after a growth the old sizes leave by themselves.
+//! waits never exceeds twice what was in use at once: after a growth the old sizes leave by themselves.
 
 use bytemuck::Pod;
 use std::{

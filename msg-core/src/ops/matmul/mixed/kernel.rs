@@ -104,7 +104,7 @@ fn portable(left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
             for half in 0..2 {
                 for (group, sums) in sums.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
                     let mut chains = [[0.0f32; 16]; ROWS];
-                    // Zipped with nothing where the chains begin at zero.
+                    // What is there is not read where the chains begin at zero.
                     for (chain, sums) in chains.iter_mut().zip(&*sums).filter(|_| !fresh) {
                         chain.copy_from_slice(&sums[16 * half..][..16]);
                     }
