@@ -1,5 +1,7 @@
 //! What can go wrong, as kinds with facts: the operation, the axis or name, what was expected and what came.
 
+use std::fmt::{self, Display, Formatter, Write};
+
 /// The result of everything in this workspace that can be refused.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -121,6 +123,41 @@ pub enum Error {
     },
 }
 
+/// Text that may quote a file or a path, fit for one line of a message: control letters as `?`, and its end left
+/// out where it is long.
+pub fn one_line(text: impl Display) -> impl Display {
+    OneLine(text)
+}
+
+struct OneLine<T>(T);
+
+impl<T: Display> Display for OneLine<T> {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        /// Letters that a message may have.
+        const LONGEST: usize = 500;
+        let mut line = Line { to, left: LONGEST };
+        // The sink's own refusal means that the line is full.
+        let written = write!(line, "{}", self.0);
+        if written.is_err() && line.left == 0 { to.write_str(" ...") } else { written }
+    }
+}
+
+/// Passes on a line's letters until it is full.
+struct Line<'a, 'b> {
+    to: &'a mut Formatter<'b>,
+    left: usize,
+}
+
+impl Write for Line<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.to.write_char(if letter.is_control() { '?' } else { letter })?;
+        }
+        Ok(())
+    }
+}
+
 /// Turns a device's error into ours, with the operation's name.
 pub trait Context<T> {
     /// Names the operation that the device was working on.
@@ -148,4 +185,18 @@ pub fn same_shape<S: dfdx::shapes::Shape>(op: &'static str, expected: &S, got: &
 /// Refuses a shape without entries, over which dfdx's loops panic.
 pub fn some_entries<S: dfdx::shapes::Shape>(what: &'static str, shape: &S) -> Result<()> {
     if shape.num_elements() > 0 { Ok(()) } else { Err(Error::Zero { what }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_text_stays_in_one_line_of_bounded_length() {
+        assert_eq!(one_line("a\nb\u{1b}[1m\u{85}é").to_string(), "a?b?[1m?é");
+        for (letters, end) in [(500, "x"), (501, " ...")] {
+            let line = one_line("x".repeat(letters)).to_string();
+            assert!(line.starts_with(&"x".repeat(500)) && line.ends_with(end), "{line}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What a run can be refused for. Every text names the file or key, what was expected and what came.
 
+use msg_core::error::one_line;
 use std::path::PathBuf;
 
 /// The result of everything that a user's input can make fail.
@@ -10,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The system refused to read or write.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", one_line(path.display()))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -18,7 +19,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Text that is no TOML.
-    #[error("{file}:{line}:{column}: {message}")]
+    #[error("{}:{line}:{column}: {}", one_line(file), one_line(message))]
     Syntax {
         /// The configuration's file.
         file: String,
@@ -30,7 +31,7 @@ pub enum Error {
         message: String,
     },
     /// A key that the configuration does not have.
-    #[error("{file}: unknown key `{key}`: {hint}")]
+    #[error("{}: unknown key `{}`: {}", one_line(file), one_line(key), one_line(hint))]
     UnknownKey {
         /// The configuration's file.
         file: String,
@@ -40,7 +41,7 @@ pub enum Error {
         hint: String,
     },
     /// A key that the configuration must have.
-    #[error("{file}: missing key `{key}`")]
+    #[error("{}: missing key `{}`", one_line(file), one_line(key))]
     MissingKey {
         /// The configuration's file.
         file: String,
@@ -48,7 +49,7 @@ pub enum Error {
         key: String,
     },
     /// A key of the configuration that cannot be as it stands.
-    #[error("{file}: {key}: expected {expected}, got {got}")]
+    #[error("{}: {}: expected {}, got {}", one_line(file), one_line(key), one_line(expected), one_line(got))]
     Config {
         /// The configuration's file.
         file: String,
@@ -60,7 +61,7 @@ pub enum Error {
         got: String,
     },
     /// Data that cannot be used: sources, tokenizer, shards.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {}", one_line(path.display()), one_line(message))]
     Data {
         /// The file or folder.
         path: PathBuf,
@@ -68,7 +69,7 @@ pub enum Error {
         message: String,
     },
     /// A checkpoint or run folder that cannot be used.
-    #[error("{}: {message}", path.display())]
+    #[error("{}: {}", one_line(path.display()), one_line(message))]
     Checkpoint {
         /// The file or folder.
         path: PathBuf,
@@ -76,7 +77,7 @@ pub enum Error {
         message: String,
     },
     /// A value that a command cannot take.
-    #[error("{name}: expected {expected}, got {got}")]
+    #[error("{name}: expected {}, got {}", one_line(expected), one_line(got))]
     Argument {
         /// The option's name.
         name: &'static str,

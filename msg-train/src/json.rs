@@ -65,13 +65,7 @@ pub(crate) fn bounded(path: &Path) -> Result<Vec<u8>> {
 /// As [`bounded`], and [`Error::Checkpoint`] where it says something else.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&bounded(path)?)
-        .map_err(|error| Error::Checkpoint { path: path.to_owned(), message: one_line(&error.to_string()) })
-}
-
-/// Text that may quote a file, fit for one line of a message.
-pub(crate) fn one_line(text: &str) -> String {
-    const LONGEST: usize = 300;
-    text.chars().take(LONGEST).map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+        .map_err(|error| Error::Checkpoint { path: path.to_owned(), message: error.to_string() })
 }
 
 /// Refuses what is no JSON, down to the letters of its texts, and holds nothing of it. (`IgnoredAny` passes over

@@ -1,7 +1,8 @@
 //! What can be wrong with a file of tensors, as kinds with facts.
 
 use super::FileLayout;
-use std::path::PathBuf;
+use msg_core::error::one_line;
+use std::path::{Path, PathBuf};
 
 /// The result of reading and writing files.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -11,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The system refused: no such file or folder, no permission, no space.
-    #[error("{file}: cannot {doing}: {message}")]
+    #[error("{}: cannot {doing}: {}", shown(file), one_line(message))]
     Io {
         /// The file.
         file: PathBuf,
@@ -21,7 +22,7 @@ pub enum Error {
         message: String,
     },
     /// A file that is shorter or longer than it says: cut off, or with bytes after its last tensor.
-    #[error("{file}: cut off or overlong: expected {expected} bytes, got {got}")]
+    #[error("{}: cut off or overlong: expected {expected} bytes, got {got}", shown(file))]
     Length {
         /// The file.
         file: PathBuf,
@@ -31,7 +32,7 @@ pub enum Error {
         got: u64,
     },
     /// A header longer than any reader of the format accepts.
-    #[error("{file}: malformed header: expected at most {limit} bytes, got {got}")]
+    #[error("{}: malformed header: expected at most {limit} bytes, got {got}", shown(file))]
     HeaderSize {
         /// The file.
         file: PathBuf,
@@ -41,7 +42,7 @@ pub enum Error {
         got: u64,
     },
     /// A header that is no description of tensors.
-    #[error("{file}: malformed header: {message}")]
+    #[error("{}: malformed header: {}", shown(file), one_line(message))]
     Header {
         /// The file.
         file: PathBuf,
@@ -49,7 +50,7 @@ pub enum Error {
         message: String,
     },
     /// A list of files that is none, or does not fit them.
-    #[error("{file}: {message}")]
+    #[error("{}: {}", shown(file), one_line(message))]
     Index {
         /// The list.
         file: PathBuf,
@@ -57,7 +58,7 @@ pub enum Error {
         message: String,
     },
     /// A folder without weights that can be read. Pickles are not: they run code.
-    #[error("{folder}: expected model.safetensors or model.safetensors.index.json, got {got}")]
+    #[error("{}: expected model.safetensors or model.safetensors.index.json, got {got}", shown(folder))]
     NoWeights {
         /// The folder.
         folder: PathBuf,
@@ -65,7 +66,7 @@ pub enum Error {
         got: &'static str,
     },
     /// A tensor that the module has and the file has not.
-    #[error("{file}: tensor {tensor:?} is missing")]
+    #[error("{}: tensor {tensor:?} is missing", shown(file))]
     Missing {
         /// The file.
         file: PathBuf,
@@ -73,7 +74,7 @@ pub enum Error {
         tensor: String,
     },
     /// A tensor that the file has and the module has not.
-    #[error("{file}: tensor {tensor:?} is not one of the module's")]
+    #[error("{}: tensor {tensor:?} is not one of the module's", shown(file))]
     Extra {
         /// The file.
         file: PathBuf,
@@ -81,7 +82,7 @@ pub enum Error {
         tensor: String,
     },
     /// Two tensors that go by one name in the file.
-    #[error("{file}: the name {tensor:?} is used twice")]
+    #[error("{}: the name {tensor:?} is used twice", shown(file))]
     Twice {
         /// The file.
         file: PathBuf,
@@ -89,7 +90,7 @@ pub enum Error {
         tensor: String,
     },
     /// A tensor of another shape than the module's.
-    #[error("{file}: tensor {tensor:?}: expected shape {expected:?}, got {got:?}")]
+    #[error("{}: tensor {tensor:?}: expected shape {expected:?}, got {got:?}", shown(file))]
     Shape {
         /// The file.
         file: PathBuf,
@@ -101,7 +102,7 @@ pub enum Error {
         got: Vec<usize>,
     },
     /// A tensor of numbers of a type that cannot be used here.
-    #[error("{file}: tensor {tensor:?}: expected type {expected}, got {got}")]
+    #[error("{}: tensor {tensor:?}: expected type {expected}, got {got}", shown(file))]
     Dtype {
         /// The file.
         file: PathBuf,
@@ -113,7 +114,7 @@ pub enum Error {
         got: String,
     },
     /// A value that is not a finite number.
-    #[error("{file}: tensor {tensor:?}: expected finite values, got {value} at index {index}")]
+    #[error("{}: tensor {tensor:?}: expected finite values, got {value} at index {index}", shown(file))]
     NotFinite {
         /// The file.
         file: PathBuf,
@@ -125,7 +126,10 @@ pub enum Error {
         value: f32,
     },
     /// A tensor that should repeat another one, and does not to the bit.
-    #[error("{file}: tensor {alias:?} repeats {tensor:?}: expected {expected} at index {index}, got {got}")]
+    #[error(
+        "{}: tensor {alias:?} repeats {tensor:?}: expected {expected} at index {index}, got {got}",
+        shown(file)
+    )]
     Alias {
         /// The file.
         file: PathBuf,
@@ -167,4 +171,9 @@ pub enum Error {
     /// The device or the module refused.
     #[error(transparent)]
     Core(#[from] msg_core::Error),
+}
+
+/// A path in a message.
+fn shown(path: &Path) -> impl std::fmt::Display {
+    one_line(path.display())
 }

@@ -31,8 +31,7 @@ pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
     let Some(text) = usize::try_from(length).ok().and_then(|length| rest.get(..length)) else {
         return Err(cut(start));
     };
-    let malformed =
-        |e: &dyn std::error::Error| Error::Header { file: file(), message: one_line(&e.to_string()) };
+    let malformed = |e: &dyn std::error::Error| Error::Header { file: file(), message: e.to_string() };
     let text = std::str::from_utf8(text).map_err(|e| malformed(&e))?;
     let commas = text.bytes().filter(|&byte| byte == b',').count();
     if commas > MAX_COMMAS {
@@ -42,10 +41,4 @@ pub(super) fn header(path: &Path, bytes: &[u8]) -> Result<(usize, Metadata)> {
     let header: Metadata = serde_json::from_str(text).map_err(|e| malformed(&e))?;
     let expected = start.saturating_add(header.data_len() as u64);
     if expected == got { Ok((PREFIX + text.len(), header)) } else { Err(cut(expected)) }
-}
-
-/// Text that may quote a damaged file, fit for one line of a message.
-pub(super) fn one_line(text: &str) -> String {
-    const LONGEST: usize = 200;
-    text.chars().take(LONGEST).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -110,11 +110,7 @@ pub(crate) fn check_others(others: &Map<String, Value>) -> Result<(), Unsupporte
             None => {
                 let expected =
                     "no key that this importer does not know, as it may change the function".into();
-                return Err(Unsupported {
-                    key: shortened(key),
-                    expected,
-                    got: shortened(&value.to_string()),
-                });
+                return Err(Unsupported { key: key.clone(), expected, got: value.to_string() });
             }
         }
     }
@@ -127,7 +123,7 @@ pub(crate) fn expect(key: &str, expected: &[&str], got: impl Into<String>) -> Re
     if expected.contains(&got.as_str()) {
         return Ok(());
     }
-    Err(Unsupported { key: key.to_owned(), expected: expected.join(" or "), got: shortened(&got) })
+    Err(Unsupported { key: key.to_owned(), expected: expected.join(" or "), got })
 }
 
 /// Refuses sizes of zero and those that nothing can hold.
@@ -173,11 +169,6 @@ pub(crate) fn epsilon(key: &str, eps: f64) -> Result<f64, Unsupported> {
         return Ok(eps);
     }
     Err(Unsupported { key: key.to_owned(), expected: "a positive number".into(), got: eps.to_string() })
-}
-
-/// Text of a file, fit for one line of a message.
-fn shortened(text: &str) -> String {
-    super::header::one_line(text)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     Error, Result, StoredType,
-    header::{header, one_line},
+    header::header,
     map::{map, release},
     numbers::Floats,
 };
@@ -67,23 +67,17 @@ impl TensorFile {
         for name in names {
             let plain = Path::new(name).file_name().is_some_and(|last| last == name.as_str());
             if !plain || name.contains(char::is_control) || !name.ends_with(".safetensors") {
-                return Err(refused(format!(
-                    "expected names of .safetensors files, got {:?}",
-                    one_line(name)
-                )));
+                return Err(refused(format!("expected names of .safetensors files, got {name:?}")));
             }
             let part = Part::open(&folder.join(name))?;
             for tensor in part.header.offset_keys() {
                 if places.get(&tensor) != Some(name) {
-                    let message =
-                        format!("does not say that {name} holds the tensor {:?}", one_line(&tensor));
-                    return Err(refused(message));
+                    return Err(refused(format!("does not say that {name} holds the tensor {tensor:?}")));
                 }
             }
             let listed = places.iter().filter(|(_, place)| *place == name);
             for (tensor, _) in listed {
                 if part.header.info(tensor).is_none() {
-                    let tensor = one_line(tensor);
                     return Err(refused(format!(
                         "says that {name} holds the tensor {tensor:?}, which it does not"
                     )));
@@ -164,7 +158,7 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
         return Err(refused(format!("expected at most {MAX_INDEX} bytes, got {length}")));
     }
     let text = fs::read(path).map_err(|e| io_error(path, "read it", &e))?;
-    let index: Index = serde_json::from_slice(&text).map_err(|e| refused(one_line(&e.to_string())))?;
+    let index: Index = serde_json::from_slice(&text).map_err(|e| refused(e.to_string()))?;
     if index.weight_map.is_empty() {
         return Err(refused("expected tensors, got none".into()));
     }

@@ -105,7 +105,7 @@ pub(crate) fn blank_model<D: Backend, M: Task<D>>(
     let refuse = |message: String| Error::Checkpoint { path: at.clone(), message };
     let header: Header = json::read(&at)?;
     let made_from: M::Config = serde_json::from_value(header.model.clone())
-        .map_err(|error| refuse(json::one_line(&format!("is of another family or version: {error}"))))?;
+        .map_err(|error| refuse(format!("is of another family or version: {error}")))?;
     // Sizes are a claim until the file has tensors of them: only then is a model made.
     let file = TensorFile::open(path.join(MODEL))?;
     hf::check_outline(&file.tensors(), &M::NAMING, &[], M::outline(&made_from))?;

@@ -31,8 +31,7 @@ pub(super) fn to_bytes(documents: &[(u64, bool)]) -> Vec<u8> {
 /// Reads the training and the held-out documents of a folder.
 pub(super) fn read(folder: &Path, manifest: &Manifest) -> Result<[Documents; 2]> {
     let path = folder.join(DOCUMENTS);
-    let refused =
-        |message: String| Err(Error::Data { path: path.clone(), message: crate::json::one_line(&message) });
+    let refused = |message: String| Err(Error::Data { path: path.clone(), message });
     let bytes = fs::read(&path).at(&path)?;
     let expected = manifest.counts.boundaries * size_of::<u64>() as u64;
     if bytes.len() as u64 != expected {

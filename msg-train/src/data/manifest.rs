@@ -200,8 +200,7 @@ impl Manifest {
     /// Where it is missing, changed since it was written, or of another version.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE);
-        // A parser's message may repeat what the file says, line breaks too.
-        let refused = |message: String| Error::Data { path: path.clone(), message: json::one_line(&message) };
+        let refused = |message: String| Error::Data { path: path.clone(), message };
         if !Manifest::exists(folder)? {
             return Err(refused("expected a finished preparation, got none; run msg data prepare".into()));
         }

@@ -38,8 +38,7 @@ impl Prepared {
         let json = fs::read(&path).at(&path)?;
         let hash = blake3::hash(&json).to_hex();
         if hash.as_str() != manifest.tokenizer_blake3 {
-            let expected = crate::json::one_line(&manifest.tokenizer_blake3);
-            let message = format!("expected BLAKE3 {expected}, got {hash}");
+            let message = format!("expected BLAKE3 {}, got {hash}", manifest.tokenizer_blake3);
             return Err(Error::Data { path, message });
         }
         let tokenizer = Tokenizer::parse(&path, json, manifest.recipe.family)?;

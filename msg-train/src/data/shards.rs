@@ -4,10 +4,7 @@ use super::{
     manifest::{Dtype, Manifest, Shard},
     positioned::read_exact_at,
 };
-use crate::{
-    error::{AtPath, Error, Result},
-    json::one_line,
-};
+use crate::error::{AtPath, Error, Result};
 use rayon::prelude::*;
 use std::{
     fs::File,
@@ -85,8 +82,7 @@ fn check_counts(folder: &Path, manifest: &Manifest) -> Result<()> {
 
 fn open(folder: &Path, shard: &Shard, dtype: Dtype, vocab: usize) -> Result<(PathBuf, File)> {
     let path = folder.join(&shard.file);
-    // The manifest's hashes are anyone's text.
-    let refused = |message: String| Err(Error::Data { path: path.clone(), message: one_line(&message) });
+    let refused = |message: String| Err(Error::Data { path: path.clone(), message });
     let file = File::open(&path).at(&path)?;
     let (expected, got) = (shard.tokens * dtype.bytes(), file.metadata().at(&path)?.len());
     if expected != got {

@@ -54,7 +54,7 @@ fn refused(path: &Path, key: &str, expected: impl Into<String>, got: impl Into<S
         file: path.display().to_string(),
         key: key.to_owned(),
         expected: expected.into(),
-        got: json::one_line(&got.into()),
+        got: got.into(),
     }
 }
 
@@ -107,9 +107,7 @@ fn no_model(path: &Path, error: NoModel) -> Error {
         NoModel::Unsupported(unsupported) => {
             refused(path, &unsupported.key, unsupported.expected, unsupported.got)
         }
-        NoModel::Malformed(error) => {
-            Error::Data { path: path.to_owned(), message: json::one_line(&error.to_string()) }
-        }
+        NoModel::Malformed(error) => Error::Data { path: path.to_owned(), message: error.to_string() },
     }
 }
 

@@ -94,9 +94,8 @@ impl Tokenizer {
     /// As [`Tokenizer::read`].
     pub fn parse(path: &Path, json: Vec<u8>, family: Family) -> Result<Self> {
         let refused = |message: String| Error::Data { path: path.to_owned(), message };
-        let other = |error: &dyn std::fmt::Display| {
-            refused(format!("expected a tokenizer.json, got {}", one_line(&error.to_string())))
-        };
+        let other =
+            |error: &dyn std::fmt::Display| refused(format!("expected a tokenizer.json, got {}", error));
         // Parts of the crate panic where the text is no JSON, others where its values do not fit together.
         json::check(&json).map_err(|error| other(&error))?;
         let parsed = caught(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(|words| other(&words))?;
@@ -198,17 +197,11 @@ fn no_end() -> String {
     format!("expected one of the special tokens {}, got a vocabulary without them", ENDS.join(", "))
 }
 
-/// Words that may quote a damaged file, fit for one line.
-fn one_line(text: &str) -> String {
-    const LONGEST: usize = 300;
-    text.chars().take(LONGEST).map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
-}
-
 /// The tokenizer's own words as our error.
 fn refusal(error: &(dyn std::error::Error + Send + Sync)) -> Error {
     unusable(&error.to_string())
 }
 
 fn unusable(words: &str) -> Error {
-    Error::Data { path: "tokenizer.json".into(), message: one_line(words) }
+    Error::Data { path: "tokenizer.json".into(), message: words.to_owned() }
 }
