@@ -1,7 +1,10 @@
 //! Cuda against the Cpu: every test runs one body on both devices.
 //!
 //! Without a GPU this runs on the emulator (see tools/cuda-emu/README.md). Every test's name contains
-//! `cuda`, so that `cargo test -p msg-tests --features cuda cuda` runs these alone.
+//! `cuda`, so that `cargo test -p msg-tests --no-default-features --features cuda --test cuda cuda` runs these alone.
+
+#![cfg(not(feature = "ci-check"))]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod bridge;
 mod copies;
@@ -9,6 +12,12 @@ mod growth;
 mod matmul;
 mod operations;
 mod optimizer;
+
+// With a test each for Cuda.
+#[path = "../golden.rs"]
+mod golden;
+#[path = "../strict.rs"]
+mod strict;
 
 use dfdx::tensor::Cuda;
 use msg_core::{
