@@ -26,7 +26,7 @@ use msg_core::{
     params::{Init, Module, Param, zero_grads, zeroed_again},
 };
 use msg_models::{
-    GrowthSpec, Sizes,
+    Growable, GrowthSpec, Sizes,
     gpt::{Gpt, GptConfig},
 };
 use std::{error::Error, hint::black_box, time::Duration};
@@ -146,18 +146,17 @@ impl<D: Backend + Synchronize> Suite<D> {
     fn embeddings(&self, size: Size) -> Result<()> {
         let (batch, length, hidden) = (Batch(size.batch), Query(size.length), Hidden(size.model.hidden));
         let (vocab, positions) = (Vocab(size.vocab), Position(size.length));
-        let words = self.tensor("words", (vocab, hidden))?;
+        let table = self.tensor("table", (vocab, hidden))?;
         let places = self.tensor("positions", (positions, hidden))?;
         let ids: Vec<u32> = (0..batch.0 * length.0).map(|at| draw("ids", at, vocab.0) as u32).collect();
         let ids = Ids::new(&self.device, "ids", &ids, (batch, length), vocab)?;
         let order: Vec<u32> = (0..length.0 as u32).collect();
         let order = Ids::new(&self.device, "positions", &order, (length,), positions)?;
-        let of = Embeddings { words: (&words, &ids), segments: None, positions: (&places, &order) };
-        let (rows, table) = (batch.0 * length.0 * hidden.0, (vocab.0 + length.0) * hidden.0);
+        let (rows, tables) = (batch.0 * length.0 * hidden.0, (vocab.0 + length.0) * hidden.0);
         // Forward rows in and out; back rows in, added to others in the tables' new gradients.
-        self.both("embeddings", (bytes(2 * rows), bytes(3 * rows + table)), &words, |words| {
-            let (_, tape) = words.split_tape();
-            of.sum(tape)
+        self.both("embeddings", (bytes(2 * rows), bytes(3 * rows + tables)), &table, |traced| {
+            let (_, tape) = traced.split_tape();
+            Embeddings { words: (&table, &ids), segments: None, positions: (&places, &order) }.sum(tape)
         })
     }
 
@@ -286,6 +285,7 @@ impl<D: Backend + Synchronize> Suite<D> {
     }
 
     fn run(&self, size: Size) -> Result<()> {
+        self.device.enable_cache();
         self.norm(size)?;
         self.embeddings(size)?;
         self.blocks(size)?;
@@ -318,16 +318,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     };
     let filter = rest.first().cloned().unwrap_or_default();
     match device.as_str() {
-        "cpu" => {
-            let device = Cpu::default();
-            device.enable_cache();
-            Suite { device, filter }.run(size)?;
-        }
-        "cuda" => {
-            let device = open_cuda(0)?;
-            device.enable_cache();
-            Suite { device, filter }.run(size)?;
-        }
+        "cpu" => Suite { device: Cpu::default(), filter }.run(size)?,
+        "cuda" => Suite { device: open_cuda(0)?, filter }.run(size)?,
         _ => return Err(USAGE.into()),
     }
     Ok(())
