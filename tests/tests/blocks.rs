@@ -94,7 +94,7 @@ fn block(case: &Case) -> Result<Block<Cpu>> {
         gelu: case.gelu,
         dropout: Dropout::new(case.dropout, 7, 3, 1)?,
         layer_id: 2,
-        compute: Compute { precision: case.precision, recompute: false },
+        compute: Compute { precision: case.precision, ..Compute::default() },
     })
 }
 

@@ -35,7 +35,7 @@ fn case(args: &[String]) -> Option<Case> {
         vocab,
         shape: (batch, length),
         ramp: has("ramp"),
-        compute: Compute { precision, recompute: has("recompute") },
+        compute: Compute { precision, recompute: has("recompute"), ..Compute::default() },
     })
 }
 

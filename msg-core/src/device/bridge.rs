@@ -106,6 +106,17 @@ pub(crate) fn address<S: Shape>(tensor: &Tensor<S, f32, Cuda>) -> Result<Address
     }
 }
 
+/// Address of indices as they were handed to the device: never a view.
+///
+/// # Errors
+/// As [`address`].
+pub(crate) fn indices<S: Shape>(tensor: &Tensor<S, usize, Cuda>) -> Result<Address> {
+    trusted(tensor.device())?;
+    let (address, len) = shown(tensor).ok_or_else(|| refuse("no address in the tensor's Debug text"))?;
+    same_size(OP, "values in memory", tensor.shape().num_elements(), len)?;
+    Ok(address)
+}
+
 /// The cudarc device of a dfdx device: the stream and the modules that dfdx uses itself.
 ///
 /// # Errors

@@ -3,8 +3,10 @@
 //! Values stay on the device. What travels are source maps, cohorts and single sums.
 
 mod adamw;
+pub(crate) mod element;
 mod grow;
 mod guard;
+pub(crate) mod products;
 mod reduce;
 
 use super::{Backend, bridge};
@@ -15,9 +17,10 @@ use crate::{
     params::Param,
 };
 use cudarc::{
-    driver::{CudaDevice, CudaFunction, LaunchConfig},
+    driver::{CudaDevice, CudaFunction, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, sys::CUresult},
     nvrtc::Ptx,
 };
+use element::{DeviceResult, Element};
 use dfdx::{
     shapes::{HasShape, Shape},
     tensor::{Cuda, Gradients, ZerosTensor},
@@ -33,31 +36,89 @@ const PER_THREAD: usize = 4;
 const MOST_BLOCKS: usize = 1 << 16;
 
 /// One `.cu` file: its PTX and the names of its kernels.
-struct Module {
-    name: &'static str,
-    ptx: &'static str,
-    functions: &'static [&'static str],
+pub(crate) struct Module {
+    pub(crate) name: &'static str,
+    pub(crate) ptx: &'static str,
+    pub(crate) functions: &'static [&'static str],
 }
+
+/// The module of `kernels/FILE.cu`: kernels that it has `each` for both elements and one or four neighbours, and
+/// others.
+macro_rules! module {
+    ($file:literal, each [$($each:literal),*], others [$($other:expr),*]) => {
+        $crate::device::cuda::Module {
+            name: concat!("msg_", $file),
+            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $file, ".ptx")),
+            functions: &[
+                $(
+                    concat!($each, "_f32"),
+                    concat!($each, "_f32_4"),
+                    concat!($each, "_bf16"),
+                    concat!($each, "_bf16_4"),
+                )*
+                $($other,)*
+            ],
+        }
+    };
+}
+pub(crate) use module;
 
 impl Module {
     /// A kernel, with its module loaded at the first use on that device.
     fn function(&self, gpu: &Arc<CudaDevice>, name: &'static str) -> Result<CudaFunction> {
+        self.kernel(gpu, name).during(self.name)
+    }
+
+    /// As [`Module::function`], with the driver's error.
+    pub(crate) fn kernel(&self, gpu: &Arc<CudaDevice>, name: &str) -> std::result::Result<CudaFunction, DriverError> {
         if !gpu.has_func(self.name, name) {
-            gpu.load_ptx(Ptx::from_src(self.ptx), self.name, self.functions).during(self.name)?;
+            gpu.load_ptx(Ptx::from_src(self.ptx), self.name, self.functions)?;
         }
-        let missing = || Error::Device { op: self.name, message: format!("the module has no kernel {name}") };
-        gpu.get_func(self.name, name).ok_or_else(missing)
+        gpu.get_func(self.name, name).ok_or(DriverError(CUresult::CUDA_ERROR_NOT_FOUND))
+    }
+
+    /// Launches a kernel that takes one struct.
+    ///
+    /// # Safety
+    /// The struct must be the kernel's, its addresses those of live buffers of the sizes that it says, used on the
+    /// device's stream alone, and what is written must overlap nothing else.
+    #[allow(unsafe_code, reason = "launches a kernel")]
+    pub(crate) unsafe fn launch<P: DeviceRepr>(
+        &self,
+        gpu: &Arc<CudaDevice>,
+        name: &str,
+        config: LaunchConfig,
+        parameters: P,
+    ) -> DeviceResult {
+        let kernel = self.kernel(gpu, name)?;
+        // SAFETY: by the caller.
+        unsafe { kernel.launch(config, (parameters,)) }?;
+        Ok(())
     }
 }
 
+/// Dynamic shared memory that any kernel may ask for, in bytes.
+pub(crate) const SHARED: usize = 48 << 10;
+
+/// The name of a kernel for an element, and for one or four neighbours.
+pub(crate) fn kernel_name<E: Element>(name: &str, neighbours: usize) -> String {
+    let suffix = E::SUFFIX;
+    if neighbours == 4 { format!("{name}_{suffix}_4") } else { format!("{name}_{suffix}") }
+}
+
+/// Neighbours that a thread takes at once in rows of these lengths.
+pub(crate) fn neighbours(lengths: &[usize]) -> usize {
+    if lengths.iter().all(|length| length.is_multiple_of(4)) { 4 } else { 1 }
+}
+
 /// Blocks for a loop over `count` entries.
-fn flat(count: usize) -> LaunchConfig {
+pub(crate) fn flat(count: usize) -> LaunchConfig {
     let blocks = count.div_ceil(THREADS as usize * PER_THREAD).clamp(1, MOST_BLOCKS);
     LaunchConfig { grid_dim: (blocks as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
 }
 
 /// Blocks for a loop over rows and, within each, over `width` entries.
-fn by_rows(rows: usize, width: usize) -> LaunchConfig {
+pub(crate) fn by_rows(rows: usize, width: usize) -> LaunchConfig {
     let threads = width.next_multiple_of(32).clamp(32, THREADS as usize);
     let across = width.div_ceil(threads * PER_THREAD).clamp(1, MOST_BLOCKS - 1);
     let down = rows.clamp(1, (MOST_BLOCKS / across).max(1));

@@ -5,7 +5,7 @@ pub mod bridge;
 pub(crate) mod buffers;
 mod cpu;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 #[cfg(not(feature = "cuda"))]
 mod cuda_off;
 #[cfg(feature = "cuda")]

@@ -101,10 +101,20 @@ impl Stream {
     /// Those of the row with these leading coordinates (of a tensor of four axes; absent ones are 0).
     pub(crate) fn row(&self, lead: [usize; 3], factors: &mut [f32]) {
         fill_uniform(self.key, lead.map(|at| at as u32), 0, factors);
-        let kept = (1.0 / (1.0 - f64::from(self.rate))) as f32;
+        let kept = self.kept();
         for factor in factors {
             *factor = if *factor < self.rate { 0.0 } else { kept };
         }
+    }
+
+    /// The key, the share of dropped entries, and the factor of the others.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn numbers(&self) -> (Key, f32, f32) {
+        (self.key, self.rate, self.kept())
+    }
+
+    fn kept(&self) -> f32 {
+        (1.0 / (1.0 - f64::from(self.rate))) as f32
     }
 
     /// Those of every entry of a tensor with these sizes (at most four), row-major.
