@@ -4,15 +4,19 @@ set -eu
 cd "$(dirname "$0")"
 mkdir -p lib64
 
-build() { # source, soname
-    if [ "lib64/$2" -nt "src/$1.cpp" ]; then return; fi
-    "${CXX:-g++}" -O2 -std=c++17 -Wall -shared -fPIC -fvisibility=hidden -Wl,-soname,"$2" \
-        -o "lib64/$2" "src/$1.cpp" -ldl
-    ln -sfn "$2" "lib64/$1.so"
+build() { # source, soname, flags...
+    source=$1 soname=$2
+    shift 2
+    if [ "lib64/$soname" -nt "src/$source.cpp" ] && [ "lib64/$soname" -nt build.sh ]; then return; fi
+    "${CXX:-g++}" -O2 -std=c++17 -Wall -shared -fPIC -fvisibility=hidden -Wl,-soname,"$soname" "$@" \
+        -o "lib64/$soname.new" "src/$source.cpp" -ldl
+    mv "lib64/$soname.new" "lib64/$soname" # at once: another process may have it open
+    ln -sfn "$soname" "lib64/$source.so"
 }
 
 build libcuda libcuda.so.1
-build libcublas libcublas.so.13
+# The products are most of the work in a training run.
+build libcublas libcublas.so.13 -O3 -march=native
 build libnvrtc libnvrtc.so.13
 # cudarc links it, nothing here calls it.
 echo 'int emu_cublaslt;' | "${CXX:-g++}" -x c++ - -shared -fPIC -Wl,-soname,libcublasLt.so.13 -o lib64/libcublasLt.so.13

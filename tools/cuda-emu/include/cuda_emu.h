@@ -1,9 +1,10 @@
 // CUDA C on the CPU, for tests of correctness: one block at a time, one fiber a thread.
 //
-// Offers threadIdx and its like, __shared__, barriers, shuffles, votes, atomics and __half. Stops at
-// divergent barriers and at warp operations with a wrong mask; EMU_ORDER=rev|rand shows kernels that rely on
-// an order of threads.
+// Offers threadIdx and its like, __shared__, barriers, shuffles, votes, atomics and __half here, vectors,
+// bf16, tensor cores and cp.async in the headers included at the end. Stops at divergent barriers and at warp
+// operations with a wrong mask; EMU_ORDER=rev|rand shows kernels that rely on an order of threads.
 #pragma once
+#define CUDA_EMU 1
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -16,6 +17,7 @@
 #include <sys/mman.h>
 #include <type_traits>
 #include <utility>
+#include <vector>
 #ifndef __x86_64__
 #include <ucontext.h>
 #endif
@@ -37,14 +39,6 @@ struct dim3 {
     unsigned x, y, z;
     dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
 };
-struct alignas(8) float2 {
-    float x, y;
-};
-struct alignas(16) float4 {
-    float x, y, z, w;
-};
-static inline float2 make_float2(float x, float y) { return {x, y}; }
-static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 namespace emu {
 
@@ -54,14 +48,29 @@ constexpr unsigned MOST_THREADS = 1024;
 
 enum State : unsigned char { READY, AT_BLOCK, AT_WARP, DONE };
 
-// One thread. `slot` is what it shows to its warp.
+constexpr size_t SHOWN = 16; // bytes of the largest value that a shuffle carries
+
+// A cp.async that has not been waited for.
+struct Copy {
+    void *to;
+    const void *from;
+    int bytes;
+    unsigned group;
+};
+
+// One thread. A warp operation puts its operands into `slot`. When all lanes of its mask are there, `shown`
+// keeps the first bytes, for shuffles, and `meet` does what the lanes do together, on their slots.
 struct Fiber {
     void *sp;
     char *stack;
     uint3 tid;
     unsigned lin, mask;
+    unsigned group; // the lanes that took part in the last warp operation
     State st;
-    unsigned char slot[16];
+    void (*meet)(Fiber *warp);
+    unsigned groups; // of cp.async, that it has committed
+    alignas(16) unsigned char slot[48], shown[SHOWN];
+    std::vector<Copy> copies;
 };
 
 // The block that runs now.
@@ -155,9 +164,10 @@ static inline void block_barrier() {
     B.cur->st = AT_BLOCK;
     to_sched();
 }
-static inline void warp_barrier(unsigned mask) {
+static inline void warp_barrier(unsigned mask, void (*meet)(Fiber *) = nullptr) {
     if (!(mask >> (B.cur->lin & 31) & 1)) die("a lane outside its own mask calls a warp operation");
     B.cur->mask = mask;
+    B.cur->meet = meet;
     B.cur->st = AT_WARP;
     to_sched();
 }
@@ -192,7 +202,8 @@ static unsigned order(unsigned i, unsigned n) {
 
 // ---- one block
 
-// Frees the lanes of a warp that wait for the same mask once all of them that still run are there.
+// Frees the lanes of a warp that wait for the same mask once all of them that still run are there. They all
+// run before the next call, so that none misses what is shown now.
 static bool release_warp(Fiber *warp, unsigned lanes) {
     unsigned running = 0, seen = 0;
     bool released = false;
@@ -205,6 +216,14 @@ static bool release_warp(Fiber *warp, unsigned lanes) {
             if (warp[q].st == AT_WARP && warp[q].mask == mask) group |= 1u << q;
         seen |= group;
         if ((mask & running) != group) continue;
+        for (unsigned q = 0; q < lanes; q++) {
+            if (!(group >> q & 1)) continue;
+            if (warp[q].meet != warp[l].meet) die("lanes of a warp meet in different operations");
+            memcpy(warp[q].shown, warp[q].slot, SHOWN);
+            warp[q].group = group;
+        }
+        if (warp[l].meet && group != ~0u) die("an operation of the whole warp without some of its lanes");
+        if (warp[l].meet) warp[l].meet(warp);
         for (unsigned q = 0; q < lanes; q++)
             if (group >> q & 1) warp[q].st = READY;
         released = true;
@@ -222,6 +241,8 @@ static void run_block() {
         F[i].lin = i;
         F[i].st = READY;
         F[i].stack = nullptr;
+        F[i].groups = 0;
+        F[i].copies.clear();
         F[i].tid = {i % B.block.x, i / B.block.x % B.block.y, i / B.block.x / B.block.y};
     }
     unsigned alive = n;
@@ -278,14 +299,13 @@ template <class T, class L> static inline T &shared(L) {
 
 // The value that lane `src` of the warp shows (below 0: one's own).
 template <class T> static inline T xchg(unsigned mask, T v, int src) {
-    static_assert(sizeof(T) <= 16);
+    static_assert(sizeof(T) <= SHOWN);
     Fiber *f = B.cur;
     const unsigned s = (f->lin & ~31u) + (unsigned)src;
     memcpy(f->slot, &v, sizeof v);
     warp_barrier(mask);
     T r = v;
-    if (src >= 0 && s < B.n && B.f[s].st != DONE && (mask >> src & 1)) memcpy(&r, B.f[s].slot, sizeof r);
-    warp_barrier(mask);
+    if (src >= 0 && (f->group >> src & 1)) memcpy(&r, B.f[s].shown, sizeof r);
     return r;
 }
 
@@ -351,11 +371,8 @@ static inline unsigned __ballot_sync(unsigned m, int p) {
     f->slot[0] = p != 0;
     emu::warp_barrier(m);
     unsigned r = 0;
-    for (unsigned l = 0; l < 32 && w + l < emu::B.n; l++) {
-        const emu::Fiber &other = emu::B.f[w + l];
-        if ((m >> l & 1) && other.st != emu::DONE && other.slot[0]) r |= 1u << l;
-    }
-    emu::warp_barrier(m);
+    for (unsigned l = 0; l < 32; l++)
+        if ((f->group >> l & 1) && emu::B.f[w + l].shown[0]) r |= 1u << l;
     return r;
 }
 static inline int __any_sync(unsigned m, int p) { return __ballot_sync(m, p) != 0; }
@@ -464,3 +481,6 @@ static inline __half __hmax(__half a, __half b) { return __half(fmaxf(a, b)); }
 static inline __half __hmin(__half a, __half b) { return __half(fminf(a, b)); }
 static inline __half __hmax_nan(__half a, __half b) { return __hisnan(a) ? a : __hisnan(b) ? b : __hmax(a, b); }
 static inline __half __hmin_nan(__half a, __half b) { return __hisnan(a) ? a : __hisnan(b) ? b : __hmin(a, b); }
+
+#include "cuda_emu_vectors.h"
+#include "cuda_emu_tensor.h"

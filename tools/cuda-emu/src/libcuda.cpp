@@ -1,8 +1,9 @@
-// libcuda.so.1 on the CPU: the driver functions that cudarc 0.9 and dfdx 0.13 call.
+// libcuda.so.1 on the CPU: the driver functions that cudarc 0.9, dfdx 0.13 and this project call.
 //
 // Device pointers are host pointers. Every copy and every memset is checked against the live allocations,
 // and fresh and freed memory is filled with 0xFF, which is NaN in every float format. Everything runs at
 // once, on the calling thread: streams and events are names only.
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -27,7 +28,8 @@ enum {
 };
 
 static const size_t DEFAULT_MEMORY = (size_t)8 << 30;
-static const unsigned MOST_SHARED = 227 * 1024;
+// Dynamic shared memory of a block: by itself, and where the function's attribute allows it.
+static const unsigned PLAIN_SHARED = 48 * 1024, MOST_SHARED = 227 * 1024;
 static const unsigned MOST_THREADS = 1024;
 
 static std::recursive_mutex mutex;
@@ -146,6 +148,25 @@ API cuMemsetD8_v2(Ptr at, unsigned char value, size_t bytes) {
     memset((void *)at, value, bytes);
     return SUCCESS;
 }
+template <class T> static int fill(Ptr at, T value, size_t count) {
+    Lock lock(mutex);
+    if (at % sizeof(T) || !inside(at, count * sizeof(T), "memset")) return INVALID_VALUE;
+    for (size_t i = 0; i < count; i++) ((T *)at)[i] = value;
+    return SUCCESS;
+}
+API cuMemsetD16_v2(Ptr at, unsigned short value, size_t count) { return fill(at, value, count); }
+API cuMemsetD32_v2(Ptr at, unsigned value, size_t count) { return fill(at, value, count); }
+API cuMemsetD16Async(Ptr at, unsigned short value, size_t count, void *) { return fill(at, value, count); }
+API cuMemsetD32Async(Ptr at, unsigned value, size_t count, void *) { return fill(at, value, count); }
+API cuMemHostAlloc(void **at, size_t bytes, unsigned) {
+    *at = malloc(bytes);
+    return *at ? SUCCESS : OUT_OF_MEMORY;
+}
+API cuMemAllocHost_v2(void **at, size_t bytes) { return cuMemHostAlloc(at, bytes, 0); }
+API cuMemFreeHost(void *at) {
+    free(at);
+    return SUCCESS;
+}
 API cuMemcpyHtoDAsync_v2(Ptr to, const void *from, size_t bytes, void *) { return cuMemcpyHtoD_v2(to, from, bytes); }
 API cuMemcpyDtoHAsync_v2(void *to, Ptr from, size_t bytes, void *) { return cuMemcpyDtoH_v2(to, from, bytes); }
 API cuMemcpyDtoDAsync_v2(Ptr to, Ptr from, size_t bytes, void *) { return cuMemcpyDtoD_v2(to, from, bytes); }
@@ -168,10 +189,14 @@ API cuDeviceGetName(char *name, int size, int) {
 }
 API cuDeviceGetAttribute(int *value, int attribute, int) {
     switch (attribute) {
+    case 1: *value = MOST_THREADS; break;
+    case 8: *value = PLAIN_SHARED; break;
     case 10: *value = 32; break;   // warp size
     case 16: *value = 132; break;  // multiprocessors
     case 75: *value = 9; break;    // compute capability, major
     case 76: *value = 0; break;    // and minor
+    case 81: *value = 228 * 1024; break; // shared memory of a multiprocessor
+    case 97: *value = MOST_SHARED; break;
     case 115: *value = 1; break;   // memory pools
     default: *value = 0;
     }
@@ -189,15 +214,36 @@ API cuCtxGetCurrent(void **context) {
     return SUCCESS;
 }
 API cuCtxSynchronize() { return SUCCESS; }
+API cuDriverGetVersion(int *version) {
+    *version = 13000;
+    return SUCCESS;
+}
+API cuDeviceTotalMem_v2(size_t *bytes, int) {
+    *bytes = DEFAULT_MEMORY;
+    return SUCCESS;
+}
+
+// An event is the time at which it was recorded.
+typedef std::chrono::steady_clock Clock;
 API cuEventCreate(void **event, unsigned) {
-    *event = malloc(1);
+    *event = new Clock::time_point();
     return SUCCESS;
 }
 API cuEventDestroy_v2(void *event) {
-    free(event);
+    delete (Clock::time_point *)event;
     return SUCCESS;
 }
-API cuEventRecord(void *, void *) { return SUCCESS; }
+API cuEventRecord(void *event, void *) {
+    *(Clock::time_point *)event = Clock::now();
+    return SUCCESS;
+}
+API cuEventElapsedTime(float *milliseconds, void *begin, void *end) {
+    const auto passed = *(Clock::time_point *)end - *(Clock::time_point *)begin;
+    *milliseconds = std::chrono::duration<float, std::milli>(passed).count();
+    return SUCCESS;
+}
+API cuEventSynchronize(void *) { return SUCCESS; }
+API cuEventQuery(void *) { return SUCCESS; }
 API cuStreamCreate(void **stream, unsigned) {
     *stream = malloc(1);
     return SUCCESS;
@@ -238,6 +284,17 @@ API cuModuleGetFunction(void **function, void *module, const char *name) {
     return *function ? SUCCESS : NOT_FOUND;
 }
 
+static std::map<void *, unsigned> dynamic_shared; // what a function's attribute allows
+static const int MAX_DYNAMIC_SHARED_SIZE_BYTES = 8;
+
+API cuFuncSetAttribute(void *function, int attribute, int value) {
+    Lock lock(mutex);
+    if (attribute != MAX_DYNAMIC_SHARED_SIZE_BYTES) return SUCCESS;
+    if (value < 0 || (unsigned)value > MOST_SHARED) return INVALID_VALUE;
+    dynamic_shared[function] = (unsigned)value;
+    return SUCCESS;
+}
+
 API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void *, void **params, void **) {
     typedef void (*Launch)(void **, const unsigned *, const unsigned *, unsigned);
@@ -247,6 +304,11 @@ API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
     const bool empty = !gx || !gy || !gz || !bx || !by || !bz;
     const bool large = (unsigned long)bx * by * bz > MOST_THREADS || bz > 64 || gy > 65535 || gz > 65535;
     if (empty || large || gx > INT32_MAX || shared > MOST_SHARED) return INVALID_VALUE;
+    const auto allowed = dynamic_shared.find(function);
+    if (shared > (allowed == dynamic_shared.end() ? PLAIN_SHARED : allowed->second)) {
+        fprintf(stderr, "cuda_emu: %u bytes of shared memory: cuFuncSetAttribute must allow them\n", shared);
+        return INVALID_VALUE;
+    }
     ((Launch)function)(params, grid, block, shared);
     return SUCCESS;
 }
