@@ -1,5 +1,5 @@
-// Attention without the matrix of scores in memory, in f32 arithmetic without tensor cores: for f32, and the twin of
-// attention_bf16.cu. The twin of src/ops/attention/cpu.rs.
+// Attention in f32 without the matrix of scores in memory and without tensor cores: the twin of
+// src/ops/attention/cpu.rs.
 //
 // Floor: forward reads q, k, v once and writes the mix (4 E bytes for each entry of Inner and row); 4 d operations
 // for every query, key and head (half of them behind a causal mask). Without tensor cores operations rule: an H100
@@ -14,12 +14,11 @@
 #define BACKWARD_ROWS 2
 
 // Rows from `first` on of one tensor of a head, as floats, zeros beyond the last; a row has `width` places.
-template <class E>
-__device__ void load_rows(float *to, unsigned int width, const E *from, size_t stride, unsigned int first,
+__device__ void load_rows(float *to, unsigned int width, const float *from, size_t stride, unsigned int first,
                           unsigned int count, unsigned int length, unsigned int head_dim) {
     for (unsigned int at = threadIdx.x; at < count * head_dim; at += blockDim.x) {
         const unsigned int row = at / head_dim, column = at % head_dim;
-        to[row * width + column] = first + row < length ? to_float(from[(first + row) * stride + column]) : 0.0f;
+        to[row * width + column] = first + row < length ? from[(first + row) * stride + column] : 0.0f;
     }
 }
 
@@ -29,9 +28,9 @@ __device__ __forceinline__ float inner_product(const float *a, const float *b, u
     return sum;
 }
 
-template <class E, int CHUNKS> __device__ void attention_forward(const Attention<E> &p) {
+template <int CHUNKS> __device__ void attention_forward(const Attention<float> &p) {
     extern __shared__ float shared[];
-    const Head<E> of(p, blockIdx.z, blockIdx.y);
+    const Head<float> of(p, blockIdx.z, blockIdx.y);
     const unsigned int warp = threadIdx.x / 32, lane = threadIdx.x % 32, d = p.head_dim;
     float *queries = shared, *keys = queries + WARPS * FORWARD_ROWS * d, *values = keys + TILE * (d + 1);
     const unsigned int block = blockIdx.x * WARPS * FORWARD_ROWS, first = block + warp * FORWARD_ROWS;
@@ -62,7 +61,7 @@ template <class E, int CHUNKS> __device__ void attention_forward(const Attention
             most[r] = larger;
             total[r] = total[r] * fade + warp_sum(share);
             const float factor = factor_at(p.dropout, of.sequence, of.head, query, key);
-            shares[r] = rounded<E>(share * factor);
+            shares[r] = share * factor;
             for (int c = 0; c < CHUNKS; c++) mix[r][c] *= fade;
         }
         for (int j = 0; j < TILE; j++)
@@ -76,16 +75,16 @@ template <class E, int CHUNKS> __device__ void attention_forward(const Attention
         const unsigned int query = first + r;
         if (query >= p.length) continue;
         for (int c = 0; c < CHUNKS; c++)
-            if (lane + 32 * c < d) of.out[(size_t)query * of.inner + lane + 32 * c] = Stored<E>::of(mix[r][c] / total[r]);
+            if (lane + 32 * c < d) of.out[(size_t)query * of.inner + lane + 32 * c] = mix[r][c] / total[r];
         if (lane == 0) of.log_sums[query] = most[r] + logf(total[r]);
     }
 }
 
 // KEYS: the warps' rows are keys, and queries stream past: gradients of keys and values. Else the rows are queries, and
 // keys stream past: the queries' gradients. Each gradient is summed in one place, in the order of the stream.
-template <class E, int CHUNKS, bool KEYS> __device__ void attention_back(const Attention<E> &p) {
+template <int CHUNKS, bool KEYS> __device__ void attention_back(const Attention<float> &p) {
     extern __shared__ float shared[];
-    const Head<E> of(p, blockIdx.z, blockIdx.y);
+    const Head<float> of(p, blockIdx.z, blockIdx.y);
     const unsigned int warp = threadIdx.x / 32, lane = threadIdx.x % 32, d = p.head_dim, rows = WARPS * BACKWARD_ROWS;
     float *own = shared, *own_mix = own + rows * d, *stream = own_mix + rows * d, *stream_mix = stream + TILE * (d + 1);
     const unsigned int block = blockIdx.x * rows, first = block + warp * BACKWARD_ROWS;
@@ -113,8 +112,8 @@ template <class E, int CHUNKS, bool KEYS> __device__ void attention_back(const A
             const float score = fmaf(product, p.scale, of.padding ? of.padding[key] : 0.0f);
             const float share = expf(score - of.log_sums[query]);
             const float factor = factor_at(p.dropout, of.sequence, of.head, query, key);
-            shares[r] = rounded<E>(share * factor);
-            slopes[r] = rounded<E>(share * (dshare * factor - of.deltas[query]) * p.scale);
+            shares[r] = share * factor;
+            slopes[r] = share * (dshare * factor - of.deltas[query]) * p.scale;
         }
         for (int j = 0; j < TILE; j++)
             for (int r = 0; r < BACKWARD_ROWS; r++) {
@@ -134,8 +133,8 @@ template <class E, int CHUNKS, bool KEYS> __device__ void attention_back(const A
         for (int c = 0; c < CHUNKS; c++) {
             const unsigned int column = lane + 32 * c;
             if (column >= d) continue;
-            (KEYS ? of.dkey : of.dquery)[row * wide + column] = Stored<E>::of(gradient[r][c]);
-            if (KEYS) of.dvalue[row * wide + column] = Stored<E>::of(of_value[r][c]);
+            (KEYS ? of.dkey : of.dquery)[row * wide + column] = gradient[r][c];
+            if (KEYS) of.dvalue[row * wide + column] = of_value[r][c];
         }
     }
 }
@@ -155,17 +154,14 @@ template <class E> __device__ void attention_deltas(const Attention<E> &p) {
     if (lane == 0) of.deltas[query] = sum;
 }
 
-#define FOR_CHUNKS(E, suffix)                                                                                         \
-    extern "C" __global__ void attention_deltas_##suffix(const Attention<E> p) { attention_deltas(p); }               \
-    extern "C" __global__ void attention_forward_##suffix##_1(const Attention<E> p) { attention_forward<E, 1>(p); }   \
-    extern "C" __global__ void attention_forward_##suffix##_2(const Attention<E> p) { attention_forward<E, 2>(p); }   \
-    extern "C" __global__ void attention_forward_##suffix##_4(const Attention<E> p) { attention_forward<E, 4>(p); }   \
-    extern "C" __global__ void attention_keys_##suffix##_1(const Attention<E> p) { attention_back<E, 1, true>(p); }   \
-    extern "C" __global__ void attention_keys_##suffix##_2(const Attention<E> p) { attention_back<E, 2, true>(p); }   \
-    extern "C" __global__ void attention_keys_##suffix##_4(const Attention<E> p) { attention_back<E, 4, true>(p); }   \
-    extern "C" __global__ void attention_queries_##suffix##_1(const Attention<E> p) { attention_back<E, 1, false>(p); } \
-    extern "C" __global__ void attention_queries_##suffix##_2(const Attention<E> p) { attention_back<E, 2, false>(p); } \
-    extern "C" __global__ void attention_queries_##suffix##_4(const Attention<E> p) { attention_back<E, 4, false>(p); }
+extern "C" __global__ void attention_deltas_f32(const Attention<float> p) { attention_deltas(p); }
+extern "C" __global__ void attention_deltas_bf16(const Attention<bf16> p) { attention_deltas(p); }
 
-FOR_CHUNKS(float, f32)
-FOR_CHUNKS(bf16, bf16)
+#define FOR_SIZE(size, chunks)                                                                                         \
+    extern "C" __global__ void attention_forward_f32_##size(const Attention<float> p) { attention_forward<chunks>(p); } \
+    extern "C" __global__ void attention_keys_f32_##size(const Attention<float> p) { attention_back<chunks, true>(p); } \
+    extern "C" __global__ void attention_queries_f32_##size(const Attention<float> p) { attention_back<chunks, false>(p); }
+
+FOR_SIZE(32, 1)
+FOR_SIZE(64, 2)
+FOR_SIZE(128, 4)

@@ -45,9 +45,15 @@ template <class E> __device__ __forceinline__ ValueAndSlope gelu(const Columns<E
     return p.is_tanh ? gelu_tanh(x) : gelu_erf(x);
 }
 
+// The mask of a column's part; no index, so that the struct stays in constant memory.
+template <class E> __device__ __forceinline__ const float *mask_of(const Columns<E> &p, unsigned int column) {
+    const unsigned int part = column / p.part;
+    return part == 0 ? p.mask[0] : part == 1 ? p.mask[1] : p.mask[2];
+}
+
 // The mask of N columns of one part.
 template <int N, class E> __device__ __forceinline__ Neighbours<N> mask_at(const Columns<E> &p, unsigned int column) {
-    const float *mask = p.mask[column / p.part];
+    const float *mask = mask_of(p, column);
     return mask ? load<N>(mask + column % p.part) : all<N>(1.0f);
 }
 
@@ -115,7 +121,7 @@ template <class E, int N> __device__ void mask_back(const Columns<E> &p) {
         const Neighbours<N> c = mask_at<N>(p, column);
         const size_t at = (size_t)row * p.columns + column;
         const Neighbours<N> y = shifted(load<N>(p.y + at), all<N>(0.0f), c);
-        if (p.mask[column / p.part]) store(p.y + at, y);
+        if (mask_of(p, column)) store(p.y + at, y);
         for (int i = 0; i < N; i++) sums.at[i] += rounded<E>(y.at[i]);
     }
     write_sums(p.sums, p.columns, column, sums);
@@ -152,16 +158,17 @@ struct Totals {
 extern "C" __global__ void column_totals(const Totals p) {
     __shared__ float sums[32][33];
     const unsigned int column = blockIdx.x * 32 + threadIdx.x, kind = blockIdx.y;
+    float *to = kind == 0 ? p.to[0] : kind == 1 ? p.to[1] : p.to[2];
     float sum = 0.0f;
-    if (column < p.columns && p.to[kind])
+    if (column < p.columns && to)
         for (unsigned int part = threadIdx.y; part < p.count; part += 32)
             sum += p.parts[((size_t)part * p.kinds + kind) * p.columns + column];
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
-    if (threadIdx.y || column >= p.columns || !p.to[kind]) return;
+    if (threadIdx.y || column >= p.columns || !to) return;
     sum = 0.0f;
     for (int part = 0; part < 32; part++) sum += sums[part][threadIdx.x];
-    p.to[kind][column] += sum;
+    to[column] += sum;
 }
 
 // y = x rounded, for `count` entries.

@@ -6,8 +6,6 @@ mod accumulation;
 mod blocks;
 mod cli;
 mod config;
-#[cfg(all(feature = "cuda", not(feature = "ci-check")))]
-mod cuda;
 mod eval;
 mod files;
 mod generate;

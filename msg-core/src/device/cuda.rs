@@ -20,12 +20,12 @@ use cudarc::{
     driver::{CudaDevice, CudaFunction, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, sys::CUresult},
     nvrtc::Ptx,
 };
-use element::{DeviceResult, Element};
 use dfdx::{
     shapes::{HasShape, Shape},
     tensor::{Cuda, Gradients, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
+use element::{DeviceResult, Element};
 use std::sync::Arc;
 
 /// Threads of a block.
@@ -70,7 +70,11 @@ impl Module {
     }
 
     /// As [`Module::function`], with the driver's error.
-    pub(crate) fn kernel(&self, gpu: &Arc<CudaDevice>, name: &str) -> std::result::Result<CudaFunction, DriverError> {
+    pub(crate) fn kernel(
+        &self,
+        gpu: &Arc<CudaDevice>,
+        name: &str,
+    ) -> std::result::Result<CudaFunction, DriverError> {
         if !gpu.has_func(self.name, name) {
             gpu.load_ptx(Ptx::from_src(self.ptx), self.name, self.functions)?;
         }

@@ -66,7 +66,7 @@ fn counted(report: &str, key: &str) -> u64 {
 fn run(kind: &str, folder: &Path) -> [u64; 3] {
     let file = folder.join(kind);
     let child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "cuda::copies::cuda_copies_child", "--include-ignored"])
+        .args(["--exact", "copies::cuda_copies_child", "--include-ignored"])
         .env(CHILD, kind)
         .env("EMU_STATS", &file)
         .output()

@@ -1,4 +1,4 @@
-//! Launches of `kernels/attention.cu`.
+//! Launches of `kernels/attention.cu` and `kernels/attention_bf16.cu`.
 
 use crate::{
     device::{
@@ -12,35 +12,98 @@ use crate::{
     ops::columns::DropoutNumbers,
 };
 use cudarc::driver::{CudaDevice, LaunchConfig};
+use half::bf16;
 use std::sync::Arc;
 
 /// The largest head that the kernels take.
 pub(crate) const LARGEST_HEAD: usize = 128;
 
-/// `WARPS`, `TILE`, `FORWARD_ROWS` and `BACKWARD_ROWS` of the kernels.
+/// Sizes of heads for which there are kernels; smaller ones are padded.
+const SIZES: [usize; 3] = [32, 64, LARGEST_HEAD];
+/// `WARPS` of the kernels.
 const WARPS: usize = 4;
-const TILE: usize = 32;
-const FORWARD_ROWS: usize = 4;
-const BACKWARD_ROWS: usize = 2;
 
-/// The kernels of one element, for heads of up to 32, 64 and 128.
-macro_rules! plain {
-    ($file:literal, $($suffix:literal),*) => {
-        module!($file, each [], others [$(
-            concat!("attention_deltas_", $suffix),
-            concat!("attention_forward_", $suffix, "_1"),
-            concat!("attention_forward_", $suffix, "_2"),
-            concat!("attention_forward_", $suffix, "_4"),
-            concat!("attention_keys_", $suffix, "_1"),
-            concat!("attention_keys_", $suffix, "_2"),
-            concat!("attention_keys_", $suffix, "_4"),
-            concat!("attention_queries_", $suffix, "_1"),
-            concat!("attention_queries_", $suffix, "_2"),
-            concat!("attention_queries_", $suffix, "_4")
-        ),*])
-    };
+const SINGLE: Module = module!(
+    "attention",
+    each [],
+    others [
+        "attention_deltas_f32",
+        "attention_deltas_bf16",
+        "attention_forward_f32_32",
+        "attention_forward_f32_64",
+        "attention_forward_f32_128",
+        "attention_keys_f32_32",
+        "attention_keys_f32_64",
+        "attention_keys_f32_128",
+        "attention_queries_f32_32",
+        "attention_queries_f32_64",
+        "attention_queries_f32_128"
+    ]
+);
+
+const HALF: Module = module!(
+    "attention_bf16",
+    each [],
+    others [
+        "attention_forward_bf16_32",
+        "attention_forward_bf16_64",
+        "attention_forward_bf16_128",
+        "attention_keys_bf16_32",
+        "attention_keys_bf16_64",
+        "attention_keys_bf16_128",
+        "attention_queries_bf16_32",
+        "attention_queries_bf16_64",
+        "attention_queries_bf16_128"
+    ]
+);
+
+/// How a pass is laid out: rows that stay with a block, and bytes of its shared memory.
+#[derive(Clone, Copy)]
+struct Layout {
+    rows: usize,
+    bytes: usize,
 }
-const MODULE: Module = plain!("attention", "f32", "bf16");
+
+/// The kernels of an element.
+pub(crate) trait AttentionKernels: Element {
+    /// Their file.
+    const MODULE: Module;
+
+    /// The layout forward, and back.
+    fn layouts(head_dim: usize, size: usize) -> [Layout; 2];
+}
+
+impl AttentionKernels for f32 {
+    const MODULE: Module = SINGLE;
+
+    fn layouts(head_dim: usize, _: usize) -> [Layout; 2] {
+        /// `TILE`, `FORWARD_ROWS` and `BACKWARD_ROWS` of the kernels.
+        const TILE: usize = 32;
+        const ROWS: [usize; 2] = [4 * WARPS, 2 * WARPS];
+        let [forward, back] = ROWS;
+        let floats =
+            [forward * head_dim + TILE * (2 * head_dim + 1), 2 * back * head_dim + 2 * TILE * (head_dim + 1)];
+        [(forward, floats[0]), (back, floats[1])]
+            .map(|(rows, floats)| Layout { rows, bytes: floats * size_of::<f32>() })
+    }
+}
+
+impl AttentionKernels for bf16 {
+    const MODULE: Module = HALF;
+
+    fn layouts(_: usize, size: usize) -> [Layout; 2] {
+        /// Columns that keep rows of a tile apart.
+        const APART: usize = 8;
+        let tiles = match size {
+            32 => [64, 64],
+            64 => [64, 32],
+            _ => [32, 16],
+        };
+        // Two tiles under way, two at work.
+        let bytes = |tile: usize| 4 * tile * (size + APART) * size_of::<bf16>();
+        tiles.map(|tile| Layout { rows: 16 * WARPS, bytes: bytes(tile) })
+    }
+}
 
 parameters! {
     /// `Attention` of the kernels.
@@ -92,46 +155,50 @@ impl Sequences {
         }
     }
 
+    /// The size of head that the kernels compute with.
+    fn size(&self) -> usize {
+        SIZES.into_iter().find(|&size| self.head_dim <= size).unwrap_or(LARGEST_HEAD)
+    }
+
     /// Rows times heads: the number of a query's statistics.
     pub(crate) fn statistics(&self) -> usize {
         self.batch * self.heads * self.length
     }
 
     #[allow(unsafe_code, reason = "launches a kernel")]
-    fn launch<E: Element>(
+    fn launch<E: AttentionKernels>(
         &self,
         gpu: &Arc<CudaDevice>,
         name: &str,
-        (rows, floats): (usize, usize),
+        layout: Layout,
         with: Attention,
     ) -> DeviceResult {
-        let chunks = self.head_dim.div_ceil(32).next_power_of_two();
         let config = LaunchConfig {
-            grid_dim: (self.length.div_ceil(rows) as u32, with.heads, with.batch),
+            grid_dim: (self.length.div_ceil(layout.rows) as u32, with.heads, with.batch),
             block_dim: (32 * WARPS as u32, 1, 1),
-            shared_mem_bytes: (floats * size_of::<f32>()) as u32,
+            shared_mem_bytes: layout.bytes as u32,
         };
         // SAFETY: the struct is the kernels'; the buffers are of the sizes that it says, heads no larger than the
         // kernels' (checked by the block), and the shared memory is what the kernel lays out.
-        unsafe { MODULE.launch(gpu, &format!("{name}_{}_{chunks}", E::SUFFIX), config, with) }
+        unsafe { E::MODULE.launch(gpu, &format!("{name}_{}_{}", E::SUFFIX, self.size()), config, with) }
     }
 
     /// Writes the mix of each row to `mixed`, and the statistics to `log_sums`.
-    pub(crate) fn forward<E: Element>(
+    pub(crate) fn forward<E: AttentionKernels>(
         &self,
         gpu: &Arc<CudaDevice>,
         qkv: Address,
         mixed: Address,
         log_sums: Address,
     ) -> DeviceResult {
-        let (rows, d) = (WARPS * FORWARD_ROWS, self.head_dim);
+        let [layout, _] = E::layouts(self.head_dim, self.size());
         let with = Attention { qkv, mixed, log_sums, ..self.parameters() };
-        self.launch::<E>(gpu, "attention_forward", (rows, rows * d + TILE * (2 * d + 1)), with)
+        self.launch::<E>(gpu, "attention_forward", layout, with)
     }
 
     /// Writes the gradient of `qkv` to `dqkv`.
     #[allow(unsafe_code, reason = "launches a kernel")]
-    pub(crate) fn backward<E: Element>(
+    pub(crate) fn backward<E: AttentionKernels>(
         &self,
         gpu: &Arc<CudaDevice>,
         (qkv, mixed, log_sums): (Address, Address, Address),
@@ -147,10 +214,9 @@ impl Sequences {
             shared_mem_bytes: 0,
         };
         // SAFETY: as in `launch`; there is a delta for every query and head.
-        unsafe { MODULE.launch(gpu, &format!("attention_deltas_{}", E::SUFFIX), config, with) }?;
-        let (rows, d) = (WARPS * BACKWARD_ROWS, self.head_dim);
-        let floats = 2 * rows * d + 2 * TILE * (d + 1);
-        self.launch::<E>(gpu, "attention_keys", (rows, floats), with)?;
-        self.launch::<E>(gpu, "attention_queries", (rows, floats), with)
+        unsafe { SINGLE.launch(gpu, &format!("attention_deltas_{}", E::SUFFIX), config, with) }?;
+        let [_, layout] = E::layouts(self.head_dim, self.size());
+        self.launch::<E>(gpu, "attention_keys", layout, with)?;
+        self.launch::<E>(gpu, "attention_queries", layout, with)
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     mask::Mask,
     ops::{
         Precision,
-        attention::cuda::{LARGEST_HEAD, Sequences},
+        attention::cuda::{AttentionKernels, LARGEST_HEAD, Sequences},
         columns::{self, DropoutNumbers, Gather, Shape},
         masked_norm::cuda::{Norm, NormBackward, ResidualNorm, Statistics, residual},
     },
@@ -25,7 +25,7 @@ use crate::{
 };
 use cudarc::driver::{CudaDevice, DevicePtr};
 use dfdx::{
-    shapes::{HasShape, Shape as _},
+    shapes::HasShape,
     tensor::{Cuda, Gradients, PutTape, SplitTape, Tape, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
@@ -44,7 +44,10 @@ impl BlockKernel for Cuda {
     }
 }
 
-fn node<E: Element, T: Tape<f32, Cuda>>(x: Stream<Cuda, T>, block: Block<Cuda>) -> Result<Stream<Cuda, T>> {
+fn node<E: AttentionKernels, T: Tape<f32, Cuda>>(
+    x: Stream<Cuda, T>,
+    block: Block<Cuda>,
+) -> Result<Stream<Cuda, T>> {
     const OP: &str = "block";
     let gate = block.masks.gate;
     gate.count();
@@ -73,7 +76,7 @@ fn node<E: Element, T: Tape<f32, Cuda>>(x: Stream<Cuda, T>, block: Block<Cuda>) 
 }
 
 /// A block at work on one batch. The block's tensors live as long as the addresses.
-struct Pass<E: Element> {
+struct Pass<E: AttentionKernels> {
     block: Block<Cuda>,
     gpu: Arc<CudaDevice>,
     products: Products,
@@ -121,7 +124,7 @@ fn slot<S: dfdx::shapes::Shape>(
     Ok(*grads.get_or_alloc_mut(of)?.device_ptr())
 }
 
-impl<E: Element> Pass<E> {
+impl<E: AttentionKernels> Pass<E> {
     fn new(block: Block<Cuda>, device: &Cuda, shape: (Batch, Query, Hidden)) -> Result<Self> {
         let (batch, length, hidden) = shape;
         let (Qkv(_), inner, _) = *block.qkv.0.shape();
@@ -342,7 +345,8 @@ impl<E: Element> Pass<E> {
             NormOrder::Post => {
                 let operand = self.operand(x)?;
                 let (qkv, mixed, log_sums, branch) = self.attend(operand.address())?;
-                let (sum, middle, normal) = (self.stream::<f32>()?, self.stream::<f32>()?, self.stream::<E>()?);
+                let (sum, middle, normal) =
+                    (self.stream::<f32>()?, self.stream::<f32>()?, self.stream::<E>()?);
                 let with = ResidualNorm {
                     sum: sum.address(),
                     stream: middle.address(),

@@ -151,11 +151,8 @@ impl<A: Axis, S: Shape> Table<A, S> {
             places: places as u32,
             width: width as u32,
         };
-        let config = LaunchConfig {
-            grid_dim: (count as u32, 1, 1),
-            block_dim: (THREADS, 1, 1),
-            shared_mem_bytes: 0,
-        };
+        let config =
+            LaunchConfig { grid_dim: (count as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
         // SAFETY: the struct is the kernel's; the gradients are those of a table whose rows the ids name, and of `places`
         // rows. One block alone changes a row.
         unsafe { MODULE.launch(gpu, "scatter", config, with) }

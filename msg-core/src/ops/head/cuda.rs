@@ -30,7 +30,7 @@ use dfdx::{
 use half::bf16;
 use std::sync::Arc;
 
-const MODULE: Module = module!("head", each ["cross_entropy"], others ["total_loss"]);
+const MODULE: Module = module!("head", each["cross_entropy"], others["total_loss"]);
 
 /// Logits held at once: 256 MB in f32, unless one row has more.
 const LOGITS: usize = 1 << 26;
@@ -111,7 +111,7 @@ where
         let result = loss.ghost();
         tape.add_backward_op(move |grads| {
             let factor = *grads.get_or_alloc_mut(&result)?.device_ptr();
-            let mut add = |to: Address, made: &Values<f32>, count| {
+            let add = |to: Address, made: &Values<f32>, count| {
                 gather::<f32>(&gpu, Gather { to, a: made.address(), factor, count, ..Gather::default() })
             };
             add(*grads.get_or_alloc_mut(&x)?.device_ptr(), &made.x, x.shape().num_elements())?;
@@ -216,11 +216,8 @@ impl Head {
             share: self.share,
             classes: self.classes as u32,
         };
-        let config = LaunchConfig {
-            grid_dim: (rows as u32, 1, 1),
-            block_dim: (THREADS, 1, 1),
-            shared_mem_bytes: 0,
-        };
+        let config =
+            LaunchConfig { grid_dim: (rows as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
         let name = kernel_name::<E>("cross_entropy", neighbours(&[self.classes]));
         // SAFETY: the struct is the kernels'. There are logits, and gradients or none, for `rows` rows; labels, counts
         // and losses for all rows from `begin` on; labels are below `classes` (checked where they were made).

@@ -112,7 +112,7 @@ impl Norm {
             gain: bridge::address(gain)?,
             shift: bridge::address(shift)?,
             mask: mask.values().map_or(Ok(0), bridge::address)?,
-            total: mask.total().unwrap_or(width as f32),
+            total: mask.wide_total().unwrap_or(width as f64) as f32,
             eps: eps as f32,
             width,
         })
@@ -192,8 +192,7 @@ pub(crate) fn residual<E: Element>(
         block_dim: (32 * warps as u32, 1, 1),
         shared_mem_bytes: if cached { (warps * bytes) as u32 } else { 0 },
     };
-    let with =
-        ResidualNorm { rows: rows as u32, width: width as u32, cached: u32::from(cached), ..with };
+    let with = ResidualNorm { rows: rows as u32, width: width as u32, cached: u32::from(cached), ..with };
     // SAFETY: the struct is the kernels'. Matrices that are there are `rows` x `width`, vectors have `width` values,
     // statistics `rows`; no output overlaps an input.
     unsafe { MODULE.launch(gpu, &kernel_name::<E>("residual_norm", count), config, with) }
