@@ -25,7 +25,8 @@ use crate::{
     error::{Context, Result},
     growth::{AxisMap, NewEntries},
     ops::{
-        block::BlockKernel, embedding::EmbedKernel, head::HeadKernel, masked_norm::NormKernel, matmul::Matmul,
+        block::BlockKernel, dropout::DropoutKernel, embedding::EmbedKernel, head::HeadKernel,
+        masked_norm::NormKernel, matmul::Matmul,
     },
     optim::{AdamStep, Verdict},
     params::Param,
@@ -55,9 +56,9 @@ impl Float for f64 {
     }
 }
 
-/// What the masked operations need: dfdx's operations, our matrix product and our norm.
-pub trait Kernels<E: Float>: Device<E> + Matmul<E> + NormKernel<E> {}
-impl<E: Float, D: Device<E> + Matmul<E> + NormKernel<E>> Kernels<E> for D {}
+/// What the masked operations need: dfdx's operations, our matrix product, norm and dropout.
+pub trait Kernels<E: Float>: Device<E> + Matmul<E> + NormKernel<E> + DropoutKernel<E> {}
+impl<E: Float, D: Device<E> + Matmul<E> + NormKernel<E> + DropoutKernel<E>> Kernels<E> for D {}
 
 /// What modules, growth and the optimizer need besides.
 pub trait Backend: Kernels<f32> + EmbedKernel + BlockKernel + HeadKernel + Cache {

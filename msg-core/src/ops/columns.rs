@@ -4,7 +4,7 @@ use super::{Gelu, dropout};
 use crate::device::{
     bridge::Address,
     cuda::{
-        Module,
+        Module, by_rows,
         element::{DeviceResult, Element, Values, parameters},
         flat, kernel_name, module, neighbours,
     },
@@ -230,6 +230,27 @@ pub(crate) fn add_totals(
     let with = Totals { parts: parts.address(), to, count, kinds, columns };
     // SAFETY: the struct is the kernel's; there are `count` parts of `kinds` rows, and each row at `to` has `columns`.
     unsafe { MODULE.launch(gpu, "column_totals", config, with) }
+}
+
+/// Writes the factors of a tensor of these sizes, at most four.
+#[allow(unsafe_code, reason = "launches a kernel")]
+pub(crate) fn dropout_factors(
+    gpu: &Arc<CudaDevice>,
+    stream: dropout::Stream,
+    sizes: &[usize],
+    to: Address,
+) -> DeviceResult {
+    let mut size = [1; 4];
+    for (padded, &size) in size.iter_mut().rev().zip(sizes.iter().rev()) {
+        *padded = size as u32;
+    }
+    let [a, b, c, width] = size.map(|size| size as usize);
+    if a * b * c * width == 0 {
+        return Ok(());
+    }
+    let with = Factors { dropout: Some(stream).into(), to, size };
+    // SAFETY: the struct is the kernel's; the tensor at `to` is of these sizes.
+    unsafe { MODULE.launch(gpu, "dropout_factors", by_rows(a * b * c, width), with) }
 }
 
 /// Rounds `count` values at `x` to E.

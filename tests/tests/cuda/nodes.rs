@@ -1,7 +1,7 @@
 //! Single nodes on Cuda against the Cpu's, which are held against chains of plain operations: values and gradients,
 //! both precisions, odd sizes.
 
-use super::gpu;
+use super::{draw, gpu};
 use dfdx::{
     shapes::{HasShape, Shape},
     tensor::{Cpu, OwnedTape, Tensor, Trace},
@@ -9,10 +9,13 @@ use dfdx::{
 };
 use msg_core::{
     Result,
-    axis::{Hidden, Query, Vocab},
+    axis::{Batch, Hidden, Position, Query, Segment, Vocab},
     device::Backend,
     error::Context,
-    ops::{Block, Compute, Labels, NormOrder, Precision, block::plain, head::head_loss, masked_layer_norm},
+    ops::{
+        Block, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, NormOrder, Precision, block::plain,
+        head::head_loss, masked_layer_norm,
+    },
 };
 use msg_tests::{
     block_case::{Case, Named, assert_rounded, mask, outcome, tensor},
@@ -157,5 +160,63 @@ fn cuda_head_losses_agree_with_the_cpu() -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+fn embedding_results<D: Backend>(device: &D, segments: usize, width: usize) -> Result<Vec<Named>> {
+    let (batch, length, words) = (Batch(3), Query(101), Vocab(17));
+    let places = batch.0 * length.0;
+    let tables = (
+        tensor(device, "words", (words, Hidden(width))),
+        tensor(device, "segments", (Segment(segments), Hidden(width))),
+        tensor(device, "positions", (Position(120), Hidden(width))),
+    );
+    let word_ids: Vec<u32> = (0..places).map(|at| draw("words", at, words.0) as u32).collect();
+    let segment_ids: Vec<u32> = (0..places).map(|at| draw("segments", at, segments) as u32).collect();
+    // Positions that repeat within a sequence, too.
+    let position_ids: Vec<u32> = (0..length.0 as u32).map(|at| at / 2 + 3).collect();
+    let word_ids = Ids::new(device, "words", &word_ids, (batch, length), words)?;
+    let segment_ids = Ids::new(device, "segments", &segment_ids, (batch, length), Segment(segments))?;
+    let position_ids = Ids::new(device, "positions", &position_ids, (length,), Position(120))?;
+    let of = Embeddings {
+        words: (&tables.0, &word_ids),
+        segments: (segments > 1).then_some((&tables.1, &segment_ids)),
+        positions: (&tables.2, &position_ids),
+    };
+    let sum = of.sum(OwnedTape::default())?;
+    let value = sum.as_vec();
+    let grads = gradients(sum)?;
+    let mut named = vec![
+        ("value", value),
+        ("words", grads.get(&tables.0).as_vec()),
+        ("positions", grads.get(&tables.2).as_vec()),
+    ];
+    if segments > 1 {
+        named.push(("segments", grads.get(&tables.1).as_vec()));
+    }
+    Ok(named)
+}
+
+#[test]
+fn cuda_embeddings_agree_with_the_cpu() -> Result<()> {
+    for (segments, width) in [(1, 5), (2, 33), (6, 300)] {
+        let expected = embedding_results(&Cpu::default(), segments, width)?;
+        let got = embedding_results(&gpu(), segments, width)?;
+        for ((name, expected), (_, got)) in expected.iter().zip(&got) {
+            assert_close(&format!("{segments} segments, width {width}: {name}"), expected, got, 1e-6);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn cuda_dropout_drops_what_the_cpu_drops() -> Result<()> {
+    let dropout = Dropout::new(0.3, 5, 6, 7)?;
+    let site = DropoutSite { layer: Some(4), place: "test" };
+    fn dropped<D: Backend>(device: &D, dropout: Dropout, site: DropoutSite) -> Result<Vec<f32>> {
+        let x = tensor(device, "x", (Batch(3), Query(5), Hidden(70)));
+        Ok(dropout.apply(x, site)?.as_vec())
+    }
+    assert_eq!(dropped(&gpu(), dropout, site)?, dropped(&Cpu::default(), dropout, site)?);
     Ok(())
 }

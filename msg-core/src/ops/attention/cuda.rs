@@ -59,7 +59,7 @@ const HALF: Module = module!(
 
 /// How a pass is laid out: rows that stay with a block, and bytes of its shared memory.
 #[derive(Clone, Copy)]
-struct Layout {
+pub(crate) struct Layout {
     rows: usize,
     bytes: usize,
 }
