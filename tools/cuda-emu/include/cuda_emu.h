@@ -283,18 +283,22 @@ static void run_block() {
     }
 }
 
+// Of exactly this size, so that AddressSanitizer sees overruns.
+static void *memory(size_t bytes) {
+    void *p = nullptr;
+    if (posix_memalign(&p, 128, bytes ? bytes : 1)) die("out of memory for shared memory");
+    return p;
+}
+
 // Storage of one `__shared__` declaration (L is a lambda type of its own); NaN at the start of every block.
-template <class T> struct Shared {
-    alignas(128) unsigned char v[sizeof(T)];
-    unsigned long epoch;
-};
 template <class T, class L> static inline T &shared(L) {
-    static Shared<T> s;
-    if (s.epoch != B.epoch) {
-        s.epoch = B.epoch;
-        memset(s.v, 0xFF, sizeof s.v);
+    static void *const storage = memory(sizeof(T)); // not a static array: AddressSanitizer guards no template's
+    static unsigned long epoch;
+    if (epoch != B.epoch) {
+        epoch = B.epoch;
+        memset(storage, 0xFF, sizeof(T));
     }
-    return *reinterpret_cast<T *>(s.v);
+    return *reinterpret_cast<T *>(storage);
 }
 
 // The value that lane `src` of the warp shows (below 0: one's own).
@@ -322,7 +326,7 @@ static void launch(void (*entry)(void **), void **params, const unsigned *g, con
     B.n = b[0] * b[1] * b[2];
     B.entry = entry;
     B.params = params;
-    B.dyn = (char *)aligned_alloc(128, (shm + 127) / 128 * 128 + 128);
+    B.dyn = (char *)memory(shm);
     for (unsigned z = 0; z < g[2]; z++)
         for (unsigned y = 0; y < g[1]; y++)
             for (unsigned x = 0; x < g[0]; x++) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <dlfcn.h>
 #include <mutex>
 #include <set>
 
@@ -163,9 +164,25 @@ struct Strides {
     int count;
 };
 
+// Whether all matrices of a batch lie in live memory of the device; true where there is no emulated driver.
+static bool in_memory(const void *at, size_t element, int rows, int columns, int lead, long long by, int count) {
+    typedef bool (*Inside)(const void *, size_t);
+    static const Inside inside = (Inside)dlsym(RTLD_DEFAULT, "emu_inside");
+    if (!inside || !rows || !columns) return true;
+    const size_t bytes = ((size_t)(columns - 1) * lead + rows) * element;
+    for (int i = 0; i < count; i++)
+        if (!inside((const char *)at + i * by * (long long)element, bytes)) return false;
+    return true;
+}
+
 template <class S, class T, class R>
 static int products(const Shape &s, S alpha, const void *a, const void *b, S beta, void *c, const Strides &by) {
     if (!s.valid() || by.count < 0) return INVALID_VALUE;
+    const bool reads = s.m && s.n, ta = s.trans_a != 0, tb = s.trans_b != 0;
+    if ((reads && !in_memory(a, sizeof(T), ta ? s.k : s.m, ta ? s.m : s.k, s.lda, by.a, by.count)) ||
+        (reads && !in_memory(b, sizeof(T), tb ? s.n : s.k, tb ? s.k : s.n, s.ldb, by.b, by.count)) ||
+        !in_memory(c, sizeof(R), s.m, s.n, s.ldc, by.c, by.count))
+        return INVALID_VALUE;
     for (int i = 0; i < by.count; i++) {
         const Matrix<T> left = {(const T *)a + i * by.a, s.lda, s.trans_a != 0};
         const Matrix<T> right = {(const T *)b + i * by.b, s.ldb, s.trans_b != 0};

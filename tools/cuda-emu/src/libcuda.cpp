@@ -172,6 +172,12 @@ API cuMemcpyDtoHAsync_v2(void *to, Ptr from, size_t bytes, void *) { return cuMe
 API cuMemcpyDtoDAsync_v2(Ptr to, Ptr from, size_t bytes, void *) { return cuMemcpyDtoD_v2(to, from, bytes); }
 API cuMemsetD8Async(Ptr at, unsigned char value, size_t bytes, void *) { return cuMemsetD8_v2(at, value, bytes); }
 
+// For libcublas: whether it may touch these bytes.
+extern "C" __attribute__((visibility("default"))) bool emu_inside(const void *at, size_t bytes) {
+    Lock lock(mutex);
+    return inside((Ptr)at, bytes, "cuBLAS");
+}
+
 // ---- the device, its one context, streams and events
 
 API cuInit(unsigned) { return SUCCESS; }
@@ -257,6 +263,22 @@ API cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
 
 // ---- modules: "PTX" made by ../bin/nvcc names a shared object in its first line
 
+// EMU_VARIANT holds compiler flags: kernels are compiled anew with them as they are loaded.
+static std::string variant_of(const std::string &object) {
+    const char *flags = getenv("EMU_VARIANT");
+    Dl_info here;
+    if (!flags || !*flags || !dladdr((void *)&variant_of, &here)) return object;
+    const std::string library = here.dli_fname;
+    const std::string nvcc = library.substr(0, library.rfind('/')) + "/../bin/nvcc";
+    // What is preloaded is meant for this process, not for a compiler.
+    const std::string command = "env -u LD_PRELOAD EMU_CXXFLAGS=\"$EMU_VARIANT\" '" + nvcc + "' --again '" + object + "'";
+    FILE *made = popen(command.c_str(), "r");
+    char path[4096] = {0};
+    if (made && fgets(path, sizeof path, made)) path[strcspn(path, "\n")] = 0;
+    if (made) pclose(made);
+    return path;
+}
+
 API cuModuleLoadData(void **module, const void *image) {
     static const char MARK[] = "//EMU-SO ";
     const char *text = (const char *)image;
@@ -265,9 +287,10 @@ API cuModuleLoadData(void **module, const void *image) {
         return INVALID_PTX;
     }
     text += strlen(MARK);
-    *module = dlopen(std::string(text, strcspn(text, "\n")).c_str(), RTLD_NOW | RTLD_LOCAL);
+    const std::string object = variant_of(std::string(text, strcspn(text, "\n")));
+    *module = object.empty() ? nullptr : dlopen(object.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (*module) return SUCCESS;
-    fprintf(stderr, "cuda_emu: %s\n", dlerror());
+    fprintf(stderr, "cuda_emu: %s\n", object.empty() ? "the kernels do not compile" : dlerror());
     return INVALID_PTX;
 }
 API cuModuleLoad(void **module, const char *path) {

@@ -47,7 +47,7 @@ API nvrtcCompileProgram(void *handle, int count, const char *const *options) {
     if (!file) return OUT_OF_MEMORY;
     fwrite(program->source.data(), 1, program->source.size(), file);
     fclose(file);
-    std::string command = "'" + nvcc + "' --ptx -o " + folder + "/k.ptx";
+    std::string command = "env -u LD_PRELOAD '" + nvcc + "' --ptx -o " + folder + "/k.ptx";
     for (int i = 0; i < count; i++) command += " '" + std::string(options[i]) + "'";
     const int failed = system((command + " " + folder + "/k.cu 2> " + folder + "/log").c_str());
     program->log = contents(folder + "/log");

@@ -1,5 +1,6 @@
 // Runs kernels.cu and cuBLAS' products on the emulator, through the driver's functions as any program would,
-// and compares them with plain sums. Names the PTX file as its argument; exit status 0 if all is right.
+// and compares them with plain sums: `check KERNELS.ptx`. `check WRONG.ptx KERNEL` launches one of wrong.cu with
+// 64 threads and a zeroed buffer of 64 ints; whether the emulator objects is for the caller to see.
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -40,7 +41,7 @@ static void run(const char *kernel, unsigned threads, unsigned shared, std::vect
     void *function = nullptr;
     expect(cuModuleGetFunction(&function, module, kernel) == 0, kernel);
     if (function)
-        expect(cuLaunchKernel(function, 1, 1, 1, threads, 1, 1, shared, nullptr, arguments.data(), nullptr) == 0, kernel);
+        expect(!cuLaunchKernel(function, 1, 1, 1, threads, 1, 1, shared, nullptr, arguments.data(), nullptr), kernel);
 }
 
 // Device memory is host memory here.
@@ -79,7 +80,8 @@ static void check_mma() {
         for (int column = 0; column < 8; column++) {
             double sum = c[row * 8 + column];
             for (int k = 0; k < 16; k++) sum += (double)from_bf16(a[row * 16 + k]) * from_bf16(b[column * 16 + k]);
-            expect(fabs(sum - d[row * 8 + column]) <= 1e-5, "mma " + std::to_string(row) + " " + std::to_string(column));
+            const std::string name = "mma " + std::to_string(row) + " " + std::to_string(column);
+            expect(fabs(sum - d[row * 8 + column]) <= 1e-5, name);
         }
 }
 
@@ -143,32 +145,34 @@ static void check_shared_memory() {
     int *out = device<int>(32);
     void *function = nullptr, *arguments[] = {&out};
     cuModuleGetFunction(&function, module, "chains");
-    const auto launch = [&] { return cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, 100 << 10, nullptr, arguments, nullptr); };
+    const int bytes = 100 << 10;
+    const auto launch = [&] { return cuLaunchKernel(function, 1, 1, 1, 32, 1, 1, bytes, nullptr, arguments, nullptr); };
     expect(launch() != 0, "much shared memory unasked");
-    expect(cuFuncSetAttribute(function, 8, 100 << 10) == 0, "cuFuncSetAttribute");
+    expect(cuFuncSetAttribute(function, 8, bytes) == 0, "cuFuncSetAttribute");
     expect(launch() == 0, "much shared memory");
 }
 
 // One case: both results against sums in double precision over what the operands are once rounded.
 static void check_product(bool bf16, bool bf16_result, bool tf32, int ta, int tb, int m, int n, int k, float beta) {
     const int lda = (ta ? k : m) + 3, ldb = (tb ? n : k) + 1, ldc = m + 2, count = 2;
-    const long long by_a = (long long)lda * (ta ? m : k) + 5, by_b = (long long)ldb * (tb ? k : n), by_c = ldc * n + 1;
-    std::vector<float> a(count * by_a), b(count * by_b), c(count * by_c);
-    std::vector<uint16_t> a16(a.size()), b16(b.size()), c16(c.size());
-    for (size_t i = 0; i < a.size(); i++) a[i] = uniform(), a16[i] = nearest_bf16(a[i]);
-    for (size_t i = 0; i < b.size(); i++) b[i] = uniform(), b16[i] = nearest_bf16(b[i]);
+    const long long by_a = (long long)lda * (ta ? m : k) + 5, by_b = (long long)ldb * (tb ? k : n) + 1;
+    const long long by_c = ldc * n + 1;
+    float *a = device<float>(count * by_a), *b = device<float>(count * by_b), *c = device<float>(count * by_c);
+    uint16_t *a16 = device<uint16_t>(count * by_a), *b16 = device<uint16_t>(count * by_b);
+    uint16_t *c16 = device<uint16_t>(count * by_c);
+    for (int i = 0; i < count * by_a; i++) a[i] = uniform(), a16[i] = nearest_bf16(a[i]);
+    for (int i = 0; i < count * by_b; i++) b[i] = uniform(), b16[i] = nearest_bf16(b[i]);
     // Not to be read where beta is 0.
-    for (size_t i = 0; i < c.size(); i++) c[i] = beta ? uniform() : NAN, c16[i] = beta ? nearest_bf16(c[i]) : 0x7FFF;
-    const std::vector<float> before = c;
+    for (int i = 0; i < count * by_c; i++) c[i] = beta ? uniform() : NAN, c16[i] = beta ? nearest_bf16(c[i]) : 0x7FFF;
+    const std::vector<float> before(c, c + count * by_c);
     const float alpha = 0.5f;
     const int type = bf16 ? 14 : 0, result = bf16_result ? 14 : 0;
     const std::string name = std::string(bf16 ? "bf16" : tf32 ? "tf32" : "f32") + (bf16_result ? " to bf16 " : " ") +
                              std::to_string(ta) + std::to_string(tb) + " " + std::to_string(m) + " x " +
                              std::to_string(n) + " x " + std::to_string(k);
     const int status = cublasGemmStridedBatchedEx(
-        nullptr, ta, tb, m, n, k, &alpha, bf16 ? (void *)a16.data() : a.data(), type, lda, by_a,
-        bf16 ? (void *)b16.data() : b.data(), type, ldb, by_b, &beta, bf16_result ? (void *)c16.data() : c.data(),
-        result, ldc, by_c, count, tf32 ? 77 : 68, -1);
+        nullptr, ta, tb, m, n, k, &alpha, bf16 ? (void *)a16 : a, type, lda, by_a, bf16 ? (void *)b16 : b, type, ldb,
+        by_b, &beta, bf16_result ? (void *)c16 : c, result, ldc, by_c, count, tf32 ? 77 : 68, -1);
     expect(status == 0, name + ": status");
     double largest = 0;
     for (int q = 0; q < count; q++)
@@ -185,10 +189,13 @@ static void check_product(bool bf16, bool bf16_result, bool tf32, int ta, int tb
                 const double old = beta ? (bf16_result ? from_bf16(nearest_bf16(before[at])) : before[at]) : 0;
                 const double wanted = alpha * sum + beta * old;
                 const double got = bf16_result ? from_bf16(c16[at]) : c[at];
-                const double bound = size * 1e-6 + 1e-7 + (bf16_result ? fabs(wanted) / 256 : 0) + (tf32 ? size / 1000 : 0);
+                const double rounded = (bf16_result ? fabs(wanted) / 256 : 0) + (tf32 ? size / 1000 : 0);
+                const double bound = size * 1e-6 + 1e-7 + rounded;
                 expect(fabs(got - wanted) <= bound, name);
                 largest = fmax(largest, fabs(got - wanted) / (size + 1e-30));
             }
+    for (void *memory : {(void *)a, (void *)b, (void *)c, (void *)a16, (void *)b16, (void *)c16})
+        cuMemFree_v2((unsigned long long)memory);
     // TF32 has to show: 11 bits of the mantissa, not 24.
     if (tf32 && k > 8) expect(largest > 1e-6, name + ": exact");
 }
@@ -200,27 +207,40 @@ static void check_products() {
             for (float beta : {0.0f, 0.75f})
                 for (int kind = 0; kind < 4; kind++)
                     check_product(kind < 2, kind == 1, kind == 3, trans & 1, trans >> 1, s[0], s[1], s[2], beta);
-    const float one = 1, zero = 0, left = 1 + 1.0f / 4096;
-    float f = 0;
+    const float one = 1, zero = 0;
+    float *left = device<float>(1), *right = device<float>(1), *f = device<float>(1);
+    *left = 1 + 1.0f / 4096, *right = 1;
     void *handle = nullptr;
     cublasCreate_v2(&handle);
-    cublasSgemm_v2(handle, 0, 0, 1, 1, 1, &one, &left, 1, &one, 1, &zero, &f, 1);
-    expect(f == left, "Sgemm is exact by default");
+    cublasSgemm_v2(handle, 0, 0, 1, 1, 1, &one, left, 1, right, 1, &zero, f, 1);
+    expect(*f == *left, "Sgemm is exact by default");
     cublasSetMathMode(handle, 3);
-    cublasSgemm_v2(handle, 0, 0, 1, 1, 1, &one, &left, 1, &one, 1, &zero, &f, 1);
-    expect(f == 1, "Sgemm rounds to TF32 where the handle says so");
-    const double d1 = 1, d0 = 0, three = 3;
-    double d = 0;
-    cublasDgemm_v2(handle, 0, 0, 1, 1, 1, &d1, &three, 1, &three, 1, &d0, &d, 1);
-    expect(d == 9, "Dgemm");
+    cublasSgemm_v2(handle, 0, 0, 1, 1, 1, &one, left, 1, right, 1, &zero, f, 1);
+    expect(*f == 1, "Sgemm rounds to TF32 where the handle says so");
+    const double d1 = 1, d0 = 0;
+    double *three = device<double>(1), *d = device<double>(1);
+    *three = 3;
+    cublasDgemm_v2(handle, 0, 0, 1, 1, 1, &d1, three, 1, three, 1, &d0, d, 1);
+    expect(*d == 9, "Dgemm");
     // What cuBLAS does not have.
-    expect(cublasGemmStridedBatchedEx(handle, 0, 0, 1, 1, 1, &one, &left, 14, 1, 0, &one, 0, 1, 0, &zero, &f, 0, 1, 0, 1,
-                                      68, -1) == 15, "operands of two types");
-    expect(cublasGemmStridedBatchedEx(handle, 0, 0, 2, 1, 1, &one, &left, 0, 1, 0, &one, 0, 1, 0, &zero, &f, 0, 2, 0, 1,
-                                      68, -1) == 7, "a leading dimension that is too small");
+    const auto refused = [&](int type, int m, int lead) {
+        return cublasGemmStridedBatchedEx(handle, 0, 0, m, 1, 1, &one, left, type, lead, 0, right, 0, 1, 0, &zero, f, 0,
+                                          m, 0, 1, 68, -1);
+    };
+    expect(refused(14, 1, 1) == 15, "operands of two types");
+    expect(refused(0, 2, 1) == 7, "a leading dimension that is too small");
+    expect(refused(0, 2, 2) == 7, "an operand that is not in memory");
 }
 
 int main(int count, char **arguments) {
+    if (count == 3) {
+        int *out = device<int>(64);
+        memset(out, 0, 64 * sizeof *out);
+        if (cuModuleLoad(&module, arguments[1])) return 2;
+        run(arguments[2], 64, 64 * sizeof *out, {&out});
+        for (int i = 0; i < 64; i++) expect(out[i] != -1, "a value that was never written");
+        return failures != 0;
+    }
     if (count != 2 || cuModuleLoad(&module, arguments[1])) return 2;
     check_mma();
     check_ldmatrix();
