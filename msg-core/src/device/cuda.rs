@@ -2,18 +2,19 @@
 //!
 //! Values stay on the device. What travels are source maps, cohorts and single sums.
 
-mod adamw;
 pub(crate) mod element;
 mod grow;
 mod guard;
+pub(super) mod pool;
 pub(crate) mod products;
 mod reduce;
+mod updates;
 
 use super::{Backend, bridge};
 use crate::{
     error::{Context, Error, Result},
     growth::{AxisMap, NewEntries},
-    optim::{AdamStep, Verdict},
+    optim::Verdict,
     params::Param,
 };
 use cudarc::{
@@ -133,6 +134,11 @@ pub(crate) fn by_rows(rows: usize, width: usize) -> LaunchConfig {
     }
 }
 
+/// Appends a number of 64 bits to a table of words of 32, as the device reads it.
+fn push_long(words: &mut Vec<u32>, number: u64) {
+    words.extend([number as u32, (number >> 32) as u32]);
+}
+
 /// Sizes of up to four axes as the kernels count them, right-aligned; missing leading axes have one unit.
 fn padded(op: &'static str, sizes: &[usize]) -> Result<[u32; 4]> {
     let mut padded = [1; 4];
@@ -146,12 +152,18 @@ fn padded(op: &'static str, sizes: &[usize]) -> Result<[u32; 4]> {
     Ok(padded)
 }
 
+/// Bytes of the values of a tensor of f32.
+fn bytes(shape: &impl Shape) -> usize {
+    shape.num_elements() * size_of::<f32>()
+}
+
 impl Backend for Cuda {
     // cuBLAS and dfdx's atomic sums take their order from the sizes.
     const EXACT: bool = false;
+    const LATE: bool = true;
 
     fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
-        let out: Param<S, Self> = self.try_zeros_like(shape).during("init")?;
+        let out: Param<S, Self> = self.try_zeros_like(shape).asking_for(bytes(shape), "init")?;
         let sizes: Vec<usize> = shape.concrete().into_iter().collect();
         grow::fresh(&bridge::driver(self)?, &out, &sizes, new)?;
         Ok(out)
@@ -165,7 +177,7 @@ impl Backend for Cuda {
         new: NewEntries,
     ) -> Result<Param<To, Self>> {
         let old = old.clone().try_contiguous().during("growth")?;
-        let out: Param<To, Self> = self.try_zeros_like(&shape).during("growth")?;
+        let out: Param<To, Self> = self.try_zeros_like(&shape).asking_for(bytes(&shape), "growth")?;
         grow::grow(&bridge::driver(self)?, &old, &out, maps, new)?;
         Ok(out)
     }
@@ -184,35 +196,21 @@ impl Backend for Cuda {
 
     type Guard = guard::Guard;
 
-    fn guard(&self) -> Result<Self::Guard> {
-        guard::Guard::new(self)
-    }
+    type Updates<'g> = updates::CudaUpdates<'g>;
 
-    fn add_squares<S: Shape>(
-        guard: &mut Self::Guard,
-        tensor: &Param<S, Self>,
-        grads: &mut Gradients<f32, Self>,
-    ) -> Result<()> {
-        guard.add_squares(grads.get_or_alloc_mut(tensor).during("grad norm")?)
-    }
-
-    fn judge(guard: &mut Self::Guard, loss: Option<&Param<(), Self>>, clip: f64) -> Result<()> {
-        guard.judge(loss, clip)
+    fn updates<'g>(
+        &self,
+        grads: &'g mut Gradients<f32, Self>,
+        spent: Option<Self::Guard>,
+    ) -> Result<Self::Updates<'g>> {
+        updates::CudaUpdates::new(self, grads, spent)
     }
 
     fn verdict(guard: &Self::Guard) -> Result<Verdict> {
         guard.verdict()
     }
 
-    fn adamw<S: Shape>(
-        tensor: &mut Param<S, Self>,
-        grads: &mut Gradients<f32, Self>,
-        first: &mut Param<S, Self>,
-        second: &mut Param<S, Self>,
-        guard: &Self::Guard,
-        step: &AdamStep<'_>,
-    ) -> Result<()> {
-        let gradient = grads.get_or_alloc_mut(tensor).during("adamw")?;
-        adamw::adamw(tensor, gradient, first, second, guard, step)
+    fn make_own<S: Shape>(tensor: &mut Param<S, Self>) -> Result<()> {
+        bridge::make_own(tensor)
     }
 }

@@ -14,6 +14,12 @@ mod nodes;
 mod operations;
 mod optimizer;
 
+// Their tests on Cuda, whose names say so; those of the Cpu are the main binary's.
+#[path = "../golden.rs"]
+mod golden;
+#[path = "../strict.rs"]
+mod strict;
+
 use dfdx::tensor::Cuda;
 use msg_core::{
     device::open_cuda,
