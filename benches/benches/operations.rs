@@ -167,7 +167,7 @@ fn blocks(suite: &mut Suite) -> Result<()> {
         let flops = || Work::Flops(3.0 * (maps + seen * scores));
         suite
             .add(&format!("block, {name}"), flops(), || backward(block.clone().forward(x.leaky_trace())?))?;
-        let compute = Compute { precision: Precision::Bf16, recompute: false };
+        let compute = Compute { precision: Precision::Bf16, ..Compute::default() };
         let half = Block { compute, ..block.clone() };
         suite.add(&format!("block, {name}, bf16"), Work::Rounded(3.0 * (maps + seen * scores)), || {
             backward(half.clone().forward(x.leaky_trace())?)

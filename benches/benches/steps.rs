@@ -24,7 +24,7 @@ fn cases() -> Vec<(String, Case)> {
     for precision in [Precision::F32, Precision::Bf16] {
         for family in [Family::Gpt, Family::Bert] {
             for (layers, hidden) in [(4, 192), (4, 256), (6, 384), (8, 512), (12, 512)] {
-                let compute = Compute { precision, recompute: false };
+                let compute = Compute { precision, ..Compute::default() };
                 let (sizes, vocab, shape) = (sizes(layers, hidden), 8192, (8, 128));
                 let case = Case { family, sizes, vocab, shape, ramp: false, compute };
                 cases.push((format!("{family:?} {layers} x {hidden}, {precision:?}"), case));

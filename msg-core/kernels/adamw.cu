@@ -1,80 +1,116 @@
-// One AdamW update of one tensor: the twin of src/optim/adamw_cpu.rs.
+// One AdamW update of all tensors of a module: the twin of src/optim/adamw_cpu.rs.
 //
 // The same float operations in the same order, none contracted, so that the bits are those of the Cpu.
-// Results go to buffers of their own: the old ones may be shared with other tensors. An update that the
-// verdict forbids copies them.
+// Moments are changed in place. A parameter's old values are read from a copy (src/device/cuda/updates.rs
+// says why); an update that the verdict forbids puts them back and leaves the moments alone.
+// Floor: 16 bytes read and 12 written for each entry.
 
-struct Buffers {
-    const float *old_value, *grad, *old_first, *old_second;
+struct Tensor {
+    // Each begins on a boundary of 16 bytes.
     float *value, *first, *second;
+    const float *grad, *saved;
+    size_t count;
+    size_t piece;            // how many pieces the tensors before it have
+    unsigned int size[4];    // padded by leading axes of one unit
+    unsigned int units[4];   // where the cohorts of the axis' units begin; NO_UNITS: all are in cohort 0
+    unsigned int cohorts;    // where its cohorts begin
+    float first_share, beta2, second_share, eps, weight_decay;
 };
+
+#define NO_UNITS 0xFFFFFFFFu
+#define PIECE 4096
 
 // As kernels/guard.cu left it.
 struct Verdict {
-    double square, grad_scale, applied;
-};
-
-struct Numbers {
-    float first_share, beta2, second_share, eps, weight_decay;
+    double square, grad_scale, applied, loss;
 };
 
 struct Cohort {
     float lr, step_size, root_correction;
 };
 
-__device__ __forceinline__ void update(const Buffers &b, size_t i, const Verdict &verdict, const Numbers &n,
-                                       const Cohort &c) {
-    float p = b.old_value[i], m = b.old_first[i], v = b.old_second[i];
-    if (verdict.applied != 0.0) {
-        const float g = __fmul_rn(b.grad[i], (float)verdict.grad_scale);
-        p = __fsub_rn(p, __fmul_rn(p, __fmul_rn(c.lr, n.weight_decay)));
-        m = __fadd_rn(m, __fmul_rn(__fsub_rn(g, m), n.first_share));
-        v = __fadd_rn(__fmul_rn(v, n.beta2), __fmul_rn(__fmul_rn(g, g), n.second_share));
-        const float root = __fadd_rn(__fdiv_rn(__fsqrt_rn(v), c.root_correction), n.eps);
-        p = __fsub_rn(p, __fdiv_rn(__fmul_rn(c.step_size, m), root));
+__device__ __forceinline__ void update(const Tensor &t, const Cohort &c, float scale, float grad, float &p,
+                                       float &m, float &v) {
+    const float g = __fmul_rn(grad, scale);
+    p = __fsub_rn(p, __fmul_rn(p, __fmul_rn(c.lr, t.weight_decay)));
+    m = __fadd_rn(m, __fmul_rn(__fsub_rn(g, m), t.first_share));
+    v = __fadd_rn(__fmul_rn(v, t.beta2), __fmul_rn(__fmul_rn(g, g), t.second_share));
+    const float root = __fadd_rn(__fdiv_rn(__fsqrt_rn(v), c.root_correction), t.eps);
+    p = __fsub_rn(p, __fdiv_rn(__fmul_rn(c.step_size, m), root));
+}
+
+__device__ __forceinline__ void update_at(const Tensor &t, const Cohort &c, float scale, size_t i) {
+    float p = t.saved[i], m = t.first[i], v = t.second[i];
+    update(t, c, scale, t.grad[i], p, m, v);
+    t.value[i] = p;
+    t.first[i] = m;
+    t.second[i] = v;
+}
+
+// The tensor of a block's piece.
+__device__ __forceinline__ const Tensor &tensor_of(const Tensor *tensors, unsigned int count) {
+    unsigned int at = 0, after = count;
+    while (after - at > 1) {
+        const unsigned int middle = at + (after - at) / 2;
+        if (tensors[middle].piece <= blockIdx.x) at = middle;
+        else after = middle;
     }
-    b.value[i] = p;
-    b.first[i] = m;
-    b.second[i] = v;
+    return tensors[at];
 }
 
-// All entries belong to one cohort.
-extern "C" __global__ void adamw_one_cohort(const Buffers buffers, const Verdict *guard, const Numbers numbers,
-                                            const Cohort cohort, const size_t count) {
-    const Verdict verdict = *guard;
-    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < count; i += (size_t)gridDim.x * blockDim.x)
-        update(buffers, i, verdict, numbers, cohort);
+__device__ __forceinline__ void put_back(const Tensor &t, size_t begin, size_t end) {
+    for (size_t i = begin + threadIdx.x; i < end; i += blockDim.x) t.value[i] = t.saved[i];
 }
 
-#define NO_UNITS 0xFFFFFFFFu
+// Tensors whose entries all belong to one cohort. One block a piece.
+extern "C" __global__ void adamw_one_cohort(const Tensor *tensors, const unsigned int count, const Verdict *guard,
+                                            const Cohort *cohorts) {
+    const Tensor t = tensor_of(tensors, count);
+    const Cohort c = cohorts[t.cohorts];
+    const size_t begin = (blockIdx.x - t.piece) * PIECE;
+    const size_t end = begin + PIECE < t.count ? begin + PIECE : t.count;
+    if (guard->applied == 0.0) return put_back(t, begin, end);
+    const float scale = (float)guard->grad_scale;
+    for (size_t i = begin + 4 * threadIdx.x; i + 4 <= end; i += 4 * blockDim.x) {
+        const float4 g = *(const float4 *)(t.grad + i);
+        float4 p = *(const float4 *)(t.saved + i), m = *(float4 *)(t.first + i), v = *(float4 *)(t.second + i);
+        update(t, c, scale, g.x, p.x, m.x, v.x);
+        update(t, c, scale, g.y, p.y, m.y, v.y);
+        update(t, c, scale, g.z, p.z, m.z, v.z);
+        update(t, c, scale, g.w, p.w, m.w, v.w);
+        *(float4 *)(t.value + i) = p;
+        *(float4 *)(t.first + i) = m;
+        *(float4 *)(t.second + i) = v;
+    }
+    // What is left over of fours.
+    const size_t last = (end & ~(size_t)3) + threadIdx.x;
+    if (last < end) update_at(t, c, scale, last);
+}
 
-struct Cohorts {
-    unsigned int size[4];  // of the tensor, padded by leading axes of one unit
-    unsigned int units[4]; // where the cohorts of the axis' units begin; NO_UNITS: all are in cohort 0
-};
-
-__device__ __forceinline__ unsigned int cohort_of(const Cohorts &cohorts, const unsigned int *units, int axis,
+__device__ __forceinline__ unsigned int cohort_of(const Tensor &t, const unsigned int *units, int axis,
                                                   unsigned int unit) {
-    const unsigned int begin = cohorts.units[axis];
+    const unsigned int begin = t.units[axis];
     return begin == NO_UNITS ? 0 : units[begin + unit];
 }
 
-// An entry belongs to the latest cohort among its units'. One block works on one row at a time.
-extern "C" __global__ void adamw_cohorts(const Buffers buffers, const Verdict *guard, const Numbers numbers,
-                                         const Cohorts cohorts, const unsigned int *units,
-                                         const Cohort *table) {
-    const Verdict verdict = *guard;
-    const size_t rows = (size_t)cohorts.size[0] * cohorts.size[1] * cohorts.size[2];
-    const size_t width = cohorts.size[3];
-    for (size_t row = blockIdx.x; row < rows; row += gridDim.x) {
-        const size_t lead = row / cohorts.size[2];
-        unsigned int row_cohort = cohort_of(cohorts, units, 2, (unsigned int)(row % cohorts.size[2]));
-        row_cohort = max(row_cohort, cohort_of(cohorts, units, 1, (unsigned int)(lead % cohorts.size[1])));
-        row_cohort = max(row_cohort, cohort_of(cohorts, units, 0, (unsigned int)(lead / cohorts.size[1])));
-        for (size_t at = (size_t)blockIdx.y * blockDim.x + threadIdx.x; at < width;
-             at += (size_t)gridDim.y * blockDim.x) {
-            const unsigned int cohort = max(row_cohort, cohort_of(cohorts, units, 3, (unsigned int)at));
-            update(buffers, row * width + at, verdict, numbers, table[cohort]);
-        }
+// Tensors of several cohorts: an entry belongs to the latest among its units'. One block a piece.
+extern "C" __global__ void adamw_cohorts(const Tensor *tensors, const unsigned int count, const Verdict *guard,
+                                         const Cohort *cohorts, const unsigned int *units) {
+    const Tensor t = tensor_of(tensors, count);
+    const size_t begin = (blockIdx.x - t.piece) * PIECE;
+    const size_t end = begin + PIECE < t.count ? begin + PIECE : t.count;
+    if (guard->applied == 0.0) return put_back(t, begin, end);
+    const float scale = (float)guard->grad_scale;
+    const unsigned int width = t.size[3];
+    // Rows are counted in 32 bits, which the host has checked.
+    const unsigned int first_row = (unsigned int)(begin / width), skip = (unsigned int)(begin % width);
+    for (size_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
+        const unsigned int past = skip + (unsigned int)(i - begin); // less than 2^32 + PIECE: see the host
+        const unsigned int row = first_row + past / width, lead = row / t.size[2];
+        unsigned int cohort = cohort_of(t, units, 3, past % width);
+        cohort = max(cohort, cohort_of(t, units, 2, row % t.size[2]));
+        cohort = max(cohort, cohort_of(t, units, 1, lead % t.size[1]));
+        cohort = max(cohort, cohort_of(t, units, 0, lead / t.size[1]));
+        update_at(t, cohorts[t.cohorts + cohort], scale, i);
     }
 }

@@ -8,23 +8,31 @@ struct Key {
     unsigned int lo, hi;
 };
 
-// Word c3 % 4 of the Philox4x32-10 block with counter (c0, c1, c2, c3 / 4).
-__device__ __forceinline__ unsigned int bits_at(Key key, unsigned int c0, unsigned int c1, unsigned int c2,
-                                                unsigned int c3) {
-    unsigned int x0 = c0, x1 = c1, x2 = c2, x3 = c3 / 4;
+struct Words {
+    unsigned int word[4];
+};
+
+// The Philox4x32-10 block with counter (c0, c1, c2, c3).
+__device__ __forceinline__ Words words_at(Key key, unsigned int c0, unsigned int c1, unsigned int c2,
+                                          unsigned int c3) {
+    Words x = {{c0, c1, c2, c3}};
     unsigned int k0 = key.lo, k1 = key.hi;
     for (int round = 0; round < 10; round++) {
-        const unsigned int hi0 = __umulhi(0xD2511F53u, x0), lo0 = 0xD2511F53u * x0;
-        const unsigned int hi1 = __umulhi(0xCD9E8D57u, x2), lo1 = 0xCD9E8D57u * x2;
-        x0 = hi1 ^ x1 ^ k0;
-        x1 = lo1;
-        x2 = hi0 ^ x3 ^ k1;
-        x3 = lo0;
+        const unsigned int hi0 = __umulhi(0xD2511F53u, x.word[0]), lo0 = 0xD2511F53u * x.word[0];
+        const unsigned int hi1 = __umulhi(0xCD9E8D57u, x.word[2]), lo1 = 0xCD9E8D57u * x.word[2];
+        x = {{hi1 ^ x.word[1] ^ k0, lo1, hi0 ^ x.word[3] ^ k1, lo0}};
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
+    return x;
+}
+
+// Word c3 % 4 of the block with counter (c0, c1, c2, c3 / 4).
+__device__ __forceinline__ unsigned int bits_at(Key key, unsigned int c0, unsigned int c1, unsigned int c2,
+                                                unsigned int c3) {
+    const Words x = words_at(key, c0, c1, c2, c3 / 4);
     const unsigned int word = c3 % 4;
-    return word == 0 ? x0 : word == 1 ? x1 : word == 2 ? x2 : x3;
+    return word == 0 ? x.word[0] : word == 1 ? x.word[1] : word == 2 ? x.word[2] : x.word[3];
 }
 
 // Uniform in the open interval (0, 1).

@@ -4,19 +4,9 @@
 // adds the threads' sums. One more block adds the pieces' sums the same way, and their sum to what the
 // tensors before it gave. No atomics.
 
-#define THREADS 256
-#define PIECE 16384
+#include "sums.cuh"
 
-// Sum over the block, valid in thread 0.
-__device__ __forceinline__ double block_sum(double sum) {
-    __shared__ double sums[THREADS];
-    sums[threadIdx.x] = sum;
-    for (unsigned int half = THREADS / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-    }
-    return sums[0];
-}
+#define PIECE 16384
 
 __device__ __forceinline__ size_t piece_end(size_t begin, size_t count) {
     return begin + PIECE < count ? begin + PIECE : count;

@@ -113,7 +113,15 @@ pub enum Error {
         /// The parameter's name.
         name: String,
     },
-    /// The device failed (out of memory, driver, kernel).
+    /// The device has no memory left.
+    #[error("{op}: out of memory on the device{}", asked_for(*bytes))]
+    OutOfMemory {
+        /// The operation under way.
+        op: &'static str,
+        /// What it asked for, where that is known.
+        bytes: Option<usize>,
+    },
+    /// The device failed (driver, kernel).
     #[error("{op}: device error: {message}")]
     Device {
         /// The operation under way.
@@ -158,15 +166,40 @@ impl Write for Line<'_, '_> {
     }
 }
 
+fn asked_for(bytes: Option<usize>) -> String {
+    bytes.map_or(String::new(), |bytes| format!(" ({bytes} bytes asked for)"))
+}
+
 /// Turns a device's error into ours, with the operation's name.
 pub trait Context<T> {
     /// Names the operation that the device was working on.
     fn during(self, op: &'static str) -> Result<T>;
+
+    /// As [`Context::during`], for an operation that asks for so much memory.
+    fn asking_for(self, bytes: usize, op: &'static str) -> Result<T>
+    where
+        Self: Sized,
+    {
+        self.during(op).map_err(|error| match error {
+            Error::OutOfMemory { op, .. } => Error::OutOfMemory { op, bytes: Some(bytes) },
+            other => other,
+        })
+    }
 }
 
 impl<T, E: std::fmt::Debug> Context<T> for std::result::Result<T, E> {
     fn during(self, op: &'static str) -> Result<T> {
-        self.map_err(|e| Error::Device { op, message: format!("{e:?}") })
+        self.map_err(|e| {
+            let message = format!("{e:?}");
+            // The driver's name for it, and cuBLAS's; dfdx and cudarc hand both on as they are.
+            match ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"]
+                .iter()
+                .any(|name| message.contains(name))
+            {
+                true => Error::OutOfMemory { op, bytes: None },
+                false => Error::Device { op, message },
+            }
+        })
     }
 }
 
@@ -190,6 +223,16 @@ pub fn some_entries<S: dfdx::shapes::Shape>(what: &'static str, shape: &S) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_without_memory_is_told_from_one_that_fails() {
+        let failed = |text: &'static str| Err::<(), _>(format_args!("{text}")).during("growth");
+        let full = "Driver(DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\"))";
+        assert_eq!(failed(full), Err(Error::OutOfMemory { op: "growth", bytes: None }));
+        let text = Err::<(), _>(format_args!("{full}")).asking_for(12, "growth").unwrap_err().to_string();
+        assert_eq!(text, "growth: out of memory on the device (12 bytes asked for)");
+        assert!(matches!(failed("DriverError(CUDA_ERROR_UNKNOWN)"), Err(Error::Device { .. })));
+    }
 
     #[test]
     fn a_quoted_text_stays_in_one_line_of_bounded_length() {

@@ -152,6 +152,9 @@ pub struct Mask<A: Axis, E: Float, D: Kernels<E>> {
     values: Option<Tensor<(A,), E, D>>,
     /// Their sum in index order.
     total: E,
+    /// Their sum in double precision, for devices whose sums over units have an order of their own.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "Cuda's norm reads it"))]
+    wide_total: f64,
 }
 
 thread_local! {
@@ -170,7 +173,7 @@ fn count_masked_node() {
 impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
     /// No mask: the operation without it.
     pub fn none() -> Self {
-        Mask { values: None, total: E::of(0.0) }
+        Mask { values: None, total: E::of(0.0), wide_total: 0.0 }
     }
 
     /// A mask with one value per unit.
@@ -186,8 +189,9 @@ impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
             return Err(Error::Value { what: "mask", expected: "0 <= c <= 1", got });
         }
         let total = values.iter().fold(E::of(0.0), |sum, &c| sum + c);
+        let wide_total = values.iter().filter_map(|c| c.to_f64()).sum();
         let values = device.try_tensor_from_vec(values, (axis,)).during("mask")?;
-        Ok(Mask { values: Some(values), total })
+        Ok(Mask { values: Some(values), total, wide_total })
     }
 
     /// The values, where there are any.
@@ -198,6 +202,12 @@ impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
     /// The sum of the values, in index order; `None` where there is no mask.
     pub fn total(&self) -> Option<E> {
         self.values.as_ref().map(|_| self.total)
+    }
+
+    /// As [`Mask::total`], summed in double precision.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn wide_total(&self) -> Option<f64> {
+        self.values.as_ref().map(|_| self.wide_total)
     }
 
     /// Refuses a mask for another number of units.
@@ -226,7 +236,8 @@ impl<A: Axis, E: Float, D: Kernels<E>> Mask<A, E, D> {
         &self,
         rename: impl FnOnce(Tensor<(A,), E, D>) -> Result<Tensor<(B,), E, D>>,
     ) -> Result<Mask<B, E, D>> {
-        Ok(Mask { values: self.values.clone().map(rename).transpose()?, total: self.total })
+        let values = self.values.clone().map(rename).transpose()?;
+        Ok(Mask { values, total: self.total, wide_total: self.wide_total })
     }
 
     /// `c * x` along the last axis. Units at exactly 0 are left out: whatever they hold, even NaN, gives 0.

@@ -253,7 +253,7 @@ mod tests {
         assert!(four.activations > one.activations && four.activations < 4.0 * one.activations);
         let recompute = Compute { recompute: true, ..Compute::default() };
         let less = cost.memory(BASE, 1024, 4, Logits::Everywhere, recompute);
-        let half = Compute { precision: Precision::Bf16, recompute: false };
+        let half = Compute { precision: Precision::Bf16, ..Compute::default() };
         let half = cost.memory(BASE, 1024, 4, Logits::Everywhere, half);
         assert!(less.activations < half.activations && half.activations < four.activations);
         assert_eq!(one.total(), 4.0 * one.weights + one.activations);

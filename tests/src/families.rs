@@ -40,7 +40,7 @@ impl Spec {
     }
 
     fn compute(&self) -> Compute {
-        Compute { precision: self.precision, recompute: false }
+        Compute { precision: self.precision, ..Compute::default() }
     }
 
     fn tokens(&self) -> Vec<u32> {

@@ -1,5 +1,6 @@
 //! Helpers shared by the cross-crate tests.
 
+pub mod block_case;
 pub mod close;
 pub mod entries;
 pub mod families;

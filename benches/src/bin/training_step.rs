@@ -44,7 +44,7 @@ fn case(args: &[String]) -> Option<(Case, bool)> {
         vocab,
         shape: (batch, length),
         ramp: has("ramp"),
-        compute: Compute { precision, recompute: has("recompute") },
+        compute: Compute { precision, recompute: has("recompute"), ..Compute::default() },
     };
     Some((case, has("cuda")))
 }

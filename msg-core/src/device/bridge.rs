@@ -7,7 +7,7 @@
 //! cudarc in the workspace, and a self test before the first use in every process.
 
 use crate::error::{Context, Error, Result, same_size};
-use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DeviceSlice, result};
+use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DevicePtrMut, DeviceSlice, result};
 use dfdx::{
     shapes::{HasShape, Rank1, Shape},
     tensor::{AsArray, Cuda, Gradients, Tensor, TensorFrom, ZerosTensor},
@@ -106,6 +106,17 @@ pub(crate) fn address<S: Shape>(tensor: &Tensor<S, f32, Cuda>) -> Result<Address
     }
 }
 
+/// Address of indices as they were handed to the device: never a view.
+///
+/// # Errors
+/// As [`address`].
+pub(crate) fn indices<S: Shape>(tensor: &Tensor<S, usize, Cuda>) -> Result<Address> {
+    trusted(tensor.device())?;
+    let (address, len) = shown(tensor).ok_or_else(|| refuse("no address in the tensor's Debug text"))?;
+    same_size(OP, "values in memory", tensor.shape().num_elements(), len)?;
+    Ok(address)
+}
+
 /// The cudarc device of a dfdx device: the stream and the modules that dfdx uses itself.
 ///
 /// # Errors
@@ -116,24 +127,53 @@ pub(crate) fn driver(device: &Cuda) -> Result<Arc<CudaDevice>> {
     Ok(gradients.get_or_alloc_mut(&scalar).during(OP)?.device())
 }
 
-/// A copy of a contiguous tensor's values on the device.
+/// Memory for `len` floats, which hold anything.
+///
+/// # Errors
+/// Where the device fails.
+#[allow(unsafe_code, reason = "allocates without clearing")]
+pub(crate) fn uninitialised(gpu: &Arc<CudaDevice>, len: usize) -> Result<CudaSlice<f32>> {
+    // SAFETY: any bits are a float. Callers write what they read.
+    unsafe { gpu.alloc::<f32>(len) }.asking_for(len * size_of::<f32>(), OP)
+}
+
+/// Copies a contiguous tensor's values into `copies`, from its float number `at` on, and returns the copy's
+/// address.
+///
+/// # Errors
+/// As [`address`], where there is no room, and where the device fails.
+#[allow(unsafe_code, reason = "copies between addresses")]
+pub(crate) fn copy_aside<S: Shape>(
+    gpu: &Arc<CudaDevice>,
+    tensor: &Tensor<S, f32, Cuda>,
+    copies: &mut CudaSlice<f32>,
+    at: usize,
+) -> Result<Address> {
+    let from = address(tensor)?;
+    let len = tensor.shape().num_elements();
+    let mut place = copies.try_slice_mut(at..at + len).ok_or_else(|| refuse("no room for a copy"))?;
+    let to = *place.device_ptr_mut();
+    // SAFETY: `from` addresses `len` floats of `tensor`, the slice has as many, and they do not overlap.
+    // The copy is put on the stream on which both buffers are used and released.
+    unsafe { result::memcpy_dtod_async(to, from, place.num_bytes(), *gpu.cu_stream()) }.during(OP)?;
+    Ok(to)
+}
+
+/// Gives a contiguous tensor a buffer of its own with the same values; it becomes another tensor to gradients.
 ///
 /// # Errors
 /// As [`address`], and where the device fails.
-#[allow(unsafe_code, reason = "copies from an address")]
-pub(crate) fn snapshot<S: Shape>(
-    gpu: &Arc<CudaDevice>,
-    tensor: &Tensor<S, f32, Cuda>,
-) -> Result<CudaSlice<f32>> {
-    let from = address(tensor)?;
-    let len = tensor.shape().num_elements();
-    // SAFETY: the new buffer is written in full by the copy below, before anything reads it.
-    let copy = unsafe { gpu.alloc::<f32>(len) }.during(OP)?;
-    // SAFETY: `from` addresses `len` floats of `tensor`, the copy has as many, and they do not overlap.
-    // The copy is put on the stream on which both buffers are used and released.
-    unsafe { result::memcpy_dtod_async(*copy.device_ptr(), from, copy.num_bytes(), *gpu.cu_stream()) }
-        .during(OP)?;
-    Ok(copy)
+#[allow(unsafe_code, reason = "copies between addresses")]
+pub(crate) fn make_own<S: Shape>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<()> {
+    let gpu = driver(tensor.device())?;
+    let bytes = tensor.shape().num_elements() * size_of::<f32>();
+    let own = tensor.device().try_zeros_like(tensor.shape()).asking_for(bytes, OP)?;
+    let (from, to) = (address(tensor)?, address(&own)?);
+    // SAFETY: both address as many floats as the shape has, of two buffers: `own` was just made. The copy is
+    // put on the stream on which both are used and released.
+    unsafe { result::memcpy_dtod_async(to, from, bytes, *gpu.cu_stream()) }.during(OP)?;
+    *tensor = own;
+    Ok(())
 }
 
 /// Makes a tensor the only owner of its buffer, which then holds zeros, and returns its address.

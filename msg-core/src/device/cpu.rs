@@ -10,7 +10,7 @@ use crate::{
         AxisMap, NewEntries,
         grow_cpu::{self, AxisSource},
     },
-    optim::{AdamStep, Verdict, adamw_cpu},
+    optim::{AdamStep, Updates, Verdict, adamw_cpu},
     params::Param,
 };
 use dfdx::{
@@ -37,6 +37,8 @@ fn padded<'a>(maps: &'a [AxisSource<'a>]) -> [AxisSource<'a>; 4] {
 
 impl Backend for Cpu {
     const EXACT: bool = true;
+    // Every call works until it is done.
+    const LATE: bool = false;
 
     fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
         let sources: Vec<Vec<u32>> =
@@ -76,42 +78,58 @@ impl Backend for Cpu {
 
     type Guard = Verdict;
 
-    fn guard(&self) -> Result<Verdict> {
-        Ok(Verdict::default())
-    }
+    type Updates<'g> = CpuUpdates<'g>;
 
-    fn add_squares<S: Shape>(
-        guard: &mut Verdict,
-        tensor: &Param<S, Self>,
-        grads: &mut Gradients<f32, Self>,
-    ) -> Result<()> {
-        guard.square += adamw_cpu::sum_of_squares(grads.get_or_alloc_mut(tensor).during("grad norm")?);
-        Ok(())
-    }
-
-    fn judge(guard: &mut Verdict, loss: Option<&Param<(), Self>>, clip: f64) -> Result<()> {
-        guard.judge(loss.map(|loss| loss.array()), clip);
-        Ok(())
+    fn updates<'g>(&self, grads: &'g mut Gradients<f32, Self>, _: Option<Verdict>) -> Result<CpuUpdates<'g>> {
+        Ok(CpuUpdates { grads, verdict: Verdict::default() })
     }
 
     fn verdict(guard: &Verdict) -> Result<Verdict> {
         Ok(*guard)
     }
 
+    fn make_own<S: Shape>(_: &mut Param<S, Self>) -> Result<()> {
+        // Whoever changes a tensor's values here copies them first where they are shared.
+        Ok(())
+    }
+}
+
+/// An update on the Cpu: every call acts at once.
+#[derive(Debug)]
+pub struct CpuUpdates<'g> {
+    grads: &'g mut Gradients<f32, Cpu>,
+    verdict: Verdict,
+}
+
+impl Updates<Cpu> for CpuUpdates<'_> {
+    fn add_squares<S: Shape>(&mut self, tensor: &Param<S, Cpu>) -> Result<()> {
+        let gradient = self.grads.get_or_alloc_mut(tensor).during("grad norm")?;
+        self.verdict.square += adamw_cpu::sum_of_squares(gradient);
+        Ok(())
+    }
+
+    fn judge(&mut self, loss: Option<&Param<(), Cpu>>, clip: f64) -> Result<()> {
+        self.verdict.judge(loss.map(|loss| loss.array()), clip);
+        Ok(())
+    }
+
     fn adamw<S: Shape>(
-        tensor: &mut Param<S, Self>,
-        grads: &mut Gradients<f32, Self>,
-        first: &mut Param<S, Self>,
-        second: &mut Param<S, Self>,
-        guard: &Verdict,
+        &mut self,
+        tensor: &mut Param<S, Cpu>,
+        first: &mut Param<S, Cpu>,
+        second: &mut Param<S, Cpu>,
         step: &AdamStep<'_>,
     ) -> Result<()> {
-        if !guard.applied {
+        if !self.verdict.applied {
             return Ok(());
         }
-        let grad: &Vec<f32> = grads.get_or_alloc_mut(tensor).during("adamw")?;
+        let grad: &Vec<f32> = self.grads.get_or_alloc_mut(tensor).during("adamw")?;
         let (values, m, v) = (values_mut(tensor), values_mut(first), values_mut(second));
-        adamw_cpu::adamw(values, grad, m, v, guard.grad_scale, step);
+        adamw_cpu::adamw(values, grad, m, v, self.verdict.grad_scale, step);
         Ok(())
+    }
+
+    fn finish(self) -> Result<Verdict> {
+        Ok(self.verdict)
     }
 }

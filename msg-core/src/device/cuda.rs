@@ -2,20 +2,23 @@
 //!
 //! Values stay on the device. What travels are source maps, cohorts and single sums.
 
-mod adamw;
+pub(crate) mod element;
 mod grow;
 mod guard;
+pub(super) mod pool;
+pub(crate) mod products;
 mod reduce;
+mod updates;
 
 use super::{Backend, bridge};
 use crate::{
     error::{Context, Error, Result},
     growth::{AxisMap, NewEntries},
-    optim::{AdamStep, Verdict},
+    optim::Verdict,
     params::Param,
 };
 use cudarc::{
-    driver::{CudaDevice, CudaFunction, LaunchConfig},
+    driver::{CudaDevice, CudaFunction, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, sys::CUresult},
     nvrtc::Ptx,
 };
 use dfdx::{
@@ -23,6 +26,7 @@ use dfdx::{
     tensor::{Cuda, Gradients, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
+use element::{DeviceResult, Element};
 use std::sync::Arc;
 
 /// Threads of a block.
@@ -33,31 +37,93 @@ const PER_THREAD: usize = 4;
 const MOST_BLOCKS: usize = 1 << 16;
 
 /// One `.cu` file: its PTX and the names of its kernels.
-struct Module {
-    name: &'static str,
-    ptx: &'static str,
-    functions: &'static [&'static str],
+pub(crate) struct Module {
+    pub(crate) name: &'static str,
+    pub(crate) ptx: &'static str,
+    pub(crate) functions: &'static [&'static str],
 }
+
+/// The module of `kernels/FILE.cu`: kernels that it has `each` for both elements and one or four neighbours, and
+/// others.
+macro_rules! module {
+    ($file:literal, each [$($each:literal),*], others [$($other:expr),*]) => {
+        $crate::device::cuda::Module {
+            name: concat!("msg_", $file),
+            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $file, ".ptx")),
+            functions: &[
+                $(
+                    concat!($each, "_f32"),
+                    concat!($each, "_f32_4"),
+                    concat!($each, "_bf16"),
+                    concat!($each, "_bf16_4"),
+                )*
+                $($other,)*
+            ],
+        }
+    };
+}
+pub(crate) use module;
 
 impl Module {
     /// A kernel, with its module loaded at the first use on that device.
     fn function(&self, gpu: &Arc<CudaDevice>, name: &'static str) -> Result<CudaFunction> {
+        self.kernel(gpu, name).during(self.name)
+    }
+
+    /// As [`Module::function`], with the driver's error.
+    pub(crate) fn kernel(
+        &self,
+        gpu: &Arc<CudaDevice>,
+        name: &str,
+    ) -> std::result::Result<CudaFunction, DriverError> {
         if !gpu.has_func(self.name, name) {
-            gpu.load_ptx(Ptx::from_src(self.ptx), self.name, self.functions).during(self.name)?;
+            gpu.load_ptx(Ptx::from_src(self.ptx), self.name, self.functions)?;
         }
-        let missing = || Error::Device { op: self.name, message: format!("the module has no kernel {name}") };
-        gpu.get_func(self.name, name).ok_or_else(missing)
+        gpu.get_func(self.name, name).ok_or(DriverError(CUresult::CUDA_ERROR_NOT_FOUND))
+    }
+
+    /// Launches a kernel that takes one struct.
+    ///
+    /// # Safety
+    /// The struct must be the kernel's, its addresses those of live buffers of the sizes that it says, used on the
+    /// device's stream alone, and what is written must overlap nothing else.
+    #[allow(unsafe_code, reason = "launches a kernel")]
+    pub(crate) unsafe fn launch<P: DeviceRepr>(
+        &self,
+        gpu: &Arc<CudaDevice>,
+        name: &str,
+        config: LaunchConfig,
+        parameters: P,
+    ) -> DeviceResult {
+        let kernel = self.kernel(gpu, name)?;
+        // SAFETY: by the caller.
+        unsafe { kernel.launch(config, (parameters,)) }?;
+        Ok(())
     }
 }
 
+/// Dynamic shared memory that any kernel may ask for, in bytes.
+pub(crate) const SHARED: usize = 48 << 10;
+
+/// The name of a kernel for an element, and for one or four neighbours.
+pub(crate) fn kernel_name<E: Element>(name: &str, neighbours: usize) -> String {
+    let suffix = E::SUFFIX;
+    if neighbours == 4 { format!("{name}_{suffix}_4") } else { format!("{name}_{suffix}") }
+}
+
+/// Neighbours that a thread takes at once in rows of these lengths.
+pub(crate) fn neighbours(lengths: &[usize]) -> usize {
+    if lengths.iter().all(|length| length.is_multiple_of(4)) { 4 } else { 1 }
+}
+
 /// Blocks for a loop over `count` entries.
-fn flat(count: usize) -> LaunchConfig {
+pub(crate) fn flat(count: usize) -> LaunchConfig {
     let blocks = count.div_ceil(THREADS as usize * PER_THREAD).clamp(1, MOST_BLOCKS);
     LaunchConfig { grid_dim: (blocks as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
 }
 
 /// Blocks for a loop over rows and, within each, over `width` entries.
-fn by_rows(rows: usize, width: usize) -> LaunchConfig {
+pub(crate) fn by_rows(rows: usize, width: usize) -> LaunchConfig {
     let threads = width.next_multiple_of(32).clamp(32, THREADS as usize);
     let across = width.div_ceil(threads * PER_THREAD).clamp(1, MOST_BLOCKS - 1);
     let down = rows.clamp(1, (MOST_BLOCKS / across).max(1));
@@ -66,6 +132,11 @@ fn by_rows(rows: usize, width: usize) -> LaunchConfig {
         block_dim: (threads as u32, 1, 1),
         shared_mem_bytes: 0,
     }
+}
+
+/// Appends a number of 64 bits to a table of words of 32, as the device reads it.
+fn push_long(words: &mut Vec<u32>, number: u64) {
+    words.extend([number as u32, (number >> 32) as u32]);
 }
 
 /// Sizes of up to four axes as the kernels count them, right-aligned; missing leading axes have one unit.
@@ -81,12 +152,18 @@ fn padded(op: &'static str, sizes: &[usize]) -> Result<[u32; 4]> {
     Ok(padded)
 }
 
+/// Bytes of the values of a tensor of f32.
+fn bytes(shape: &impl Shape) -> usize {
+    shape.num_elements() * size_of::<f32>()
+}
+
 impl Backend for Cuda {
     // cuBLAS and dfdx's atomic sums take their order from the sizes.
     const EXACT: bool = false;
+    const LATE: bool = true;
 
     fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
-        let out: Param<S, Self> = self.try_zeros_like(shape).during("init")?;
+        let out: Param<S, Self> = self.try_zeros_like(shape).asking_for(bytes(shape), "init")?;
         let sizes: Vec<usize> = shape.concrete().into_iter().collect();
         grow::fresh(&bridge::driver(self)?, &out, &sizes, new)?;
         Ok(out)
@@ -100,7 +177,7 @@ impl Backend for Cuda {
         new: NewEntries,
     ) -> Result<Param<To, Self>> {
         let old = old.clone().try_contiguous().during("growth")?;
-        let out: Param<To, Self> = self.try_zeros_like(&shape).during("growth")?;
+        let out: Param<To, Self> = self.try_zeros_like(&shape).asking_for(bytes(&shape), "growth")?;
         grow::grow(&bridge::driver(self)?, &old, &out, maps, new)?;
         Ok(out)
     }
@@ -119,35 +196,21 @@ impl Backend for Cuda {
 
     type Guard = guard::Guard;
 
-    fn guard(&self) -> Result<Self::Guard> {
-        guard::Guard::new(self)
-    }
+    type Updates<'g> = updates::CudaUpdates<'g>;
 
-    fn add_squares<S: Shape>(
-        guard: &mut Self::Guard,
-        tensor: &Param<S, Self>,
-        grads: &mut Gradients<f32, Self>,
-    ) -> Result<()> {
-        guard.add_squares(grads.get_or_alloc_mut(tensor).during("grad norm")?)
-    }
-
-    fn judge(guard: &mut Self::Guard, loss: Option<&Param<(), Self>>, clip: f64) -> Result<()> {
-        guard.judge(loss, clip)
+    fn updates<'g>(
+        &self,
+        grads: &'g mut Gradients<f32, Self>,
+        spent: Option<Self::Guard>,
+    ) -> Result<Self::Updates<'g>> {
+        updates::CudaUpdates::new(self, grads, spent)
     }
 
     fn verdict(guard: &Self::Guard) -> Result<Verdict> {
         guard.verdict()
     }
 
-    fn adamw<S: Shape>(
-        tensor: &mut Param<S, Self>,
-        grads: &mut Gradients<f32, Self>,
-        first: &mut Param<S, Self>,
-        second: &mut Param<S, Self>,
-        guard: &Self::Guard,
-        step: &AdamStep<'_>,
-    ) -> Result<()> {
-        let gradient = grads.get_or_alloc_mut(tensor).during("adamw")?;
-        adamw::adamw(tensor, gradient, first, second, guard, step)
+    fn make_own<S: Shape>(tensor: &mut Param<S, Self>) -> Result<()> {
+        bridge::make_own(tensor)
     }
 }

@@ -25,6 +25,7 @@ pub fn open_cuda(ordinal: usize) -> Result<Gpu> {
         });
     }
     let device = Cuda::try_build(ordinal, 0).during(OP)?;
+    super::cuda::pool::keep_freed(&super::bridge::driver(&device)?)?;
     super::bridge::trusted(&device)?;
     Ok(device)
 }

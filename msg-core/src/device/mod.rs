@@ -5,7 +5,7 @@ pub mod bridge;
 pub(crate) mod buffers;
 mod cpu;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(crate) mod cuda;
 #[cfg(not(feature = "cuda"))]
 mod cuda_off;
 #[cfg(feature = "cuda")]
@@ -25,9 +25,10 @@ use crate::{
     error::{Context, Result},
     growth::{AxisMap, NewEntries},
     ops::{
-        block::BlockKernel, embedding::EmbedKernel, head::HeadKernel, masked_norm::NormKernel, matmul::Matmul,
+        block::BlockKernel, dropout::DropoutKernel, embedding::EmbedKernel, head::HeadKernel,
+        masked_norm::NormKernel, matmul::Matmul,
     },
-    optim::{AdamStep, Verdict},
+    optim::{Updates, Verdict},
     params::Param,
 };
 use dfdx::{
@@ -55,14 +56,17 @@ impl Float for f64 {
     }
 }
 
-/// What the masked operations need: dfdx's operations, our matrix product and our norm.
-pub trait Kernels<E: Float>: Device<E> + Matmul<E> + NormKernel<E> {}
-impl<E: Float, D: Device<E> + Matmul<E> + NormKernel<E>> Kernels<E> for D {}
+/// What the masked operations need: dfdx's operations, our matrix product, norm and dropout.
+pub trait Kernels<E: Float>: Device<E> + Matmul<E> + NormKernel<E> + DropoutKernel<E> {}
+impl<E: Float, D: Device<E> + Matmul<E> + NormKernel<E> + DropoutKernel<E>> Kernels<E> for D {}
 
 /// What modules, growth and the optimizer need besides.
 pub trait Backend: Kernels<f32> + EmbedKernel + BlockKernel + HeadKernel + Cache {
     /// Whether sums have a fixed order here, so that growth changes no bit.
     const EXACT: bool;
+    /// Whether what an update gives is better read a step late: the device works on what is queued for it, and
+    /// would stand still while the host waits for the latest.
+    const LATE: bool;
 
     /// A tensor of new entries only.
     ///
@@ -113,45 +117,29 @@ pub trait Backend: Kernels<f32> + EmbedKernel + BlockKernel + HeadKernel + Cache
     /// by the updates of all parameters, so that the host waits for none of it.
     type Guard: std::fmt::Debug;
 
-    /// A guard that has seen no gradient, and lets nothing through.
+    /// One update of a module's parameters.
+    type Updates<'g>: Updates<Self>;
+
+    /// Begins an update by some gradients. `spent` is the guard of an earlier one that is not needed any
+    /// more, for its memory.
     ///
     /// # Errors
     /// Where the device fails.
-    fn guard(&self) -> Result<Self::Guard>;
+    fn updates<'g>(
+        &self,
+        grads: &'g mut Gradients<f32, Self>,
+        spent: Option<Self::Guard>,
+    ) -> Result<Self::Updates<'g>>;
 
-    /// Adds the squares of a parameter's gradient, in double precision.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn add_squares<S: Shape>(
-        guard: &mut Self::Guard,
-        tensor: &Param<S, Self>,
-        grads: &mut Gradients<f32, Self>,
-    ) -> Result<()>;
-
-    /// Judges by the loss, where there is one, and all gradients seen; `clip` is the largest norm, infinite
-    /// for none.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn judge(guard: &mut Self::Guard, loss: Option<&Param<(), Self>>, clip: f64) -> Result<()>;
-
-    /// What the guard says; waits for the device.
+    /// What the guard says; waits for the device to come that far, and for nothing that was queued later.
     ///
     /// # Errors
     /// Where the device fails.
     fn verdict(guard: &Self::Guard) -> Result<Verdict>;
 
-    /// One AdamW update of one parameter and its moments, in place; nothing where the guard forbids it.
+    /// Parts a tensor from its clones, unless changing it does so: then an update cannot reach them.
     ///
     /// # Errors
     /// Where the device fails.
-    fn adamw<S: Shape>(
-        tensor: &mut Param<S, Self>,
-        grads: &mut Gradients<f32, Self>,
-        first: &mut Param<S, Self>,
-        second: &mut Param<S, Self>,
-        guard: &Self::Guard,
-        step: &AdamStep<'_>,
-    ) -> Result<()>;
+    fn make_own<S: Shape>(tensor: &mut Param<S, Self>) -> Result<()>;
 }

@@ -32,6 +32,9 @@ pub struct Compute {
     /// Whether blocks make their activations again for the backward pass, from their input, which alone is kept:
     /// less memory for one more forward pass, the same bits. The plain body of a block keeps everything.
     pub recompute: bool,
+    /// On Cuda, whether f32 products of blocks may cut their operands to TF32 for tensor cores. Elsewhere, and in
+    /// bf16, nothing changes.
+    pub tf32: bool,
 }
 
 /// An operand as the products of a precision take it; the gradient passes through unchanged.

@@ -81,6 +81,16 @@ impl<A: Axis, S: Shape> Labels<A, S, f32, dfdx::tensor::Cpu> {
     }
 }
 
+#[cfg(feature = "cuda")]
+impl<A: Axis, S: Shape> Labels<A, S, f32, dfdx::tensor::Cuda> {
+    /// Where both lie on the device, while this lives.
+    pub(crate) fn on_device(
+        &self,
+    ) -> Result<(crate::device::bridge::Address, crate::device::bridge::Address)> {
+        Ok((crate::device::bridge::indices(&self.ids)?, crate::device::bridge::address(&self.counts)?))
+    }
+}
+
 /// The sum over counted places of `-log softmax(logits)[label]`, divided by `divisor`.
 ///
 /// The divisor is the caller's: the number of counted places of this batch, or of all the

@@ -11,7 +11,7 @@ use crate::{
 };
 use dfdx::{
     shapes::{HasShape, Shape},
-    tensor::{Tape, Tensor},
+    tensor::{Cpu, Tape, Tensor, TensorFromVec},
     tensor_ops::TryMul,
 };
 
@@ -73,9 +73,7 @@ impl Dropout {
             });
         }
         let Some(stream) = self.stream(site) else { return Ok(x) };
-        let factors = stream.all(x.shape().concrete().as_ref());
-        let factors = factors.into_iter().map(|factor| E::of(factor.into())).collect();
-        let factors = x.device().try_tensor_from_vec(factors, *x.shape()).during("dropout")?;
+        let factors = D::factors(x.device(), &stream, x.shape())?;
         x.try_mul(factors).during("dropout")
     }
 
@@ -90,9 +88,51 @@ impl Dropout {
     }
 }
 
+/// A device's way to make the factors of a whole tensor.
+pub trait DropoutKernel<E: Float>: TensorFromVec<E> {
+    /// The factors of a tensor of at most four axes.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn factors<S: Shape>(device: &Self, stream: &Stream, shape: &S) -> Result<Tensor<S, E, Self>> {
+        let factors = stream.all(shape.concrete().as_ref());
+        let factors = factors.into_iter().map(|factor| E::of(factor.into())).collect();
+        device.try_tensor_from_vec(factors, *shape).during("dropout")
+    }
+}
+
+impl<E: Float> DropoutKernel<E> for Cpu where Cpu: TensorFromVec<E> {}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use super::{DropoutKernel, Stream};
+    use crate::{
+        device::bridge,
+        error::{Context, Result},
+        ops::columns,
+    };
+    use dfdx::{
+        shapes::Shape,
+        tensor::{Cuda, Tensor, ZerosTensor},
+    };
+
+    impl DropoutKernel<f64> for Cuda {}
+
+    impl DropoutKernel<f32> for Cuda {
+        fn factors<S: Shape>(device: &Self, stream: &Stream, shape: &S) -> Result<Tensor<S, f32, Self>> {
+            let factors = device.try_zeros_like(shape).during("dropout")?;
+            let to = bridge::address(&factors)?;
+            let sizes = shape.concrete();
+            columns::dropout_factors(&bridge::driver(device)?, *stream, sizes.as_ref(), to)
+                .during("dropout")?;
+            Ok(factors)
+        }
+    }
+}
+
 /// The factors at one site: 0 or `1/(1-rate)`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stream {
+pub struct Stream {
     key: Key,
     rate: f32,
 }
@@ -101,10 +141,20 @@ impl Stream {
     /// Those of the row with these leading coordinates (of a tensor of four axes; absent ones are 0).
     pub(crate) fn row(&self, lead: [usize; 3], factors: &mut [f32]) {
         fill_uniform(self.key, lead.map(|at| at as u32), 0, factors);
-        let kept = (1.0 / (1.0 - f64::from(self.rate))) as f32;
+        let kept = self.kept();
         for factor in factors {
             *factor = if *factor < self.rate { 0.0 } else { kept };
         }
+    }
+
+    /// The key, the share of dropped entries, and the factor of the others.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn numbers(&self) -> (Key, f32, f32) {
+        (self.key, self.rate, self.kept())
+    }
+
+    fn kept(&self) -> f32 {
+        (1.0 / (1.0 - f64::from(self.rate))) as f32
     }
 
     /// Those of every entry of a tensor with these sizes (at most four), row-major.

@@ -7,6 +7,8 @@
 
 pub mod attention;
 pub mod block;
+#[cfg(feature = "cuda")]
+pub(crate) mod columns;
 pub mod compute;
 pub mod cross_entropy;
 pub mod dropout;

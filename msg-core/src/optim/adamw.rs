@@ -1,6 +1,6 @@
 //! Decoupled AdamW over a module's walk, with moments and ages that grow.
 
-use super::{AdamStep, Births, Cohort, Verdict};
+use super::{AdamStep, Births, Cohort, Updates, Verdict, updates::verdict_on};
 use crate::{
     axis::NamedShape,
     device::Backend,
@@ -10,6 +10,7 @@ use crate::{
 };
 use dfdx::{shapes::HasShape, tensor::Gradients};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What becomes of the optimizer's state at a growth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,8 +116,12 @@ pub struct AdamW<D: Backend> {
     births: Births,
     /// Settled updates that were applied.
     applied: u64,
-    /// The guard of the last update, until it is settled.
-    pending: Option<D::Guard>,
+    /// The guard of the last update.
+    guard: Option<D::Guard>,
+    /// Whether it is still to be settled.
+    pending: bool,
+    /// Whether someone else may have clones of the moments, which the next update must not reach.
+    shared: AtomicBool,
     /// The last update that was settled.
     verdict: Verdict,
 }
@@ -129,24 +134,31 @@ pub type Moments<'a, S, D> = (&'a Param<S, D>, &'a Param<S, D>);
 /// # Errors
 /// Where the device fails.
 pub fn grad_norm<D: Backend, M: Module<D>>(module: &M, grads: &mut Gradients<f32, D>) -> Result<f64> {
-    Ok(D::verdict(&squares(module, grads)?)?.norm())
+    Ok(verdict_on::<D>(squares(module, grads, None)?)?.norm())
 }
 
-/// A guard that has seen all gradients of a module.
-fn squares<D: Backend, M: Module<D>>(module: &M, grads: &mut Gradients<f32, D>) -> Result<D::Guard> {
-    struct Squares<'a, D: Backend>(&'a mut Gradients<f32, D>, Option<D::Guard>);
+/// An update that has seen all gradients of a module.
+fn squares<'g, D: Backend, M: Module<D>>(
+    module: &M,
+    grads: &'g mut Gradients<f32, D>,
+    spent: Option<D::Guard>,
+) -> Result<D::Updates<'g>> {
+    struct Squares<'g, D: Backend> {
+        /// What the update is begun with, at the first parameter.
+        start: Option<(&'g mut Gradients<f32, D>, Option<D::Guard>)>,
+        updates: Option<D::Updates<'g>>,
+    }
     impl<D: Backend> Visitor<D> for Squares<'_, D> {
         fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
-            let guard = match &mut self.1 {
-                Some(guard) => guard,
-                none => none.insert(tensor.device().guard()?),
-            };
-            D::add_squares(guard, tensor, self.0)
+            if let Some((grads, spent)) = self.start.take() {
+                self.updates = Some(tensor.device().updates(grads, spent)?);
+            }
+            self.updates.as_mut().map_or(Ok(()), |updates| updates.add_squares(tensor))
         }
     }
-    let mut squares = Squares(grads, None);
+    let mut squares = Squares { start: Some((grads, spent)), updates: None };
     module.inspect(&mut squares)?;
-    squares.1.ok_or(Error::Zero { what: "parameters of a module with gradients" })
+    squares.updates.ok_or(Error::Zero { what: "parameters of a module with gradients" })
 }
 
 impl<D: Backend> AdamW<D> {
@@ -160,7 +172,27 @@ impl<D: Backend> AdamW<D> {
             let mut visitor = Zeros(TensorMap::default());
             module.inspect(&mut visitor).map(|()| visitor.0)
         };
-        Self::restored(config, (zeros()?, zeros()?), Births::default(), 0)
+        Ok(Self::owning(config, (zeros()?, zeros()?), Births::default(), 0))
+    }
+
+    /// A state whose moments are nobody else's.
+    fn owning(
+        config: AdamWConfig,
+        (first, second): (TensorMap<D>, TensorMap<D>),
+        births: Births,
+        applied: u64,
+    ) -> Self {
+        AdamW {
+            config,
+            first,
+            second,
+            births,
+            applied,
+            guard: None,
+            pending: false,
+            shared: false.into(),
+            verdict: Verdict::default(),
+        }
     }
 
     /// A state from its parts, as a checkpoint holds them. [`AdamW::step`] refuses a module that does not
@@ -170,12 +202,12 @@ impl<D: Backend> AdamW<D> {
     /// Where [`AdamWConfig::check`] refuses.
     pub fn restored(
         config: AdamWConfig,
-        (first, second): (TensorMap<D>, TensorMap<D>),
+        moments: (TensorMap<D>, TensorMap<D>),
         births: Births,
         applied: u64,
     ) -> Result<Self> {
         config.check()?;
-        Ok(AdamW { config, first, second, births, applied, pending: None, verdict: Verdict::default() })
+        Ok(AdamW { shared: true.into(), ..Self::owning(config, moments, births, applied) })
     }
 
     /// The number of updates applied so far, up to the last that was settled.
@@ -188,11 +220,12 @@ impl<D: Backend> AdamW<D> {
         &self.births
     }
 
-    /// The first and second moment of a parameter.
+    /// The first and second moment of a parameter. Clones of them keep their values.
     ///
     /// # Errors
     /// [`Error::Missing`] for a name or shape that the state does not have.
     pub fn moments<S: NamedShape>(&self, name: &ParamName) -> Result<Moments<'_, S, D>> {
+        self.shared.store(true, Ordering::Relaxed);
         Ok((self.first.get("moments", name)?, self.second.get("moments", name)?))
     }
 
@@ -215,12 +248,16 @@ impl<D: Backend> AdamW<D> {
         update.check()?;
         module.inspect(&mut Fits(self))?;
         self.settle()?;
-        let mut guard = squares(module, grads)?;
-        D::judge(&mut guard, loss, update.clip.unwrap_or(f64::INFINITY))?;
-        let mut visitor = Apply { optimizer: self, grads, update, guard: &guard };
-        let applied = module.walk(&ParamName::root(), &mut visitor);
-        self.pending = Some(guard);
-        applied
+        let mut updates = squares(module, grads, self.guard.take())?;
+        updates.judge(loss, update.clip.unwrap_or(f64::INFINITY))?;
+        let shared = *self.shared.get_mut();
+        let mut visitor = Apply { optimizer: self, update, updates: &mut updates, shared };
+        let walked = module.walk(&ParamName::root(), &mut visitor);
+        // Even where the walk failed: tensors that were handed over wait for it.
+        self.guard = Some(updates.finish()?);
+        self.pending = true;
+        *self.shared.get_mut() = walked.is_err();
+        walked
     }
 
     /// Waits for the last update and tells what became of it; before the first one, a default verdict.
@@ -228,10 +265,10 @@ impl<D: Backend> AdamW<D> {
     /// # Errors
     /// Where the device fails.
     pub fn settle(&mut self) -> Result<Verdict> {
-        if let Some(guard) = &self.pending {
+        if let Some(guard) = self.guard.as_ref().filter(|_| self.pending) {
             self.verdict = D::verdict(guard)?;
             self.applied += u64::from(self.verdict.applied);
-            self.pending = None;
+            self.pending = false;
         }
         Ok(self.verdict)
     }
@@ -269,7 +306,7 @@ impl<D: Backend> AdamW<D> {
     /// # Errors
     /// Where the maps do not fit the state or the grown module, or the device fails.
     pub fn grown<M: Module<D>>(&self, grown: &M, growth: &Growth, policy: StatePolicy) -> Result<Self> {
-        let pending = self.pending.as_ref().map(D::verdict).transpose()?;
+        let pending = self.guard.as_ref().filter(|_| self.pending).map(D::verdict).transpose()?;
         let applied = self.applied + pending.map_or(0, |verdict| u64::from(verdict.applied));
         let mut births = self.births.clone();
         births.grow(growth, applied, policy)?;
@@ -281,7 +318,7 @@ impl<D: Backend> AdamW<D> {
             let mut visitor = GrowMoments { context, grown: TensorMap::default() };
             grown.inspect(&mut visitor).map(|()| visitor.grown)
         };
-        Self::restored(self.config, (moments(&self.first)?, moments(&self.second)?), births, applied)
+        Ok(Self::owning(self.config, (moments(&self.first)?, moments(&self.second)?), births, applied))
     }
 }
 
@@ -348,14 +385,15 @@ impl<D: Backend> Visitor<D> for GrowMoments<'_, D> {
 }
 
 /// Updates every parameter.
-struct Apply<'a, D: Backend> {
+struct Apply<'a, D: Backend, U> {
     optimizer: &'a mut AdamW<D>,
-    grads: &'a mut Gradients<f32, D>,
     update: Update,
-    guard: &'a D::Guard,
+    updates: &'a mut U,
+    /// Whether someone else may have clones of the moments.
+    shared: bool,
 }
 
-impl<D: Backend> Visitor<D> for Apply<'_, D> {
+impl<D: Backend, U: Updates<D>> Visitor<D> for Apply<'_, D, U> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let optimizer = &mut *self.optimizer;
         let cohorts = optimizer.births.cohorts(&tensor.shape().axes(), name.layer())?;
@@ -376,6 +414,10 @@ impl<D: Backend> Visitor<D> for Apply<'_, D> {
         };
         let first = optimizer.first.get_mut::<S>("adamw", name)?;
         let second = optimizer.second.get_mut::<S>("adamw", name)?;
-        D::adamw(tensor, self.grads, first, second, self.guard, &step)
+        if self.shared {
+            D::make_own(first)?;
+            D::make_own(second)?;
+        }
+        self.updates.adamw(tensor, first, second, &step)
     }
 }

@@ -10,12 +10,14 @@ pub struct Verdict {
     pub grad_scale: f32,
     /// Whether loss and norm are finite; if not, the update changes nothing.
     pub applied: bool,
+    /// The loss, where there was one.
+    pub loss: Option<f32>,
 }
 
 impl Default for Verdict {
     /// Before any gradient: nothing is applied.
     fn default() -> Self {
-        Verdict { square: 0.0, grad_scale: 1.0, applied: false }
+        Verdict { square: 0.0, grad_scale: 1.0, applied: false, loss: None }
     }
 }
 
@@ -32,5 +34,6 @@ impl Verdict {
         // As PyTorch's clip_grad_norm_: a factor of at most 1, with 1e-6 against 0/0.
         self.grad_scale = (clip / (norm + 1e-6)).min(1.0) as f32;
         self.applied = norm.is_finite() && loss.is_none_or(f32::is_finite);
+        self.loss = loss;
     }
 }

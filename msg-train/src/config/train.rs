@@ -37,6 +37,9 @@ pub struct TrainConfig {
     /// Whether blocks keep their inputs alone and make the rest again for the backward pass: less memory,
     /// a third more work, the same bits.
     pub recompute: bool,
+    /// On a GPU, whether f32 products of blocks may cut their operands to TF32 (10 bits of precision) for tensor
+    /// cores. By default they are exact f32.
+    pub tf32: bool,
     /// Largest global norm of the gradient, or `"off"`.
     #[serde(with = "or_off")]
     pub clip: Option<f64>,
@@ -71,6 +74,7 @@ impl Default for TrainConfig {
             micro_batch: None,
             precision: Precision::F32,
             recompute: false,
+            tf32: false,
             clip: Some(1.0),
             weight_decay: 0.01,
             beta1: 0.9,
@@ -90,7 +94,7 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// How models of this run compute.
     pub fn compute(&self) -> Compute {
-        Compute { precision: self.precision, recompute: self.recompute }
+        Compute { precision: self.precision, recompute: self.recompute, tf32: self.tf32 }
     }
 }
 

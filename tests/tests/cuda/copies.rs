@@ -3,10 +3,12 @@
 use super::{gpu, optimizer::Toy};
 use dfdx::tensor::{Cuda, Tensor, TensorFrom};
 use msg_core::{
+    Result,
     axis::{Ffn, Hidden},
     device::Backend,
-    growth::{AxisMap, Fill, Growth, NewEntries, grow_tensor},
-    optim::{AdamW, AdamWConfig, Update},
+    growth::{AxisMap, Fill, Growth, Masked, NewEntries, grow, grow_tensor},
+    optim::{AdamW, AdamWConfig, StatePolicy, Update},
+    params::{Module, ParamName, Visitor, zero_grads},
     random::Key,
 };
 use std::{env, fs, path::Path, process::Command};
@@ -40,7 +42,13 @@ fn cuda_copies_child() {
             update(&gpu);
             Vec::new()
         }
-        _ => Vec::new(),
+        kind => {
+            let numbers: Vec<usize> = kind.split('-').filter_map(|number| number.parse().ok()).collect();
+            if let [updates, toys, grown] = numbers[..] {
+                update_many(&gpu, updates, toys, grown == 1);
+            }
+            Vec::new()
+        }
     };
 }
 
@@ -56,6 +64,35 @@ fn update(gpu: &Cuda) {
     }
 }
 
+/// Several toys as one module.
+#[derive(Clone)]
+struct Toys(Vec<Toy<Cuda>>);
+
+impl Module<Cuda> for Toys {
+    fn walk<V: Visitor<Cuda>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
+        (0..).zip(&mut self.0).try_for_each(|(number, toy)| toy.walk(&at.join(&format!("{number}")), visitor))
+    }
+}
+
+/// So many updates of so many toys by the same gradients, with one cohort or several.
+fn update_many(gpu: &Cuda, updates: usize, toys: usize, grown: bool) {
+    let mut module = Toys((0..toys).map(|_| Toy::new(gpu)).collect());
+    let mut optimizer = AdamW::new(&module, AdamWConfig::default()).unwrap();
+    let mut gradients = zero_grads(&module).unwrap();
+    let loss = gpu.tensor(1.0);
+    optimizer.apply(&mut module, &mut gradients, Some(&loss), Update::at(0.01)).unwrap();
+    if grown {
+        let growth = Growth::new(1, 1).with_axis(AxisMap::append("Hidden", 5, 9).unwrap());
+        module = grow(&module, &growth, &Masked::default()).unwrap();
+        optimizer = optimizer.grown(&module, &growth, StatePolicy::Age).unwrap();
+        gradients = zero_grads(&module).unwrap();
+        // Ffn stays, so weights have two cohorts; a tensor of Ffn alone would have one.
+    }
+    for _ in 0..updates {
+        optimizer.apply(&mut module, &mut gradients, Some(&loss), Update::at(0.01)).unwrap();
+    }
+}
+
 /// The number under a key of the emulator's report.
 fn counted(report: &str, key: &str) -> u64 {
     let after = report.split_once(&format!("\"{key}\":")).unwrap_or_else(|| panic!("no {key} in {report}")).1;
@@ -64,6 +101,11 @@ fn counted(report: &str, key: &str) -> u64 {
 
 /// Bytes that a child copies to and from the device, and the kernels that it starts.
 fn run(kind: &str, folder: &Path) -> [u64; 3] {
+    report(kind, folder, ["h2d_bytes", "d2h_bytes", "launches"])
+}
+
+/// Numbers of the emulator's report on a child.
+fn report<const N: usize>(kind: &str, folder: &Path, keys: [&str; N]) -> [u64; N] {
     let file = folder.join(kind);
     let child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "copies::cuda_copies_child", "--include-ignored"])
@@ -73,7 +115,7 @@ fn run(kind: &str, folder: &Path) -> [u64; 3] {
         .unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
     let report = fs::read_to_string(file).expect("the emulator's report");
-    ["h2d_bytes", "d2h_bytes", "launches"].map(|key| counted(&report, key))
+    keys.map(|key| counted(&report, key))
 }
 
 /// Whether anything counts the copies.
@@ -94,8 +136,38 @@ fn cuda_updates_are_not_waited_for_until_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let [_, down, _] = run("update", folder.path());
     let [_, down_without, _] = run("nothing", folder.path());
-    // What the host reads is the verdict on each update but the last: three doubles, nothing per tensor.
-    assert_eq!(down - down_without, 3 * 8 * (UPDATES as u64 - 1));
+    // What the host reads is the verdict on each update but the last: four doubles, nothing per tensor.
+    assert_eq!(down - down_without, 4 * 8 * (UPDATES as u64 - 1));
+}
+
+#[test]
+fn cuda_updates_take_as_many_launches_uploads_and_allocations_however_many_tensors_there_are() {
+    if !on_the_emulator() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Two for the verdict, and one for each kind of tensors: grown toys have no tensor of one cohort left.
+    for (grown, launches) in [(0, 3), (1, 3)] {
+        for toys in [1, 7] {
+            let count = |updates: usize| {
+                let kind = format!("{updates}-{toys}-{grown}");
+                report(&kind, folder.path(), ["launches", "h2d", "alloc"])
+            };
+            let (two, five) = (count(2), count(5));
+            let apiece: Vec<u64> = five.iter().zip(two).map(|(five, two)| five - two).collect();
+            // The table; the table, the parts of the norm and the old values.
+            assert_eq!(apiece, [3 * launches, 3, 3 * 3], "{toys} toys, grown {grown}");
+        }
+    }
+}
+
+#[test]
+fn cuda_memory_that_is_freed_stays_with_the_process() {
+    if !on_the_emulator() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(report("nothing", folder.path(), ["pool_threshold"]), [u64::MAX]);
 }
 
 #[test]

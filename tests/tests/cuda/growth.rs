@@ -11,6 +11,7 @@ use msg_core::{
     Error,
     device::Backend,
     growth::{AxisMap, Fill, NewEntries},
+    optim::Updates,
     params::Param,
     random::Key,
 };
@@ -129,9 +130,10 @@ fn cuda_grows_views_by_their_values_and_refuses_foreign_maps() {
 
 /// The sum of the squares of a tensor's gradient.
 fn grad_square<S: Shape, D: Backend>(tensor: &Param<S, D>, grads: &mut Gradients<f32, D>) -> f64 {
-    let mut guard = tensor.device().guard().unwrap();
-    D::add_squares(&mut guard, tensor, grads).unwrap();
-    D::verdict(&guard).unwrap().square
+    let mut updates = tensor.device().updates(grads, None).unwrap();
+    updates.add_squares(tensor).unwrap();
+    updates.judge(None, f64::INFINITY).unwrap();
+    D::verdict(&updates.finish().unwrap()).unwrap().square
 }
 
 #[test]

@@ -10,10 +10,11 @@ mod bridge;
 mod copies;
 mod growth;
 mod matmul;
+mod nodes;
 mod operations;
 mod optimizer;
 
-// With a test each for Cuda.
+// Their tests on Cuda, whose names say so; those of the Cpu are the main binary's.
 #[path = "../golden.rs"]
 mod golden;
 #[path = "../strict.rs"]

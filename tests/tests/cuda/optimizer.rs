@@ -11,7 +11,7 @@ use msg_core::{
     axis::{Ffn, Hidden, NamedShape, Qkv},
     device::Backend,
     growth::{AxisMap, Growth, Masked, grow},
-    optim::{AdamW, AdamWConfig, StatePolicy, Update},
+    optim::{AdamW, AdamWConfig, Births, StatePolicy, Update, Updates},
     params::{Init, Module, Param, ParamName, Role, Visitor, init},
 };
 
@@ -23,9 +23,18 @@ pub(super) struct Toy<D: Backend> {
     gain: Param<(Hidden,), D>,
 }
 
+/// Units of Ffn and Hidden.
+const SMALL: (usize, usize) = (4, 5);
+/// Such that tensors are updated by several blocks, whose pieces begin inside rows.
+const LARGE: (usize, usize) = (61, 131);
+
 impl<D: Backend> Toy<D> {
     pub(super) fn new(device: &D) -> Self {
-        let (qkv, ffn, hidden) = (Qkv(3), Ffn(4), Hidden(5));
+        Toy::sized(device, SMALL)
+    }
+
+    fn sized(device: &D, (ffn, hidden): (usize, usize)) -> Self {
+        let (qkv, ffn, hidden) = (Qkv(3), Ffn(ffn), Hidden(hidden));
         let mut toy = Toy {
             weights: device.zeros_like(&(qkv, ffn, hidden)),
             weight: device.zeros_like(&(ffn, hidden)),
@@ -88,14 +97,19 @@ fn record<D: Backend>(history: &mut History, at: usize, toy: &Toy<D>, optimizer:
 }
 
 /// Steps before, between and after two growths of different axes.
-fn run<D: Backend>(device: &D, clip: Option<f64>, policy: StatePolicy) -> History {
+fn run<D: Backend>(
+    device: &D,
+    (ffn, hidden): (usize, usize),
+    clip: Option<f64>,
+    policy: StatePolicy,
+) -> History {
     let mut history = History(Vec::new());
-    let mut toy = Toy::new(device);
+    let mut toy = Toy::sized(device, (ffn, hidden));
     let config = AdamWConfig { weight_decay: 0.1, ..AdamWConfig::default() };
     let mut optimizer = AdamW::new(&toy, config).unwrap();
     let growths = [
-        (2, Growth::new(3, 1).with_axis(AxisMap::append("Hidden", 5, 9).unwrap())),
-        (4, Growth::new(3, 2).with_axis(AxisMap::append("Ffn", 4, 7).unwrap())),
+        (2, Growth::new(3, 1).with_axis(AxisMap::append("Hidden", hidden, hidden + 4).unwrap())),
+        (4, Growth::new(3, 2).with_axis(AxisMap::append("Ffn", ffn, ffn + 3).unwrap())),
     ];
     for step in 0..6 {
         if let Some((_, growth)) = growths.iter().find(|(at, _)| *at == step) {
@@ -113,8 +127,10 @@ fn run<D: Backend>(device: &D, clip: Option<f64>, policy: StatePolicy) -> Histor
 
 #[test]
 fn cuda_adamw_equals_the_cpu_in_every_bit() {
-    for policy in [StatePolicy::Age, StatePolicy::Inherit] {
-        let (expected, got) = (run(&Cpu::default(), None, policy), run(&gpu(), None, policy));
+    for (sizes, policy) in
+        [(SMALL, StatePolicy::Age), (SMALL, StatePolicy::Inherit), (LARGE, StatePolicy::Age)]
+    {
+        let (expected, got) = (run(&Cpu::default(), sizes, None, policy), run(&gpu(), sizes, None, policy));
         assert_eq!(expected.0.len(), got.0.len());
         for ((what, expected), (_, got)) in
             expected.0.iter().zip(&got.0).filter(|((what, _), _)| !what.contains("norm"))
@@ -126,13 +142,33 @@ fn cuda_adamw_equals_the_cpu_in_every_bit() {
 
 #[test]
 fn cuda_adamw_with_clipping_agrees_with_the_cpu() {
-    let (expected, got) =
-        (run(&Cpu::default(), Some(0.7), StatePolicy::Age), run(&gpu(), Some(0.7), StatePolicy::Age));
+    let (expected, got) = (
+        run(&Cpu::default(), SMALL, Some(0.7), StatePolicy::Age),
+        run(&gpu(), SMALL, Some(0.7), StatePolicy::Age),
+    );
     assert_eq!(expected.0.len(), got.0.len());
     for ((what, expected), (_, got)) in expected.0.iter().zip(&got.0) {
         let wide = |values: &[f32]| values.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
         assert_close(what, &wide(expected), &wide(got), 1e-6);
     }
+}
+
+#[test]
+fn cuda_adamw_leaves_the_clones_of_restored_moments_alone() {
+    let device = gpu();
+    let mut toy = Toy::new(&device);
+    // The moments of this state are clones of tensors that stay in use.
+    let (first, second) = (Toy::new(&device), Toy::new(&device));
+    let moments = (first.tensors(), second.tensors());
+    let mut optimizer = AdamW::restored(AdamWConfig::default(), moments, Births::default(), 3).unwrap();
+    let mut gradients = toy.gradients(0);
+    optimizer.step(&mut toy, &mut gradients, Update::at(0.1)).unwrap();
+    let name = ParamName::root().join("weight");
+    let before = first.weight.as_vec();
+    assert_same_bits("a first moment", &Toy::new(&device).weight.as_vec(), &before);
+    assert_same_bits("a second moment", &before, &second.weight.as_vec());
+    let after: Param<(Ffn, Hidden), Cuda> = optimizer.moments(&name).unwrap().0.clone();
+    assert_ne!(after.as_vec(), before);
 }
 
 #[test]
@@ -149,9 +185,10 @@ fn cuda_adamw_leaves_clones_alone_and_keeps_the_identity_of_parameters() {
     assert_same_bits("a clone", &Toy::new(&device).weight.as_vec(), &values);
     // Gradients of the clone, made before the step, are those of the parameter: the ids are the same.
     let mut gradients = before.gradients(1);
-    let mut guard = device.guard().unwrap();
-    Cuda::add_squares(&mut guard, &toy.weight, &mut gradients).unwrap();
-    assert!(Cuda::verdict(&guard).unwrap().square > 0.0);
+    let mut updates = device.updates(&mut gradients, None).unwrap();
+    updates.add_squares(&toy.weight).unwrap();
+    updates.judge(None, f64::INFINITY).unwrap();
+    assert!(Cuda::verdict(&updates.finish().unwrap()).unwrap().square > 0.0);
     optimizer.step(&mut toy, &mut gradients, Update::at(0.1)).unwrap();
     assert_same_bits("a clone of a moment", &first, &moment.as_vec());
     assert_same_bits("a clone", &values, &before.weight.as_vec());

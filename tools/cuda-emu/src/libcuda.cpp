@@ -21,6 +21,7 @@ enum {
     SUCCESS = 0,
     INVALID_VALUE = 1,
     OUT_OF_MEMORY = 2,
+    NO_DEVICE = 100,
     INVALID_DEVICE = 101,
     INVALID_PTX = 218,
     FILE_NOT_FOUND = 301,
@@ -44,6 +45,7 @@ struct Copies {
 static std::map<Ptr, size_t> live; // base address -> bytes
 static size_t bytes_now, bytes_peak;
 static unsigned long allocations, frees, launches;
+static unsigned long long pool_threshold; // bytes that the memory pool keeps
 static Copies host_to_device, device_to_host, device_to_device;
 
 // EMU_STATS=1 writes one line of JSON to stderr at the end, another value names a file to append it to.
@@ -55,9 +57,10 @@ struct Report {
         if (!out) return;
         fprintf(out,
                 "{\"launches\":%lu,\"h2d\":%lu,\"h2d_bytes\":%lu,\"d2h\":%lu,\"d2h_bytes\":%lu,\"d2d\":%lu,"
-                "\"d2d_bytes\":%lu,\"alloc\":%lu,\"free\":%lu,\"leaked\":%zu,\"peak_bytes\":%zu}\n",
+                "\"d2d_bytes\":%lu,\"alloc\":%lu,\"free\":%lu,\"leaked\":%zu,\"peak_bytes\":%zu,\"pool_threshold\":%llu}\n",
                 launches, host_to_device.count, host_to_device.bytes, device_to_host.count, device_to_host.bytes,
-                device_to_device.count, device_to_device.bytes, allocations, frees, live.size(), bytes_peak);
+                device_to_device.count, device_to_device.bytes, allocations, frees, live.size(), bytes_peak,
+                pool_threshold);
         if (out != stderr) fclose(out);
     }
 } report;
@@ -123,6 +126,19 @@ API cuMemAllocAsync(Ptr *at, size_t bytes, void *) { return allocate(at, bytes);
 API cuMemFree_v2(Ptr at) { return release(at); }
 API cuMemFreeAsync(Ptr at, void *) { return release(at); }
 
+// The default pool. Nothing is kept here; what was asked for is counted.
+static void *const POOL = (void *)0x2000;
+API cuDeviceGetDefaultMemPool(void **pool, int) {
+    *pool = POOL;
+    return SUCCESS;
+}
+API cuMemPoolSetAttribute(void *pool, int attribute, void *value) {
+    const int RELEASE_THRESHOLD = 4;
+    if (pool != POOL || attribute != RELEASE_THRESHOLD) return INVALID_VALUE;
+    pool_threshold = *(unsigned long long *)value;
+    return SUCCESS;
+}
+
 API cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
     *total = DEFAULT_MEMORY;
     *free_bytes = *total - bytes_now;
@@ -180,9 +196,14 @@ extern "C" __attribute__((visibility("default"))) bool emu_inside(const void *at
 
 // ---- the device, its one context, streams and events
 
-API cuInit(unsigned) { return SUCCESS; }
+// EMU_DEVICES=0: a machine that has the driver and no GPU.
+static bool has_device() {
+    const char *devices = getenv("EMU_DEVICES");
+    return !devices || strcmp(devices, "0");
+}
+API cuInit(unsigned) { return has_device() ? SUCCESS : NO_DEVICE; }
 API cuDeviceGetCount(int *count) {
-    *count = 1;
+    *count = has_device();
     return SUCCESS;
 }
 API cuDeviceGet(int *device, int ordinal) {
@@ -339,6 +360,7 @@ API cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
 API cuGetErrorName(int error, const char **name) {
     *name = error == SUCCESS            ? "CUDA_SUCCESS"
             : error == INVALID_VALUE    ? "CUDA_ERROR_INVALID_VALUE"
+            : error == NO_DEVICE        ? "CUDA_ERROR_NO_DEVICE"
             : error == OUT_OF_MEMORY    ? "CUDA_ERROR_OUT_OF_MEMORY"
                                         : "CUDA_ERROR (emulated)";
     return SUCCESS;

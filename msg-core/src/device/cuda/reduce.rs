@@ -5,7 +5,7 @@ use crate::{
     device::bridge::Address,
     error::{Context, Error, Result},
 };
-use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, LaunchAsync, LaunchConfig};
+use cudarc::driver::{CudaDevice, CudaSlice, LaunchAsync, LaunchConfig};
 use std::sync::Arc;
 
 const OP: &str = "reduction";
@@ -26,11 +26,6 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// All values of a buffer.
-    pub fn of(buffer: &impl DevicePtr<f32>) -> Self {
-        Values { address: *buffer.device_ptr(), count: buffer.len() }
-    }
-
     fn blocks(self) -> Result<LaunchConfig> {
         let too_many =
             || Error::Value { what: OP, expected: "fewer than 2^45 values", got: self.count as f64 };
@@ -52,23 +47,14 @@ pub(super) fn sum(gpu: &Arc<CudaDevice>, values: Values) -> Result<f64> {
 }
 
 /// The sum of the squared distances of the values from `centre`.
-pub(super) fn squares(gpu: &Arc<CudaDevice>, values: Values, centre: f64) -> Result<f64> {
-    alone(gpu, |total| add_squares(gpu, values, centre, total))
-}
-
-/// Adds the sum of the squared distances of the values from `centre` to the first number of `total`. Waits
-/// for nothing.
 #[allow(unsafe_code, reason = "launches a kernel")]
-pub(super) fn add_squares(
-    gpu: &Arc<CudaDevice>,
-    values: Values,
-    centre: f64,
-    total: &mut CudaSlice<f64>,
-) -> Result<()> {
+pub(super) fn squares(gpu: &Arc<CudaDevice>, values: Values, centre: f64) -> Result<f64> {
     let kernel = MODULE.function(gpu, "piece_squares")?;
-    in_pieces(gpu, values, total, |blocks, parts| {
-        // SAFETY: the parameters are the kernel's; it reads `count` values and writes one part a block.
-        unsafe { kernel.launch(blocks, (values.address, values.count, centre, parts)) }.during(OP)
+    alone(gpu, |total| {
+        in_pieces(gpu, values, total, |blocks, parts| {
+            // SAFETY: the parameters are the kernel's; it reads `count` values and writes one part a block.
+            unsafe { kernel.launch(blocks, (values.address, values.count, centre, parts)) }.during(OP)
+        })
     })
 }
 

@@ -5,6 +5,8 @@
 //! whole block uses.
 
 pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 
 use super::{Dropout, DropoutSite, Precision, compute::rounded, matmul::Matmul};
 use crate::{
@@ -63,9 +65,9 @@ impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
     }
 }
 
-impl AttentionMask<f32, dfdx::tensor::Cpu> {
-    /// On the host: what padding adds to the score of each key, by sequence, and whether the mask is causal.
-    pub(crate) fn host(&self, batch: Batch, length: Query) -> Result<(Option<Vec<f32>>, bool)> {
+impl<D: Kernels<f32>> AttentionMask<f32, D> {
+    /// Refuses a mask for sequences of another number or length.
+    fn fits(&self, batch: Batch, length: Query) -> Result<()> {
         const OP: &str = "attention mask";
         if let Some(causal) = &self.causal {
             same_size(OP, "Query", length.0, causal.shape().0.0)?;
@@ -74,7 +76,29 @@ impl AttentionMask<f32, dfdx::tensor::Cpu> {
             same_size(OP, "Batch", batch.0, padding.shape().0.0)?;
             same_size(OP, "Key", length.0, padding.shape().1.0)?;
         }
+        Ok(())
+    }
+}
+
+impl AttentionMask<f32, dfdx::tensor::Cpu> {
+    /// On the host: what padding adds to the score of each key, by sequence, and whether the mask is causal.
+    pub(crate) fn host(&self, batch: Batch, length: Query) -> Result<(Option<Vec<f32>>, bool)> {
+        self.fits(batch, length)?;
         Ok((self.padding.as_ref().map(crate::device::host), self.causal.is_some()))
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl AttentionMask<f32, dfdx::tensor::Cuda> {
+    /// On the device, while this lives: as on the host, null where nothing is padding.
+    pub(crate) fn on_device(
+        &self,
+        batch: Batch,
+        length: Query,
+    ) -> Result<(crate::device::bridge::Address, bool)> {
+        self.fits(batch, length)?;
+        let padding = self.padding.as_ref().map_or(Ok(0), crate::device::bridge::address)?;
+        Ok((padding, self.causal.is_some()))
     }
 }
 

@@ -6,6 +6,8 @@
 //! better overrides [`BlockKernel::block`], and is held against the plain body by tests.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod plain;
 
 use crate::{
@@ -96,9 +98,6 @@ pub trait BlockKernel: Kernels<f32> {
         plain::block(x, &block)
     }
 }
-
-#[cfg(feature = "cuda")]
-impl BlockKernel for dfdx::tensor::Cuda where dfdx::tensor::Cuda: Kernels<f32> {}
 
 impl<D: BlockKernel> Block<D> {
     /// The block's output by the device's fastest way.

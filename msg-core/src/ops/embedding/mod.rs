@@ -1,6 +1,8 @@
 //! Tables of vectors, and indices that are checked before they reach a device.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use crate::{
     axis::{Axis, Batch, Hidden, Position, Query, Segment, Vocab},
@@ -102,9 +104,6 @@ pub trait EmbedKernel: Kernels<f32> {
         plain(of, tape)
     }
 }
-
-#[cfg(feature = "cuda")]
-impl EmbedKernel for dfdx::tensor::Cuda where dfdx::tensor::Cuda: Kernels<f32> {}
 
 impl<D: EmbedKernel> Embeddings<'_, D> {
     /// The sum of the tables' rows at every place, by the device's fastest way.

@@ -3,6 +3,8 @@
 //! One operation, so that a device need not hold the logits of all rows at once.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use crate::{
     axis::{Axis, EndsWith},
@@ -41,9 +43,6 @@ pub trait HeadKernel: Kernels<f32> {
         plain(x, table, bias, labels, divisor, precision)
     }
 }
-
-#[cfg(feature = "cuda")]
-impl HeadKernel for dfdx::tensor::Cuda where dfdx::tensor::Cuda: Kernels<f32> {}
 
 /// The cross-entropy of `x table^T + bias`, by the device's fastest way: the sum over counted labels,
 /// divided by `divisor` (see [`cross_entropy()`]).

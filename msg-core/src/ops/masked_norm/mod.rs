@@ -5,6 +5,8 @@
 //! of dfdx operations; devices that do better override [`NormKernel::layer_norm`].
 
 pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
 pub mod plain;
 
 use crate::{
@@ -42,9 +44,6 @@ pub trait NormKernel<E: Float>: Storage<E> {
 }
 
 impl NormKernel<f64> for Cpu {}
-
-#[cfg(feature = "cuda")]
-impl<E: Float> NormKernel<E> for dfdx::tensor::Cuda where dfdx::tensor::Cuda: dfdx::tensor_ops::Device<E> {}
 
 /// LayerNorm of every row of `x` over its last axis `A`. `eps` is added to the variance.
 ///

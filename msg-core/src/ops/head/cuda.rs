@@ -1,0 +1,236 @@
+//! The head with its loss as one node on Cuda, some rows at a time: launches of `kernels/head.cu`.
+//!
+//! As on the Cpu the gradients are made in the forward pass, while a chunk's logits are there.
+
+use super::HeadKernel;
+use crate::{
+    axis::{Axis, EndsWith},
+    device::{
+        bridge::{self, Address},
+        cuda::{
+            Module,
+            element::{DeviceResult, Element, Operand, Values, parameters},
+            kernel_name, module, neighbours,
+            products::{Products, Single, Sizes},
+        },
+    },
+    error::{Context, Result},
+    ops::{
+        Labels, Precision,
+        columns::{Gather, Shape as Matrix, gather},
+    },
+    params::Param,
+};
+use cudarc::driver::{CudaDevice, DevicePtr, LaunchAsync, LaunchConfig};
+use dfdx::{
+    shapes::{HasShape, ReduceShapeTo, RemoveDimTo, Shape},
+    tensor::{Cuda, PutTape, SplitTape, Tape, Tensor, ZerosTensor},
+    tensor_ops::ReshapeTo,
+};
+use half::bf16;
+use std::sync::Arc;
+
+const MODULE: Module = module!("head", each["cross_entropy"], others["total_loss"]);
+
+/// Logits held at once: 256 MB in f32, unless one row has more.
+const LOGITS: usize = 1 << 26;
+/// Threads that work on a row.
+const THREADS: u32 = 512;
+
+parameters! {
+    /// `CrossEntropy` of the kernels.
+    struct CrossEntropy {
+        logits: Address,
+        bias: Address,
+        labels: Address,
+        counts: Address,
+        dlogits: Address,
+        losses: Address,
+        share: f32,
+        classes: u32,
+    }
+}
+
+impl HeadKernel for Cuda {
+    fn head_loss<A, H, S, T>(
+        x: Tensor<S, f32, Self, T>,
+        table: &Param<(A, H), Self>,
+        bias: Option<&Param<(A,), Self>>,
+        labels: &Labels<A, S::Rest, f32, Self>,
+        divisor: usize,
+        precision: Precision,
+    ) -> Result<Tensor<(), f32, Self, T>>
+    where
+        A: Axis,
+        H: Axis,
+        S: EndsWith<H>,
+        S::With<A>: RemoveDimTo<S::Rest, S::Rest>,
+        S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
+        T: Tape<f32, Self>,
+    {
+        match precision {
+            Precision::F32 => node::<f32, A, H, S, T>(x, table, bias, labels, divisor),
+            Precision::Bf16 => node::<bf16, A, H, S, T>(x, table, bias, labels, divisor),
+        }
+    }
+}
+
+fn node<E, A, H, S, T>(
+    x: Tensor<S, f32, Cuda, T>,
+    table: &Param<(A, H), Cuda>,
+    bias: Option<&Param<(A,), Cuda>>,
+    labels: &Labels<A, S::Rest, f32, Cuda>,
+    divisor: usize,
+) -> Result<Tensor<(), f32, Cuda, T>>
+where
+    E: Element,
+    A: Axis,
+    H: Axis,
+    S: EndsWith<H>,
+    T: Tape<f32, Cuda>,
+{
+    const OP: &str = "head";
+    let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
+    let gpu = bridge::driver(x.device())?;
+    let (table, bias) = (table.clone(), bias.cloned());
+    let (ids, counts) = labels.on_device()?;
+    let head = Head {
+        gpu: gpu.clone(),
+        rows: labels.shape().num_elements(),
+        classes: table.shape().0.size(),
+        inputs: table.shape().1.size(),
+        bias: bias.as_ref().map_or(Ok(0), bridge::address)?,
+        labels: ids,
+        counts,
+        share: (1.0 / divisor.max(1) as f64) as f32,
+    };
+    let loss: Tensor<(), f32, Cuda> = x.device().try_zeros().during(OP)?;
+    let operands = (bridge::address(&x)?, bridge::address(&table)?);
+    let made = head.run::<E>(operands, bridge::address(&loss)?, T::OWNS_TAPE).during(OP)?;
+    if let Some(made) = made {
+        let result = loss.ghost();
+        tape.add_backward_op(move |grads| {
+            let factor = *grads.get_or_alloc_mut(&result)?.device_ptr();
+            let add = |to: Address, made: &Values<f32>, count| {
+                gather::<f32>(&gpu, Gather { to, a: made.address(), factor, count, ..Gather::default() })
+            };
+            add(*grads.get_or_alloc_mut(&x)?.device_ptr(), &made.x, x.shape().num_elements())?;
+            let count = table.shape().num_elements();
+            add(*grads.get_or_alloc_mut(&table)?.device_ptr(), &made.table, count)?;
+            if let Some(bias) = &bias {
+                add(*grads.get_or_alloc_mut(bias)?.device_ptr(), &made.bias, bias.shape().num_elements())?;
+            }
+            Ok(())
+        });
+    }
+    Ok(loss.put_tape(tape))
+}
+
+/// The gradients for a loss whose own gradient is 1; that of the bias only where there is one.
+struct Gradients {
+    x: Values<f32>,
+    table: Values<f32>,
+    bias: Values<f32>,
+}
+
+/// A head at work: its tensors outlive it.
+struct Head {
+    gpu: Arc<CudaDevice>,
+    rows: usize,
+    classes: usize,
+    inputs: usize,
+    bias: Address,
+    labels: Address,
+    counts: Address,
+    share: f32,
+}
+
+impl Head {
+    /// Writes the loss, and gives the gradients where they are asked for.
+    fn run<E: Element>(
+        &self,
+        (x, table): (Address, Address),
+        loss: Address,
+        back: bool,
+    ) -> DeviceResult<Option<Gradients>> {
+        let Head { gpu, rows, classes, inputs, .. } = self;
+        let (rows, classes, inputs) = (*rows, *classes, *inputs);
+        let products = Products::on(gpu, Single::Exact)?;
+        let x = E::operand(gpu, x, rows * inputs)?;
+        let table: Operand<E> = E::operand(gpu, table, classes * inputs)?;
+        let most = (LOGITS / classes).clamp(1, rows);
+        let logits = Values::<f32>::of(gpu, most * classes)?;
+        let losses = Values::<f32>::of(gpu, rows)?;
+        let made = match back {
+            true => Some((
+                Values::<E>::of(gpu, most * classes)?,
+                Gradients {
+                    x: Values::of(gpu, rows * inputs)?,
+                    table: Values::of(gpu, classes * inputs)?,
+                    bias: self.zeros(if self.bias == 0 { 1 } else { classes })?,
+                },
+            )),
+            false => None,
+        };
+        for begin in (0..rows).step_by(most) {
+            let size = Sizes { rows: most.min(rows - begin), inputs, outputs: classes };
+            let x = x.address() + (begin * inputs * size_of::<E::Bits>()) as Address;
+            products.linear::<E, f32>(size, (x, table.address()), logits.address())?;
+            let dlogits = made.as_ref().map_or(0, |(dlogits, _)| dlogits.address());
+            self.losses::<E>(size.rows, begin, logits.address(), dlogits, losses.address())?;
+            let Some((_, made)) = &made else { continue };
+            let dx = made.x.address() + (begin * inputs * size_of::<f32>()) as Address;
+            products.back_to_inputs::<E, f32>(size, (dlogits, table.address()), dx)?;
+            products.back_to_weight::<E>(size, (dlogits, x), made.table.address(), begin > 0)?;
+            if self.bias != 0 {
+                let matrix = Matrix { rows: size.rows, columns: classes, part: classes };
+                matrix.mask_back::<E>(gpu, dlogits, [0; 3], made.bias.address())?;
+            }
+        }
+        self.total(losses.address(), loss)?;
+        Ok(made.map(|(_, made)| made))
+    }
+
+    fn zeros(&self, count: usize) -> DeviceResult<Values<f32>> {
+        Values::zeros(&self.gpu, count)
+    }
+
+    /// The losses of a chunk of rows, and the gradients of its logits.
+    #[allow(unsafe_code, reason = "launches a kernel")]
+    fn losses<E: Element>(
+        &self,
+        rows: usize,
+        begin: usize,
+        logits: Address,
+        dlogits: Address,
+        losses: Address,
+    ) -> DeviceResult {
+        let after = |at: Address, bytes: usize| at + (begin * bytes) as Address;
+        let with = CrossEntropy {
+            logits,
+            bias: self.bias,
+            labels: after(self.labels, size_of::<usize>()),
+            counts: after(self.counts, size_of::<f32>()),
+            dlogits,
+            losses: after(losses, size_of::<f32>()),
+            share: self.share,
+            classes: self.classes as u32,
+        };
+        let config =
+            LaunchConfig { grid_dim: (rows as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
+        let name = kernel_name::<E>("cross_entropy", neighbours(&[self.classes]));
+        // SAFETY: the struct is the kernels'. There are logits, and gradients or none, for `rows` rows; labels, counts
+        // and losses for all rows from `begin` on; labels are below `classes` (checked where they were made).
+        unsafe { MODULE.launch(&self.gpu, &name, config, with) }
+    }
+
+    /// The loss of all rows.
+    #[allow(unsafe_code, reason = "launches a kernel")]
+    fn total(&self, losses: Address, loss: Address) -> DeviceResult {
+        let kernel = MODULE.kernel(&self.gpu, "total_loss")?;
+        let one = LaunchConfig { grid_dim: (1, 1, 1), block_dim: (256, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: the parameters are the kernel's: it reads `rows` losses and writes one number.
+        unsafe { kernel.launch(one, (losses, self.rows, self.share, loss)) }?;
+        Ok(())
+    }
+}
