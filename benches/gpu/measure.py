@@ -11,6 +11,7 @@ nothing.
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import statistics
@@ -24,6 +25,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "side_by_side")]
 import peer  # noqa: E402
 
 BEGIN = time.monotonic()
+# Our programs find CUDA's libraries there; PyTorch has its own.
+LIBRARIES = [os.environ[name] for name in ("MSG_GPU_LIBRARIES", "LD_LIBRARY_PATH") if os.environ.get(name)]
+OURS = {**os.environ, "LD_LIBRARY_PATH": ":".join(LIBRARIES)}
 # What runs the tests: program, and the filter on their names.
 TESTS = [("msg_core", "device::"), ("cuda", "cuda")]
 # Case of peer.py, dtype.
@@ -66,7 +70,8 @@ def tests(folder, limit):
     right = True
     for program, names in TESTS:
         try:
-            done = subprocess.run([folder / program, names], capture_output=True, text=True, timeout=limit)
+            command = [folder / program, names]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=OURS)
         except subprocess.TimeoutExpired:
             print(f"{program}: more than {limit:.0f} s")
             right = False
@@ -116,7 +121,7 @@ def kernels(folder, ceiling, tiny, limit):
     print(f"{'operation':44} {'us':>10} {'GB/s':>8} {'TFLOP/s':>8} {'floor us':>9} {'floor/time':>10}", flush=True)
     command = [folder / "kernels", "cuda"] + (["tiny"] if tiny else [])
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=OURS)
         output, failure = done.stdout, done.stderr if done.returncode else ""
     except subprocess.TimeoutExpired as expired:
         output, failure = (expired.stdout or b"").decode(), f"kernels: more than {limit:.0f} s"
@@ -147,9 +152,9 @@ def used():
 class Runner(peer.Runner):
     """A process that makes steps, with the device memory that it has taken after some."""
 
-    def __init__(self, command, seconds):
+    def __init__(self, command, seconds, env):
         before = used()
-        super().__init__(command)
+        super().__init__(command, env)
         self.round(seconds, pause=0)
         after = used()
         self.memory = None if before is None or after is None else after - before
@@ -185,7 +190,7 @@ def steps(folder, ceiling, args, torch):
         runners = {}
         for which, command in commands.items():
             try:
-                runners[which] = Runner(command, args.seconds)
+                runners[which] = Runner(command, args.seconds, OURS if which in ("ours", "ramping") else None)
             except (SystemExit, IndexError, ValueError) as failure:
                 print(f"{name:20} {which} did not start: {failure}", flush=True)
                 right = False

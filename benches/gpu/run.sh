@@ -26,5 +26,6 @@ mkdir -p "$(dirname "$wanted")"
 [ -e "$wanted" ] || ln -sfn "$include" "$wanted"
 echo "headers: $(readlink -f "$wanted"), libraries: ${libraries#:}"
 
-export LD_LIBRARY_PATH="${libraries#:}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" MSG_FIXTURES="$here/fixtures"
+# For our programs only: PyTorch finds its own.
+export MSG_GPU_LIBRARIES="${libraries#:}" MSG_FIXTURES="$here/fixtures"
 exec "$python" "$here/measure.py" --bin "$here/bin" "$@"

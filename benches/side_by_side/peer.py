@@ -157,8 +157,9 @@ def serve(case, dtype, compiled, on="cpu"):
 
 
 class Runner:
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, command, env=None):
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)
         self.seconds = []
         line = self.process.stdout.readline()
         if not line.startswith("loss"):
