@@ -4,6 +4,7 @@
 //! `cargo bench -p msg-benches --bench steps [-- FILTER]`. The table comes first; criterion's figures follow.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use dfdx::tensor::Cpu;
 use msg_benches::{median, peak, step::Case, timed};
 use msg_core::ops::{Compute, Precision};
 use msg_models::Sizes;
@@ -44,10 +45,10 @@ fn table(cases: &[(String, Case)]) -> Result<(), Box<dyn Error>> {
     println!("{:24} {:>9} {:>9} {:>9} {:>9}", "step", "GFLOP", "ms", "tokens/s", "GFLOP/s");
     for (name, case) in cases {
         let took = on_the_pool(|| -> Result<_, String> {
-            let mut step = case.open().map_err(|error| error.to_string())?;
+            let mut step = case.open(Cpu::default()).map_err(|error| error.to_string())?;
             let mut times = Vec::new();
             for round in 0..=ROUNDS {
-                let (took, loss) = timed(&mut step);
+                let (took, loss) = timed(|| step.run().and_then(|()| step.loss()));
                 loss.map_err(|error| error.to_string())?;
                 // The first one fills the caches.
                 if round > 0 {
@@ -73,11 +74,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         group.bench_with_input(BenchmarkId::from_parameter(name), case, |bench, case| {
             bench.iter_custom(|steps| {
                 on_the_pool(|| {
-                    let mut step = case.open().expect("a model of these sizes");
-                    step().expect("a step");
+                    let mut step = case.open(Cpu::default()).expect("a model of these sizes");
+                    step.run().expect("a step");
                     timed(|| {
                         for _ in 0..steps {
-                            step().expect("a step");
+                            step.run().expect("a step");
                         }
                     })
                     .0

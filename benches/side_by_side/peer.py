@@ -5,6 +5,8 @@ of ours to the better of the two, and the peak resident memory of each process. 
 random tokens: scaled_dot_product_attention, fused AdamW, clipping at 1, no dropout.
 
 usage: peer.py BINARY [--rounds N] [--seconds S] [--dtype f32|bf16] [--cases NAME,...] [--no-compile]
+
+On a GPU benches/gpu/measure.py uses the same models (`--serve CASE --device cuda`).
 """
 
 import argparse
@@ -22,11 +24,21 @@ CASES = {
     "bert-first-stage": ("bert", 3, 512, 768, 8, 30522, 128, 16),
     "bert-base": ("bert", 12, 768, 3072, 12, 30522, 128, 16),
 }
+# Of a GPU.
+GPU_CASES = {
+    "gpt2-124m-b8": ("gpt", 12, 768, 3072, 12, 50257, 1024, 8),
+    "gpt2-124m-b16": ("gpt", 12, 768, 3072, 12, 50257, 1024, 16),
+    "bert-base-b64": ("bert", 12, 768, 3072, 12, 30522, 128, 64),
+    "gpt-6x384": CASES["gpt-6x384"],
+    # For a try where there is no GPU worth the name.
+    "tiny-gpt": ("gpt", 2, 128, 192, 2, 97, 20, 2),
+    "tiny-bert": ("bert", 2, 128, 192, 2, 97, 20, 2),
+}
 HEAD_DIM = 64
 LABELLED_EVERY = 7
 
 
-def serve(case, dtype, compiled):
+def serve(case, dtype, compiled, on="cpu"):
     """Answers lines on stdin with seconds, as the project's own binary does."""
     import torch
     from torch import nn
@@ -34,7 +46,10 @@ def serve(case, dtype, compiled):
 
     torch.set_num_threads(2)
     torch.manual_seed(1)
-    family, layers, hidden, ffn, heads, vocab, length, batch = CASES[case]
+    family, layers, hidden, ffn, heads, vocab, length, batch = {**CASES, **GPU_CASES}[case]
+    gpu = on == "cuda"
+    # Rows of the tied table: a GPU's products are slower at 50257 than at 50304, and users of PyTorch know it.
+    rows_of_table = -(-vocab // 64) * 64 if gpu else vocab
     causal = family == "gpt"
     inner = heads * HEAD_DIM
 
@@ -70,7 +85,7 @@ def serve(case, dtype, compiled):
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens = nn.Embedding(vocab, hidden)
+            self.tokens = nn.Embedding(rows_of_table, hidden)
             self.positions = nn.Embedding(length, hidden)
             self.blocks = nn.ModuleList([Block() for _ in range(layers)])
             self.norm = nn.LayerNorm(hidden)
@@ -80,7 +95,7 @@ def serve(case, dtype, compiled):
                 self.pair = nn.Linear(hidden, 2)
                 self.transform = nn.Linear(hidden, hidden)
                 self.transform_norm = nn.LayerNorm(hidden)
-                self.bias = nn.Parameter(torch.zeros(vocab))
+                self.bias = nn.Parameter(torch.zeros(rows_of_table))
 
         def forward(self, ids, segments, rows, labels, pairs):
             x = self.tokens(ids) + self.positions.weight
@@ -88,7 +103,7 @@ def serve(case, dtype, compiled):
                 for block in self.blocks:
                     x = block(x)
                 logits = F.linear(self.norm(x), self.tokens.weight)
-                return F.cross_entropy(logits.view(-1, vocab).float(), labels)
+                return F.cross_entropy(logits.view(-1, rows_of_table).float(), labels)
             x = self.norm(x + self.segments(segments))
             for block in self.blocks:
                 x = block(x)
@@ -98,7 +113,7 @@ def serve(case, dtype, compiled):
             logits = F.linear(chosen, self.tokens.weight, self.bias)
             return F.cross_entropy(logits.float(), labels) + pair
 
-    model = Model()
+    model = Model().to(on)
     # As both models begin. PyTorch's own first embeddings are 50 times larger: the softmax over the tied table then
     # has subnormal shares, and a step in f32 takes several times as long.
     for parameter in model.parameters():
@@ -112,23 +127,31 @@ def serve(case, dtype, compiled):
     rows = torch.arange(0, batch * length, LABELLED_EVERY)
     labels = torch.randint(vocab, (batch * length,)) if causal else torch.randint(vocab, (len(rows),))
     pairs = torch.arange(batch) % 2
+    host = (ids, segments, rows, labels, pairs)
+    if gpu:
+        host = tuple(part.contiguous().pin_memory() for part in host)
     run = torch.compile(model) if compiled else model
 
     def step():
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
-            loss = run(ids, segments, rows, labels, pairs)
+        batch = [part.to(on, non_blocking=True) for part in host]
+        with torch.autocast(on, dtype=torch.bfloat16, enabled=dtype == "bf16"):
+            loss = run(*batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        # As ours: on a GPU the loss is read at the end of a round only.
+        return loss.detach() if gpu else loss.item()
 
     step()
-    print("loss", step(), flush=True)
+    print("loss", float(step()), flush=True)
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):
-            step()
+            loss = step()
+        float(loss)
+        if gpu:
+            torch.cuda.synchronize()
         print(time.perf_counter() - start, flush=True)
     print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
 
@@ -141,9 +164,9 @@ class Runner:
         if not line.startswith("loss"):
             raise SystemExit(f"{command}: did not start")
 
-    def round(self, seconds):
+    def round(self, seconds, pause=0.5):
         """Steps for at least so many seconds. The pause lets another process's threads stop spinning."""
-        time.sleep(0.5)
+        time.sleep(pause)
         steps = max(1, math.ceil(seconds / self.seconds[-1])) if self.seconds else 1
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
@@ -164,9 +187,10 @@ def main():
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
-        return serve(args.serve, args.dtype, args.compiled)
+        return serve(args.serve, args.dtype, args.compiled, args.device)
 
     print(f"{'case':18} {'ours':>9} {'ramping':>9} {'eager':>9} {'compiled':>9} {'ratio':>6}  peak MB: ours, eager, compiled")
     for case in args.cases.split(","):

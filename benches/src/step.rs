@@ -1,17 +1,18 @@
-//! A whole training step on random tokens, for the criterion suite and for the script that runs a peer in turn.
+//! A whole training step on random tokens, for the criterion suite and for the scripts that run a peer in turn.
 
 use crate::draw;
 use dfdx::{
-    tensor::{Cache, Cpu},
+    tensor::{Gradients, PutTape, SplitTape},
     tensor_ops::Backward,
 };
 use msg_core::{
+    device::Backend,
     error::Context,
     growth::Masked,
     mask::Ramp,
     ops::{Compute, Dropout, cross_entropy::IGNORED},
     optim::{AdamW, AdamWConfig, Update},
-    params::{Init, tape, zero_grads, zeroed_again},
+    params::{Init, Param, tape, zero_grads, zeroed_again},
 };
 use msg_models::{
     Cost, GrowthSpec, Sizes,
@@ -22,7 +23,7 @@ use msg_models::{
 use msg_train::{
     config::Family,
     data::{CausalBatch, MlmBatch},
-    task::Task,
+    task::{Counts, Task},
 };
 use std::error::Error;
 
@@ -51,8 +52,23 @@ pub struct Case {
     pub compute: Compute,
 }
 
-/// One step; gives its loss.
-pub type Step = Box<dyn FnMut() -> Result<f32, Box<dyn Error>>>;
+/// What a step may end in.
+pub type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// A model, its optimizer and a batch, ready to step.
+pub trait Step {
+    /// Makes one step; a GPU may not be done with it yet.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn run(&mut self) -> Outcome<()>;
+
+    /// Waits for the steps made so far and gives the last one's loss.
+    ///
+    /// # Errors
+    /// Before the first step, and where the device fails or has refused the update.
+    fn loss(&mut self) -> Outcome<f32>;
+}
 
 impl Case {
     /// Tokens of one step.
@@ -89,12 +105,11 @@ impl Case {
         cost.memory(self.sizes, self.shape.1, self.shape.0, logits, self.compute).total()
     }
 
-    /// A model, its optimizer and a batch, ready to step.
+    /// A model of this case with all that its steps need.
     ///
     /// # Errors
     /// Where the sizes cannot be, or the device fails.
-    pub fn open(self) -> Result<Step, Box<dyn Error>> {
-        let device = Cpu::default();
+    pub fn open<D: Backend>(self, device: D) -> Outcome<Box<dyn Step>> {
         device.enable_cache();
         // A model that ramps comes from one of about half the size.
         let to = self.sizes;
@@ -117,7 +132,7 @@ impl Case {
         }
     }
 
-    fn steps<M: Task<Cpu> + 'static>(self, model: M, host: M::Host) -> Result<Step, Box<dyn Error>> {
+    fn steps<D: Backend, M: Task<D> + 'static>(self, model: M, host: M::Host) -> Outcome<Box<dyn Step>> {
         let mut model = match self.ramp {
             false => model,
             true => {
@@ -126,26 +141,47 @@ impl Case {
             }
         };
         model.set_compute(self.compute);
-        let device = model.device().clone();
-        let mut optimizer = AdamW::new(&model, AdamWConfig::default())?;
+        let optimizer = AdamW::new(&model, AdamWConfig::default())?;
         let counts = M::counts(&host);
-        let (mut step, mut kept) = (1 << 19, None);
-        Ok(Box::new(move || {
-            step += 1;
-            let masks = model.masks(step)?;
-            let grads = match kept.take() {
-                Some(grads) => zeroed_again(&model, grads)?,
-                None => zero_grads(&model)?,
-            };
-            let batch = model.upload(&host)?;
-            let loss = model.loss(&batch, counts, &masks, &Dropout::OFF, tape(&device, grads)?)?;
-            let value = loss.as_vec()[0];
-            let mut grads = loss.try_backward().during("backward")?;
-            let update = Update { clip: Some(1.0), ..Update::at(RATE) };
-            optimizer.step(&mut model, &mut grads, update)?;
-            kept = Some(grads);
-            Ok(value)
-        }))
+        Ok(Box::new(Steps { model, optimizer, host, counts, step: 1 << 19, grads: None, loss: None }))
+    }
+}
+
+/// As the trainer makes a step, but that it waits for the device only when it is asked for a loss.
+struct Steps<D: Backend, M: Task<D>> {
+    model: M,
+    optimizer: AdamW<D>,
+    host: M::Host,
+    counts: Counts,
+    step: u64,
+    grads: Option<Gradients<f32, D>>,
+    loss: Option<Param<(), D>>,
+}
+
+impl<D: Backend, M: Task<D>> Step for Steps<D, M> {
+    fn run(&mut self) -> Outcome<()> {
+        self.step += 1;
+        let model = &mut self.model;
+        let masks = model.masks(self.step)?;
+        let grads = match self.grads.take() {
+            Some(grads) => zeroed_again(model, grads)?,
+            None => zero_grads(model)?,
+        };
+        let batch = model.upload(&self.host)?;
+        let tape = tape(&model.device().clone(), grads)?;
+        let (loss, tape) = model.loss(&batch, self.counts, &masks, &Dropout::OFF, tape)?.split_tape();
+        let mut grads = loss.clone().put_tape(tape).try_backward().during("backward")?;
+        let update = Update { clip: Some(1.0), ..Update::at(RATE) };
+        self.optimizer.apply(model, &mut grads, Some(&loss), update)?;
+        (self.grads, self.loss) = (Some(grads), Some(loss));
+        Ok(())
+    }
+
+    fn loss(&mut self) -> Outcome<f32> {
+        if !self.optimizer.settle()?.applied {
+            return Err("the last update was not applied: loss or gradients are not finite".into());
+        }
+        Ok(self.loss.as_ref().ok_or("no step was made")?.as_vec()[0])
     }
 }
 

@@ -1,15 +1,18 @@
 #!/bin/sh
 # Puts NVIDIA's CUDA 13.0 compiler and headers into a folder, from PyPI's wheels: no GPU, no root, about 100 MB.
 #
-# usage: fetch.sh FOLDER; then CUDA_PATH=FOLDER/nvidia/cu13. Versions stay at 13.0: a driver of that release
-# refuses PTX of a newer compiler. Exit status 75 where there is no pip or the wheels do not come.
+# usage: fetch.sh FOLDER [libraries]; then CUDA_PATH=FOLDER/nvidia/cu13. With `libraries` cuBLAS and NVRTC come too,
+# which programs need where they run. Versions stay at 13.0: a driver of that release refuses PTX of a newer compiler.
+# Exit status 75 where there is no pip or the wheels do not come.
 set -eu
 folder="$1"
 toolkit="$folder/nvidia/cu13"
 wheels="nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-crt==13.0.88
     nvidia-cuda-runtime==13.0.96 nvidia-cuda-cccl==13.0.85"
+if [ "${2:-}" = libraries ]; then wheels="$wheels nvidia-cublas==13.1.0.3 nvidia-cuda-nvrtc==13.0.88"; fi
 
-if [ "$(cat "$folder/complete" 2>/dev/null)" = "$wheels" ]; then exit 0; fi
+# A folder that has the libraries, too, serves who asks for none.
+case "$(cat "$folder/complete" 2>/dev/null)" in "$wheels"*) exit 0 ;; esac
 rm -rf "$folder"
 mkdir -p "$folder"
 pip="python3 -m pip"

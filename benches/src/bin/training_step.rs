@@ -1,20 +1,29 @@
 //! Whole training steps on random tokens, for the side-by-side script: reads how many steps to make, line by
 //! line, and answers each with the seconds they took.
 //!
-//! `training_step FAMILY LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute]`; with `ramp` every
-//! axis stands in the middle of one. The last line of the output, after the input's end, is the peak of resident
-//! memory and what `msg plan` would expect.
+//! `training_step FAMILY LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute] [cuda]`; with `ramp`
+//! every axis stands in the middle of one, with `cuda` the first GPU makes the steps. The last line of the output,
+//! after the input's end, is the peak of resident memory, what `msg plan` would expect, and the floating-point
+//! operations of a step.
 
-use msg_benches::{peak_memory, step::Case, timed};
-use msg_core::ops::{Compute, Precision};
+use dfdx::tensor::Cpu;
+use msg_benches::{
+    peak_memory,
+    step::{Case, Outcome},
+    timed,
+};
+use msg_core::{
+    device::open_cuda,
+    ops::{Compute, Precision},
+};
 use msg_models::Sizes;
 use msg_train::config::Family;
-use std::{error::Error, io::BufRead};
+use std::io::BufRead;
 
-const USAGE: &str =
-    "usage: training_step gpt|bert LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute]";
+const USAGE: &str = "usage: training_step gpt|bert LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute] [cuda]";
 
-fn case(args: &[String]) -> Option<Case> {
+/// The case, and whether a GPU makes its steps.
+fn case(args: &[String]) -> Option<(Case, bool)> {
     let (family, rest) = args.split_first()?;
     let family = match family.as_str() {
         "gpt" => Family::Gpt,
@@ -25,36 +34,42 @@ fn case(args: &[String]) -> Option<Case> {
     let [layers, hidden, ffn, heads, vocab, length, batch] = numbers[..] else { return None };
     let words = &rest[7..];
     let has = |word: &str| words.iter().any(|arg| arg == word);
-    if !words.iter().all(|word| ["ramp", "bf16", "recompute"].contains(&word.as_str())) {
+    if !words.iter().all(|word| ["ramp", "bf16", "recompute", "cuda"].contains(&word.as_str())) {
         return None;
     }
     let precision = if has("bf16") { Precision::Bf16 } else { Precision::F32 };
-    Some(Case {
+    let case = Case {
         family,
         sizes: Sizes { layers, hidden, ffn, heads },
         vocab,
         shape: (batch, length),
         ramp: has("ramp"),
         compute: Compute { precision, recompute: has("recompute"), ..Compute::default() },
-    })
+    };
+    Some((case, has("cuda")))
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
+fn run() -> Outcome<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let case = case(&args).ok_or(USAGE)?;
-    let mut step = case.open()?;
-    println!("loss {}", step()?);
+    let (case, cuda) = case(&args).ok_or(USAGE)?;
+    let mut step = if cuda { case.open(open_cuda(0)?)? } else { case.open(Cpu::default())? };
+    step.run()?;
+    println!("loss {}", step.loss()?);
     for line in std::io::stdin().lock().lines() {
         let steps: usize = line?.trim().parse()?;
-        let (took, result) = timed(|| (0..steps).try_for_each(|_| step().map(drop)));
+        let (took, result) = timed(|| {
+            (0..steps).try_for_each(|_| step.run())?;
+            step.loss()
+        });
         result?;
         println!("{}", took.as_secs_f64());
     }
-    println!("peak {} planned {:.0}", peak_memory().unwrap_or(0), case.planned_memory());
+    let (peak, planned) = (peak_memory().unwrap_or(0), case.planned_memory());
+    println!("peak {peak} planned {planned:.0} flops {:.0}", case.flops());
     Ok(())
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Outcome<()> {
     // On a thread of the pool, as `msg train` does it.
     Ok(rayon::join(|| run().map_err(|error| error.to_string()), || ()).0?)
 }

@@ -1,7 +1,7 @@
 //! Cuda against the Cpu: every test runs one body on both devices.
 //!
 //! Without a GPU this runs on the emulator (see tools/cuda-emu/README.md). Every test's name contains
-//! `cuda`, so that `cargo test -p msg-tests --features cuda cuda` runs these alone.
+//! `cuda`, so that `cargo test -p msg-tests --no-default-features --features cuda --test cuda cuda` runs these alone.
 
 #![cfg(not(feature = "ci-check"))]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
