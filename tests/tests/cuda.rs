@@ -9,6 +9,7 @@ mod growth;
 mod matmul;
 mod operations;
 mod optimizer;
+mod training;
 
 use dfdx::tensor::Cuda;
 use msg_core::{

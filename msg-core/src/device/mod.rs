@@ -10,6 +10,7 @@ mod cuda;
 mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
+mod memory;
 pub(crate) mod stored;
 pub(crate) mod view;
 
@@ -19,6 +20,7 @@ pub(crate) use cpu::host;
 pub use cuda_off::{Gpu, open_cuda};
 #[cfg(feature = "cuda")]
 pub use cuda_on::{Gpu, open_cuda};
+pub use memory::{out_of_memory_as_error, says_out_of_memory};
 
 use crate::{
     axis::as_leaf,
