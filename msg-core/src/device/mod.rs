@@ -138,7 +138,8 @@ pub trait Backend: Kernels<f32> + EmbedKernel + BlockKernel + HeadKernel + Cache
     /// Where the device fails.
     fn verdict(guard: &Self::Guard) -> Result<Verdict>;
 
-    /// Parts a tensor from its clones, unless changing it does so: then an update cannot reach them.
+    /// Parts a tensor from its clones, unless changing it does so: an update then cannot reach them. Values that
+    /// came from the host are given back there.
     ///
     /// # Errors
     /// Where the device fails.
