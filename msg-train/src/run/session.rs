@@ -164,12 +164,12 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     /// # Errors
     /// What the trainer or the system refuse.
     pub fn run(mut self, stop: &AtomicBool) -> Result<Outcome> {
-        let outcome = out_of_memory_as_error("training", || self.to_the_end(stop));
+        let outcome = out_of_memory_as_error("training", || self.finish_or_stop(stop));
         let (trainer, next) = (&self.trainer, self.trainer.state().step + 1);
         outcome.map_err(|error| explained(error, &self.config, &self.plan, &trainer.cost, next))
     }
 
-    fn to_the_end(&mut self, stop: &AtomicBool) -> Result<Outcome> {
+    fn finish_or_stop(&mut self, stop: &AtomicBool) -> Result<Outcome> {
         let mut finished = self.trainer.is_done();
         self.clock.since = Instant::now();
         while !finished {
