@@ -17,8 +17,9 @@ mod device;
 mod given;
 
 use clap::{Parser, error::ErrorKind};
+use msg_core::device::{out_of_memory_as_error, says_out_of_memory};
 use msg_train::Fault;
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, panic, process::ExitCode, sync::Once};
 use tracing_subscriber::EnvFilter;
 
 /// What a command ends with that was not refused.
@@ -49,7 +50,8 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, fault: Option<Fa
     let log = log.log_internal_errors(false);
     // A process that has a log of its own keeps it.
     let _ = log.try_init();
-    let done = commands::run(args, fault);
+    quiet_about_memory();
+    let done = out_of_memory_as_error("the command", || commands::run(args, fault));
     if let (Ok(_), Some(error)) = (&done, output::lost()) {
         return refuse(&format!("standard output: {error}"));
     }
@@ -58,6 +60,19 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, fault: Option<Fa
         Ok(Done::Stopped) => ExitCode::from(STOPPED),
         Err(error) => refuse(&with_causes(&error)),
     }
+}
+
+/// Keeps panics about a device's memory from being printed: they become a refusal in one line.
+fn quiet_about_memory() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !info.payload_as_str().is_some_and(says_out_of_memory) {
+                before(info);
+            }
+        }));
+    });
 }
 
 /// An error and its causes, those left out that its text tells already.

@@ -57,6 +57,10 @@ template <int N, class E> __device__ __forceinline__ Neighbours<N> mask_at(const
     return mask ? load<N>(mask + column % p.part) : all<N>(1.0f);
 }
 
+template <int N, class E> __device__ __forceinline__ Neighbours<N> bias_at(const Columns<E> &p, unsigned int column) {
+    return p.bias ? load<N>(p.bias + column) : all<N>(0.0f);
+}
+
 // c (x + b); 0 where the mask is, whatever x holds.
 template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbours<N> &x, const Neighbours<N> &bias,
                                                                   const Neighbours<N> &c) {
@@ -77,7 +81,7 @@ template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbou
 template <class E, int N> __device__ void activate(const Columns<E> &p) {
     const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;
     if (column >= p.columns) return;
-    const Neighbours<N> bias = load<N>(p.bias + column), c = mask_at<N>(p, column);
+    const Neighbours<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
     for (unsigned int row = blockIdx.y * DOWN + threadIdx.y; row < p.rows; row += gridDim.y * DOWN) {
         const size_t at = (size_t)row * p.columns + column;
         Neighbours<N> z = shifted(load<N>(p.x + at), bias, c);
@@ -89,7 +93,7 @@ template <class E, int N> __device__ void activate(const Columns<E> &p) {
 // active = gelu(z) again, and y = c gelu'(z) y, with z = c (x + b); sums of y.
 template <class E, int N> __device__ void activate_back(const Columns<E> &p) {
     COLUMN_LOOP {
-        const Neighbours<N> bias = load<N>(p.bias + column), c = mask_at<N>(p, column);
+        const Neighbours<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
         const size_t at = (size_t)row * p.columns + column;
         Neighbours<N> z = shifted(load<N>(p.x + at), bias, c), dy = load<N>(p.y + at);
         for (int i = 0; i < N; i++) {
@@ -108,7 +112,7 @@ template <class E, int N> __device__ void activate_back(const Columns<E> &p) {
 template <class E, int N> __device__ void bias_and_mask(const Columns<E> &p) {
     const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;
     if (column >= p.columns) return;
-    const Neighbours<N> bias = load<N>(p.bias + column), c = mask_at<N>(p, column);
+    const Neighbours<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
     for (unsigned int row = blockIdx.y * DOWN + threadIdx.y; row < p.rows; row += gridDim.y * DOWN) {
         const size_t at = (size_t)row * p.columns + column;
         store(p.y + at, shifted(load<N>(p.y + at), bias, c));

@@ -1,5 +1,6 @@
 //! What can go wrong, as kinds with facts: the operation, the axis or name, what was expected and what came.
 
+use crate::device::says_out_of_memory;
 use std::fmt::{self, Display, Formatter, Write};
 
 /// The result of everything in this workspace that can be refused.
@@ -191,11 +192,7 @@ impl<T, E: std::fmt::Debug> Context<T> for std::result::Result<T, E> {
     fn during(self, op: &'static str) -> Result<T> {
         self.map_err(|e| {
             let message = format!("{e:?}");
-            // The driver's name for it, and cuBLAS's; dfdx and cudarc hand both on as they are.
-            match ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"]
-                .iter()
-                .any(|name| message.contains(name))
-            {
+            match says_out_of_memory(&message) {
                 true => Error::OutOfMemory { op, bytes: None },
                 false => Error::Device { op, message },
             }

@@ -7,7 +7,7 @@ use crate::{
     plan::Stage,
     receipt::Receipt,
     task::Task,
-    trainer::Trainer,
+    trainer::{On, Trainer},
 };
 use dfdx::tensor::NoneTape;
 use msg_core::{device::Backend, error::Context, ops::Dropout};
@@ -54,7 +54,7 @@ pub(crate) fn receipt(
 pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run: &mut Trainer<D, M, S>,
     stage: &Stage,
-    on: &mut dyn FnMut(Record) -> Result<()>,
+    on: &mut On<'_>,
 ) -> Result<()> {
     let now = run.state.step;
     let Some(boundary) = &stage.boundary else {
@@ -91,7 +91,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     let mut record = metrics::Receipt::from(receipt);
     // Without a ramp the function jumps at the first step, whatever the receipt says of the moment before.
     record.function_preserving &= boundary.ramp.length > 0;
-    on(Record::Growth(Growth {
+    let growth = Growth {
         step: now + 1,
         from_stage,
         to_stage: stage.number,
@@ -99,7 +99,8 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
         to: stage.sizes,
         params: run.model.num_params() as u64,
         receipt: record,
-    }))
+    };
+    on(Record::Growth(growth), 0.0)
 }
 
 /// The receipt of a ramp's end: masks that are 1 throughout against none.

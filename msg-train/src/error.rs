@@ -103,6 +103,21 @@ pub enum Error {
     /// The run was asked to stop (Ctrl-C); all is saved.
     #[error("interrupted: {0}")]
     Interrupted(String),
+    /// A device without the memory that a run takes.
+    #[error(
+        "{source}: `msg plan` reckons with {estimate:.1} GB in stage {stage} (for the Cpu); what takes less: {ways}. \
+         `--resume auto` goes on after the last checkpoint"
+    )]
+    Memory {
+        /// What the device refused.
+        source: msg_core::Error,
+        /// The stage that was trained.
+        stage: usize,
+        /// The plan's memory in that stage, in GB (10^9 bytes).
+        estimate: f64,
+        /// Keys of the configuration that lower it.
+        ways: String,
+    },
     /// A refusal of the growth core.
     #[error(transparent)]
     Core(#[from] msg_core::Error),

@@ -40,4 +40,4 @@ pub use plan::Plan;
 pub use receipt::Receipt;
 pub use state::State;
 pub use target::Target;
-pub use trainer::Trainer;
+pub use trainer::{On, Trainer};

@@ -43,8 +43,21 @@ pub struct Trainer<D: Backend, M: Task<D>, S> {
     /// The last step's gradients: their memory serves the next one's.
     pub(crate) grads: Option<Gradients<f32, D>>,
     feed: Option<Feed<M::Host>>,
-    /// Seconds that steps waited for data, since they were last asked for.
-    data_seconds: f64,
+    /// The last step, until it is settled.
+    pending: Option<Pending>,
+}
+
+/// Takes a record and, with that of a step, the seconds that the step waited for data.
+pub type On<'a> = dyn FnMut(Record, f64) -> Result<()> + 'a;
+
+/// A step whose work is queued on the device.
+#[derive(Debug)]
+struct Pending {
+    /// Its record, without what the device is still to say.
+    record: Step,
+    waited: f64,
+    /// Where the run stood before it.
+    before: State,
 }
 
 impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
@@ -70,11 +83,11 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
             fault: None,
             grads: None,
             feed: None,
-            data_seconds: 0.0,
+            pending: None,
         }
     }
 
-    /// Where the run stands.
+    /// Where the run stands, the last step included even if it is still to be settled.
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -89,11 +102,6 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         &self.optimizer
     }
 
-    /// Seconds that steps waited for data, since the last call.
-    pub fn take_data_seconds(&mut self) -> f64 {
-        std::mem::take(&mut self.data_seconds)
-    }
-
     /// Whether all steps are made.
     pub fn is_done(&self) -> bool {
         self.state.step >= self.plan.total_steps()
@@ -102,10 +110,13 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     /// The next optimizer step, and the growth before it where its stage is a new one; nothing once all
     /// steps are made.
     ///
+    /// Where the device is [late](Backend::LATE), the step is queued there, and settled by the next one once that
+    /// one's gradients are queued, too: its record comes then, and so does its refusal.
+    ///
     /// # Errors
     /// [`Error::Receipt`] where a growth changes the function, [`Error::Diverged`] by the guard's
     /// policy, and what data or device refuse. The last checkpoint is not touched by any of them.
-    pub fn advance(&mut self, on: &mut dyn FnMut(Record) -> Result<()>) -> Result<()> {
+    pub fn advance(&mut self, on: &mut On<'_>) -> Result<()> {
         // A feed is kept only while it stands where the run does: any refusal below ends it.
         let mut feed = match self.feed.take() {
             Some(feed) => feed,
@@ -113,24 +124,48 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         };
         // Before the growth, so that a refusal of the data leaves the model as it is.
         let Some(data) = feed.next_step()? else { return Ok(()) };
-        self.data_seconds += data.waited.as_secs_f64();
         let step = self.state.step + 1;
         let stage = *self.plan.stage_at(step);
         if stage.number > self.state.stage {
+            self.settle(on)?;
             boundary::cross(self, &stage, on)?;
         }
-        let done = self.step(step, &stage, &data)?;
+        self.step(step, &stage, &data, on)?;
         self.feed = Some(feed);
-        on(Record::Step(done))?;
-        if self.model.growing().ramps.is_empty() {
-            return Ok(());
+        let ramp_ends = self.model.growing().ramps.clone().retire(step);
+        if ramp_ends || !D::LATE {
+            self.settle(on)?;
         }
-        let kept = self.model.masks_kept(step)?;
-        if self.model.retire_ramps(step) {
+        if ramp_ends {
+            let kept = self.model.masks_kept(step)?;
+            self.model.retire_ramps(step);
             let receipt = boundary::ramp_end(self, &kept, step)?;
-            on(Record::RampEnd(RampEnd { step, receipt: receipt.into() }))?;
+            on(Record::RampEnd(RampEnd { step, receipt: receipt.into() }), 0.0)?;
         }
         Ok(())
+    }
+
+    /// Waits for the last step, where that is still to be done, and hands its record on. To be called before
+    /// anything is made of model, optimizer and state.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] by the guard's policy: the run then stands before that step, with parameters, moments
+    /// and ages of then. Where the device fails.
+    pub fn settle(&mut self, on: &mut On<'_>) -> Result<()> {
+        let Some(Pending { record, waited, before }) = self.pending.take() else { return Ok(()) };
+        let verdict = self.optimizer.settle()?;
+        let (step, grad_norm) = (record.step, verdict.norm());
+        let loss = verdict.loss.unwrap_or(f32::NAN);
+        if !verdict.applied && self.config.train.guard == Guard::Stop {
+            // What is fed next is of a step that does not come.
+            (self.state, self.feed) = (before, None);
+            return Err(Error::Diverged(format!(
+                "step {step}: loss {loss}, gradient norm {grad_norm}: not finite (train.guard = \"stop\"); \
+                 the update was not applied"
+            )));
+        }
+        let record = Step { loss, grad_norm: grad_norm as f32, skipped: !verdict.applied, ..record };
+        on(Record::Step(record), waited)
     }
 
     fn feed_from_here(&self) -> Result<Feed<M::Host>> {
@@ -138,12 +173,16 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         Feed::start(self.source.clone(), self.plan.clone(), micro, &self.state)
     }
 
-    fn step(&mut self, step: u64, stage: &Stage, data: &StepData<M::Host>) -> Result<Step> {
+    /// Queues a step, and settles the one before it in between.
+    fn step(&mut self, step: u64, stage: &Stage, data: &StepData<M::Host>, on: &mut On<'_>) -> Result<()> {
         let grads = match self.grads.take() {
             Some(grads) => zeroed_again(&self.model, grads)?,
             None => zero_grads(&self.model)?,
         };
         let (loss, mut grads) = self.gradients(step, &data.hosts, grads)?;
+        // The device has work while the host reads this. Only then is the update queued: it counts the updates
+        // before it, and after one that ends the run there is none.
+        self.settle(on)?;
         let lr = self.plan.lr(step);
         let (new_factor, new_since) = self.new_entries(step);
         let update = Update { lr, clip: self.config.train.clip, new_factor, new_since };
@@ -151,33 +190,26 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
 
         self.grads = Some(grads);
 
-        // All work of the step is queued: only now does the host wait for the device.
-        let verdict = self.optimizer.settle()?;
-        let (loss, grad_norm) = (loss.as_vec()[0], verdict.norm());
-        if !verdict.applied && self.config.train.guard == Guard::Stop {
-            return Err(Error::Diverged(format!(
-                "step {step}: loss {loss}, gradient norm {grad_norm}: not finite (train.guard = \"stop\"); \
-                 the update was not applied"
-            )));
-        }
-
+        let before = self.state.clone();
         let tokens = stage.tokens_per_step();
         self.state.step = step;
         self.state.cursor = data.cursor;
         self.state.tokens += tokens;
         let per_token = self.cost.training_flops(stage.sizes, stage.sequence, self.config.logits());
         self.state.flops += per_token * tokens as f64;
-        Ok(Step {
+        let record = Step {
             step,
             stage: stage.number,
-            loss,
+            loss: f32::NAN,
             lr,
-            grad_norm: grad_norm as f32,
+            grad_norm: f32::NAN,
             mask: self.model.growing().smallest_mask(step)?,
             tokens: self.state.tokens,
             flops: self.state.flops,
-            skipped: !verdict.applied,
-        })
+            skipped: false,
+        };
+        self.pending = Some(Pending { record, waited: data.waited.as_secs_f64(), before });
+        Ok(())
     }
 
     /// The step's loss and gradients, added to zeros, summed over its micro-batches on the device; each loss term is divided

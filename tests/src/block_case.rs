@@ -71,6 +71,7 @@ impl Case {
             Case { shape: (2, 131, 50), heads: (2, 9), ffn: 70, masked: true, ..base },
             // Widths that are multiples of 4 and of 8.
             Case { shape: (1, 70, 64), heads: (2, 32), ffn: 72, masked: true, dropout: 0.1, ..base },
+            Case { shape: (2, 33, 64), heads: (2, 32), ffn: 72, ..base },
             Case { shape: (1, 1, 1), heads: (1, 1), ffn: 1, ..base },
         ]
     }

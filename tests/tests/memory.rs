@@ -18,6 +18,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 #[global_allocator]
@@ -56,9 +57,68 @@ fn pages_of(work: impl FnOnce()) -> Option<usize> {
     Some(read("VmHWM:")?.saturating_sub(before?))
 }
 
-/// One test: what others allocate meanwhile would count.
+/// What one test allocates counts for the other: they take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A checkpoint goes from the device to its files and back by one tensor at a time, and none of it stays on the host.
+#[cfg(all(feature = "cuda", not(feature = "ci-check")))]
+#[test]
+fn cuda_checkpoints_are_never_on_the_host_as_a_whole() {
+    use dfdx::tensor::Cuda;
+    use msg_core::optim::{AdamW, AdamWConfig};
+    use msg_train::{State, checkpoint};
+
+    let _turn = TURN.lock();
+    let gpu = msg_core::device::open_cuda(0).unwrap();
+    let sizes = Sizes { layers: 12, hidden: 128, ffn: 512, heads: 4 };
+    let config = GptConfig { vocab: 1000, positions: 16, head_dim: 32, sizes, ..Default::default() };
+    let place = tempfile::tempdir().unwrap();
+    let run = r#"
+        [run]
+        name = "large"
+        [data]
+        sources = ["text"]
+        tokenizer = { kind = "bytes" }
+        [model]
+        family = "gpt"
+        head_dim = 32
+        [lr]
+        shape = "constant"
+        peak = 1e-3
+        [[stage]]
+        steps = 1
+        layers = 12
+        hidden = 128
+        ffn = 512
+        heads = 4
+        sequence = 16
+        batch = 1
+    "#;
+    let (written, path) = {
+        let model: Gpt<Cuda> = Gpt::new(&gpu, config, Init::default()).unwrap();
+        let optimizer = AdamW::new(&model, AdamWConfig::default()).unwrap();
+        let snapshot = checkpoint::Snapshot {
+            model: &model,
+            optimizer: &optimizer,
+            state: &State { stage: 1, ..State::default() },
+            config: run,
+            tokenizer: None,
+        };
+        peak_of(|| checkpoint::save(place.path(), &snapshot).unwrap())
+    };
+    let whole = 3 * weights(&path);
+    // Buffers of files, and the largest tensor twice: as it lies and as the file has it.
+    let most = whole / 8;
+    assert!(written <= most, "{written} bytes on the host for a checkpoint of {whole}");
+    let load = || checkpoint::load::<Cuda, Gpt<Cuda>>(&path, &gpu, AdamWConfig::default());
+    let (read, loaded) = peak_of(load);
+    assert!(read <= most, "{read} bytes on the host to read a checkpoint of {whole}");
+    drop(loaded.unwrap());
+}
+
 #[test]
 fn source_and_target_are_never_exceeded() {
+    let _turn = TURN.lock();
     assert!(counts());
     let place = tempfile::tempdir().unwrap();
     let at = |name: &str| place.path().join(name);

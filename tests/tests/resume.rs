@@ -1,6 +1,6 @@
 //! A run that is broken off anywhere and resumed ends in the same bytes as the unbroken one.
 
-use crate::runs::{STEPS, bytes, checkpoint, config, copy_folder, corpus, run};
+use crate::runs::{STEPS, bytes, checkpoint, config, copy_folder, corpus, run, steps};
 use msg_core::ops::Precision;
 use msg_train::{config::RunConfig, run::Resume};
 use std::{fs, path::Path};
@@ -66,6 +66,33 @@ fn a_gpt_run_resumes_to_the_bit_after_every_step() {
 #[test]
 fn a_bert_run_resumes_to_the_bit_after_every_step() {
     resumes_to_the_bit("bert");
+}
+
+#[test]
+fn how_much_is_done_at_once_may_change_at_a_resume() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    corpus(folder);
+    let of = |name: &str| {
+        let mut config = config(folder, "gpt", name);
+        config.model.dropout = Some(0.0);
+        config
+    };
+    run(of("whole"), Resume::Never).unwrap_or_else(|error| panic!("{error}"));
+    let broken = folder.join("broken");
+    copy_folder(&folder.join("whole"), &broken);
+    for later in 7..=STEPS {
+        fs::remove_dir_all(broken.join(checkpoint(later))).unwrap();
+    }
+    let mut again = of("whole");
+    again.run.dir = Some(broken.clone());
+    (again.train.micro_batch, again.train.recompute) = (Some(1), true);
+    run(again, Resume::Auto).unwrap_or_else(|error| panic!("{error}"));
+    let (expected, got) = (steps(&folder.join("whole")), steps(&broken));
+    assert_eq!(got.len() as u64, STEPS);
+    for (e, g) in expected.iter().zip(&got) {
+        assert!((e.loss - g.loss).abs() <= 1e-4 * e.loss, "step {}: {} and {}", e.step, e.loss, g.loss);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A small run of either family through the whole trainer: text, configuration, what it leaves behind.
 
 use dfdx::tensor::Cpu;
+use msg_core::device::Backend;
 use msg_train::{
     Error, Fault,
     config::RunConfig,
@@ -97,9 +98,19 @@ pub(crate) fn run(config: RunConfig, resume: Resume) -> Result<Outcome, Error> {
 
 /// A run in which something goes wrong at every growth.
 pub(crate) fn run_with(config: RunConfig, resume: Resume, fault: Option<Fault>) -> Result<Outcome, Error> {
+    run_on(Cpu::default(), config, resume, fault)
+}
+
+/// The same on a device.
+pub(crate) fn run_on<D: Backend>(
+    device: D,
+    config: RunConfig,
+    resume: Resume,
+    fault: Option<Fault>,
+) -> Result<Outcome, Error> {
     let stop = AtomicBool::new(false);
     let data = open_data(&config, &mut |_, _, _| {})?;
-    train(Cpu::default(), Request { config, data, resume, stop: &stop, console: false, fault })
+    train(device, Request { config, data, resume, stop: &stop, console: false, fault })
 }
 
 /// Every file of a folder, by name.

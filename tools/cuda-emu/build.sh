@@ -18,6 +18,4 @@ build libcuda libcuda.so.1
 # The products are most of the work in a training run.
 build libcublas libcublas.so.13 -O3 -march=native
 build libnvrtc libnvrtc.so.13
-# cudarc links it, nothing here calls it.
-echo 'int emu_cublaslt;' | "${CXX:-g++}" -x c++ - -shared -fPIC -Wl,-soname,libcublasLt.so.13 -o lib64/libcublasLt.so.13
-ln -sfn libcublasLt.so.13 lib64/libcublasLt.so
+build libcublasLt libcublasLt.so.13 -O3 -march=native

@@ -161,6 +161,8 @@ pub(crate) fn copy_aside<S: Shape>(
 
 /// Gives a contiguous tensor a buffer of its own with the same values; it becomes another tensor to gradients.
 ///
+/// cudarc keeps the host's values of an upload as long as its buffer: they go with the old one.
+///
 /// # Errors
 /// As [`address`], and where the device fails.
 #[allow(unsafe_code, reason = "copies between addresses")]

@@ -10,6 +10,7 @@ pub(crate) mod cuda;
 mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
+mod memory;
 pub(crate) mod stored;
 pub(crate) mod view;
 
@@ -19,6 +20,7 @@ pub(crate) use cpu::host;
 pub use cuda_off::{Gpu, open_cuda};
 #[cfg(feature = "cuda")]
 pub use cuda_on::{Gpu, open_cuda};
+pub use memory::{out_of_memory_as_error, says_out_of_memory};
 
 use crate::{
     axis::as_leaf,
@@ -137,7 +139,8 @@ pub trait Backend: Kernels<f32> + EmbedKernel + BlockKernel + HeadKernel + Cache
     /// Where the device fails.
     fn verdict(guard: &Self::Guard) -> Result<Verdict>;
 
-    /// Parts a tensor from its clones, unless changing it does so: then an update cannot reach them.
+    /// Parts a tensor from its clones, unless changing it does so: an update then cannot reach them. Values that
+    /// came from the host are given back there.
     ///
     /// # Errors
     /// Where the device fails.

@@ -12,7 +12,7 @@ pub(crate) mod columns;
 pub mod compute;
 pub mod cross_entropy;
 pub mod dropout;
-mod elementary;
+pub(crate) mod elementary;
 pub mod embedding;
 pub mod gelu;
 pub mod head;

@@ -241,6 +241,8 @@ impl<D: Backend> Visitor<D> for Fill<'_, '_> {
         }
         let values = source.layout.to_memory(&axes, values);
         *tensor = tensor.device().try_tensor_from_vec(values, shape).during("load")?;
+        // Or the whole model would stay on the host, too.
+        D::make_own(tensor)?;
         Ok(())
     }
 }

@@ -51,7 +51,8 @@ pub struct TrainConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub adam_eps: f64,
-    /// What a loss or gradient does that is not finite.
+    /// What a loss or gradient does that is not finite. On a GPU, whose results are read one step late, `"stop"`
+    /// ends the run one step after that one; nothing has changed since the step before it.
     pub guard: Guard,
     /// Steps between evaluations; 0 evaluates at the ends of stages only.
     pub eval_every: u64,

@@ -1,6 +1,7 @@
 //! A run from its configuration to its last checkpoint: folder, data, resume, the loop, what is saved when.
 
 mod folder;
+mod memory;
 mod session;
 mod start;
 

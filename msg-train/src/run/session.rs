@@ -1,6 +1,6 @@
 //! A run under way: the trainer between its folder and those who watch.
 
-use super::{Request, RunFolder, data_folder, start};
+use super::{Request, RunFolder, data_folder, memory::explained, start};
 use crate::{
     checkpoint::{self, Action, Loaded, Snapshot},
     config::{RunConfig, differing_keys},
@@ -9,7 +9,8 @@ use crate::{
     eval::{Span, evaluate},
     exchange::write_final,
     metrics::{
-        End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, StepTiming, TIMING, console::Console,
+        End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, Step, StepTiming, TIMING,
+        console::Console,
     },
     plan::Plan,
     plan_table::cost,
@@ -17,7 +18,11 @@ use crate::{
     task::Task,
     trainer::Trainer,
 };
-use msg_core::{device::Backend, error::Context, optim::AdamWConfig};
+use msg_core::{
+    device::{Backend, out_of_memory_as_error},
+    error::Context,
+    optim::AdamWConfig,
+};
 use msg_models::{Cost, hf::Unrepresentable};
 use std::{
     fs,
@@ -53,9 +58,34 @@ pub struct Session<D: Backend, M: Task<D>, B> {
     config_text: String,
     data: Arc<Prepared>,
     log: RunLog,
-    /// Seconds of training before this process.
-    seconds: f64,
+    clock: Clock,
     validation: Option<f64>,
+}
+
+/// Times steps from record to record.
+struct Clock {
+    /// Seconds of training before `since`.
+    seconds: f64,
+    /// When the last step was done, or the run went on.
+    since: Instant,
+}
+
+impl Clock {
+    /// Takes a record down, and after that of a step its time.
+    fn take(&mut self, log: &mut RunLog, plan: &Plan, record: &Record, waited: f64) -> Result<()> {
+        log.record(record)?;
+        let Record::Step(Step { step, .. }) = *record else { return Ok(()) };
+        let step_seconds = self.since.elapsed().as_secs_f64();
+        self.since = Instant::now();
+        self.seconds += step_seconds;
+        log.timing(&StepTiming {
+            step,
+            seconds: self.seconds,
+            step_seconds,
+            data_seconds: waited,
+            tokens_per_second: plan.stage_at(step).tokens_per_step() as f64 / step_seconds,
+        })
+    }
 }
 
 /// Seconds since 1970, for TensorBoard's events.
@@ -87,12 +117,16 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         let resumed = latest.is_some();
         let (mut model, optimizer, state) = match latest {
             Some(path) => {
+                let loaded = checkpoint::load::<D, M>(&path, &device, adamw);
                 let Loaded { model, optimizer, header, config: saved } =
-                    checkpoint::load::<D, M>(&path, &device, adamw)?;
+                    loaded.map_err(|error| explained(error, &config, &plan, &cost, 1))?;
                 same_config(&path, &saved, &config)?;
                 (model, optimizer, header.state)
             }
-            None => start::begin::<D, M>(&device, &config, &request.data, vocab, adamw)?,
+            None => {
+                let begun = start::begin::<D, M>(&device, &config, &request.data, vocab, adamw);
+                begun.map_err(|error| explained(error, &config, &plan, &cost, 1))?
+            }
         };
         model.set_compute(config.train.compute());
         if start::grows_first(&state) {
@@ -116,7 +150,8 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         let mut trainer =
             Trainer::new(device, config.clone(), plan.clone(), cost, batches, (model, optimizer), state);
         trainer.fault = request.fault;
-        Ok(Session { folder, trainer, plan, config, config_text, data, log, seconds, validation: None })
+        let clock = Clock { seconds, since: Instant::now() };
+        Ok(Session { folder, trainer, plan, config, config_text, data, log, clock, validation: None })
     }
 
     /// The trainer as it stands.
@@ -129,25 +164,42 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     /// # Errors
     /// What the trainer or the system refuse.
     pub fn run(mut self, stop: &AtomicBool) -> Result<Outcome> {
+        let outcome = out_of_memory_as_error("training", || self.finish_or_stop(stop));
+        let (trainer, next) = (&self.trainer, self.trainer.state().step + 1);
+        outcome.map_err(|error| explained(error, &self.config, &self.plan, &trainer.cost, next))
+    }
+
+    fn finish_or_stop(&mut self, stop: &AtomicBool) -> Result<Outcome> {
         let mut finished = self.trainer.is_done();
+        self.clock.since = Instant::now();
         while !finished {
-            self.step()?;
+            let (log, clock, plan) = (&mut self.log, &mut self.clock, &self.plan);
+            let mut on = |record: Record, waited| clock.take(log, plan, &record, waited);
+            self.trainer.advance(&mut on)?;
             let step = self.trainer.state().step;
             finished = self.trainer.is_done();
             let (eval_every, checkpoint_every) =
                 (self.config.train.eval_every, self.config.train.checkpoint_every);
             let boundary = step == self.plan.last_step_of_stage(step);
             let stopping = stop.load(Ordering::Relaxed);
-            if boundary || due(step, eval_every) {
+            let (evaluating, saving) =
+                (boundary || due(step, eval_every), boundary || stopping || due(step, checkpoint_every));
+            if !(evaluating || saving || finished) {
+                continue;
+            }
+            self.trainer.settle(&mut on)?;
+            if evaluating {
                 self.evaluate()?;
             }
             if finished {
                 let State { tokens, flops, .. } = *self.trainer.state();
                 self.log.record(&Record::End(End { step, tokens, flops }))?;
             }
-            if boundary || stopping || due(step, checkpoint_every) {
+            if saving {
                 self.save()?;
             }
+            // None of this is training.
+            self.clock.since = Instant::now();
             if stopping && !finished {
                 break;
             }
@@ -156,23 +208,6 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         let step = self.trainer.state().step;
         let folder = self.folder.path().to_owned();
         Ok(Outcome { folder, step, finished, validation: self.validation, unrepresentable })
-    }
-
-    fn step(&mut self) -> Result<()> {
-        let start = Instant::now();
-        let log = &mut self.log;
-        self.trainer.advance(&mut |record| log.record(&record))?;
-        let step_seconds = start.elapsed().as_secs_f64();
-        self.seconds += step_seconds;
-        let step = self.trainer.state().step;
-        let tokens = self.plan.stage_at(step).tokens_per_step() as f64;
-        self.log.timing(&StepTiming {
-            step,
-            seconds: self.seconds,
-            step_seconds,
-            data_seconds: self.trainer.take_data_seconds(),
-            tokens_per_second: tokens / step_seconds,
-        })
     }
 
     fn evaluate(&mut self) -> Result<()> {
@@ -258,10 +293,11 @@ fn vocabulary(config: &RunConfig, data: &Prepared) -> Result<usize> {
 /// Refuses a configuration that contradicts the one that the checkpoint was saved under.
 fn same_config(path: &Path, saved: &str, config: &RunConfig) -> Result<()> {
     let saved = RunConfig::parse(saved, &path.join("config.toml").display().to_string(), &[])?;
-    // Folders are where a run lies, not what it is: it may be moved.
-    let moved = ["run.dir", "data.shards"];
+    // Folders are where a run lies, not what it is: it may be moved. How much of a step a device does at once
+    // may have to change where memory ran out: the sums stay the same but for rounding.
+    let free = ["run.dir", "data.shards", "train.micro_batch", "train.recompute"];
     let mut keys = differing_keys(&saved, config);
-    keys.retain(|key| !moved.contains(&key.as_str()));
+    keys.retain(|key| !free.contains(&key.as_str()));
     if keys.is_empty() {
         return Ok(());
     }

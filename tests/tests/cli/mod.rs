@@ -1,6 +1,8 @@
 //! The command end to end: a process of its own, killed, stopped, starved and fed with what is wrong.
 
 mod disk;
+#[cfg(all(feature = "cuda", not(feature = "ci-check")))]
+mod gpu;
 mod kills;
 mod receipts;
 mod refusals;

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <map>
 #include <mutex>
 #include <set>
 
@@ -20,6 +21,7 @@ enum { TF32_MATH = 3 };
 
 static std::mutex mutex;
 static std::set<void *> with_tf32;
+static std::map<void *, void *> streams;
 
 API cublasCreate_v2(void **handle) {
     *handle = malloc(1);
@@ -28,12 +30,18 @@ API cublasCreate_v2(void **handle) {
 API cublasDestroy_v2(void *handle) {
     std::lock_guard<std::mutex> lock(mutex);
     with_tf32.erase(handle);
+    streams.erase(handle);
     free(handle);
     return SUCCESS;
 }
-API cublasSetStream_v2(void *, void *) { return SUCCESS; }
-API cublasGetStream_v2(void *, void **stream) {
-    *stream = nullptr;
+API cublasSetStream_v2(void *handle, void *stream) {
+    std::lock_guard<std::mutex> lock(mutex);
+    streams[handle] = stream;
+    return SUCCESS;
+}
+API cublasGetStream_v2(void *handle, void **stream) {
+    std::lock_guard<std::mutex> lock(mutex);
+    *stream = streams[handle];
     return SUCCESS;
 }
 API cublasSetMathMode(void *handle, int mode) {

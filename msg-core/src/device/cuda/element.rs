@@ -20,6 +20,8 @@ pub(crate) trait Element: Sized + 'static {
     const SUFFIX: &'static str;
     /// What cuBLAS calls it.
     const KIND: cudaDataType;
+    /// Whether products may add biases rounded to it, and activate sums.
+    const FUSES: bool;
 
     /// `count` f32 values as operands of products in this type.
     ///
@@ -50,6 +52,7 @@ impl Element for f32 {
     type Bits = f32;
     const SUFFIX: &'static str = "f32";
     const KIND: cudaDataType = cudaDataType::CUDA_R_32F;
+    const FUSES: bool = false;
 
     fn operand(_: &Arc<CudaDevice>, from: Address, _: usize) -> DeviceResult<Operand<f32>> {
         Ok(Operand::There(from))
@@ -60,6 +63,7 @@ impl Element for bf16 {
     type Bits = u16;
     const SUFFIX: &'static str = "bf16";
     const KIND: cudaDataType = cudaDataType::CUDA_R_16BF;
+    const FUSES: bool = true;
 
     fn operand(gpu: &Arc<CudaDevice>, from: Address, count: usize) -> DeviceResult<Operand<bf16>> {
         let copy = Values::of(gpu, count)?;

@@ -6,9 +6,7 @@ use crate::{
     error::{Context, Error, Result},
     optim::Verdict,
 };
-use cudarc::driver::{
-    CudaDevice, CudaSlice, CudaStream, DevicePtr, DeviceSlice, LaunchAsync, LaunchConfig, result,
-};
+use cudarc::driver::{CudaDevice, CudaSlice, CudaStream, DevicePtr, LaunchAsync, LaunchConfig, result};
 use dfdx::tensor::Cuda;
 use std::sync::Arc;
 
@@ -48,6 +46,8 @@ pub struct Guard {
     reader: CudaStream,
     /// Whether there was a loss to judge.
     has_loss: bool,
+    /// The lists of cohorts that are on the device: they change at growths alone.
+    lists: Option<(Vec<u32>, CudaSlice<u32>)>,
 }
 
 impl std::fmt::Debug for Guard {
@@ -64,7 +64,7 @@ impl Guard {
     pub(super) fn new(device: &Cuda) -> Result<Self> {
         let gpu = bridge::driver(device)?;
         let verdict = gpu.alloc_zeros::<f64>(FIELDS).during(OP)?;
-        Ok(Guard { verdict, reader: gpu.fork_default_stream().during(OP)?, has_loss: false })
+        Ok(Guard { verdict, reader: gpu.fork_default_stream().during(OP)?, has_loss: false, lists: None })
     }
 
     /// Judges by the loss, if any, and `count` gradients of `pieces` pieces in a table on the device.
@@ -94,6 +94,21 @@ impl Guard {
         self.reader.wait_for_default().during(OP)
     }
 
+    /// Where these lists of cohorts lie; none do at 0. They stay from update to update.
+    pub(super) fn lists(&mut self, units: Vec<u32>) -> Result<Address> {
+        if units.is_empty() {
+            return Ok(0);
+        }
+        let (_, there) = match self.lists.take().filter(|(known, _)| *known == units) {
+            Some(known) => self.lists.insert(known),
+            None => {
+                let there = self.verdict.device().htod_copy(units.clone()).during(OP)?;
+                self.lists.insert((units, there))
+            }
+        };
+        Ok(*there.device_ptr())
+    }
+
     /// Where the verdict lies, for kernels.
     pub(super) fn address(&self) -> Address {
         *self.verdict.device_ptr()
@@ -103,7 +118,6 @@ impl Guard {
     #[allow(unsafe_code, reason = "copies on a stream of its own")]
     pub(super) fn verdict(&self) -> Result<Verdict> {
         let mut host = [0.0; FIELDS];
-        debug_assert_eq!(self.verdict.len(), FIELDS);
         // SAFETY: both sides have `FIELDS` doubles and live until the stream, on which the copy is put, has
         // been waited for. The stream waits for the launch of `judge`, which wrote the verdict last.
         unsafe {

@@ -64,8 +64,9 @@ pub struct CudaUpdates<'g> {
     several: Tensors,
     /// Three numbers each.
     cohorts: Vec<u32>,
-    /// The lists of the axes that have one.
+    /// The lists of the axes that have one, and where each of them begins and how long it is.
     units: Vec<u32>,
+    spans: Vec<(usize, usize)>,
     /// The parameters' values before the update, one after another, and how many floats are taken.
     saved: Option<(CudaSlice<f32>, usize)>,
     /// Keeps buffers alive whose addresses are collected.
@@ -105,6 +106,7 @@ impl<'g> CudaUpdates<'g> {
             several: Tensors::default(),
             cohorts: Vec::new(),
             units: Vec::new(),
+            spans: Vec::new(),
             saved: None,
             kept: Vec::new(),
         })
@@ -139,10 +141,23 @@ impl<'g> CudaUpdates<'g> {
             }
             same_size(OP, "cohorts of the units", size, units.len())?;
             check_cohorts(units, step.cohorts.len())?;
-            *begin = short(self.units.len(), "fewer than 2^32 units in all")?;
-            self.units.extend(units);
+            *begin = self.list(units)?;
         }
         Ok(begins)
+    }
+
+    /// Where a list lies; tensors mostly share theirs.
+    fn list(&mut self, units: &[u32]) -> Result<u32> {
+        let same = |(begin, len): &&(usize, usize)| self.units[*begin..][..*len] == *units;
+        let begin = match self.spans.iter().find(same) {
+            Some(&(begin, _)) => begin,
+            None => {
+                self.spans.push((self.units.len(), units.len()));
+                self.units.extend(units);
+                self.units.len() - units.len()
+            }
+        };
+        short(begin, "fewer than 2^32 units in all")
     }
 }
 
@@ -254,28 +269,30 @@ impl Updates<Cuda> for CudaUpdates<'_> {
             words.append(part);
             (begin * size_of::<u32>()) as Address
         };
-        let parts = [&mut self.one_cohort.words, &mut self.several.words, &mut self.cohorts, &mut self.units];
-        let [one_cohort, several, cohorts, units] = parts.map(&mut place);
+        let parts = [&mut self.one_cohort.words, &mut self.several.words, &mut self.cohorts];
+        let [one_cohort, several, cohorts] = parts.map(&mut place);
+        let lists = self.guard.lists(std::mem::take(&mut self.units))?;
         let table = self.gpu.htod_copy(words).during(OP)?;
         let at = *table.device_ptr();
 
         let loss = self.loss.as_ref().map(bridge::address).transpose()?;
         let gradients = short(self.gradients.len(), "fewer than 2^32 gradients")?;
         self.guard.judge((at, gradients, pieces), loss, self.clip)?;
-        self.launch("adamw_one_cohort", &self.one_cohort, [at + one_cohort, at + cohorts, 0])?;
-        self.launch("adamw_cohorts", &self.several, [at + several, at + cohorts, at + units])?;
+        self.launch("adamw_one_cohort", &self.one_cohort, [at + one_cohort, at + cohorts], None)?;
+        self.launch("adamw_cohorts", &self.several, [at + several, at + cohorts], Some(lists))?;
         Ok(self.guard)
     }
 }
 
 impl CudaUpdates<'_> {
-    /// Launches the kernel of that name for some tensors, where there are any.
+    /// Launches the kernel of that name for some tensors, where there are any; `adamw_cohorts` with the lists.
     #[allow(unsafe_code, reason = "launches a kernel")]
     fn launch(
         &self,
         name: &'static str,
         tensors: &Tensors,
-        [table, cohorts, units]: [Address; 3],
+        [table, cohorts]: [Address; 2],
+        lists: Option<Address>,
     ) -> Result<()> {
         if tensors.count == 0 {
             return Ok(());
@@ -291,11 +308,12 @@ impl CudaUpdates<'_> {
         // parameter was parted from its clones, the moments are the optimizer's. Every list has one cohort for
         // each unit of its axis, and every cohort is in the table. All of it outlives the launch on the stream,
         // where its release is queued too.
-        if units == 0 {
-            unsafe { kernel.launch(blocks, (table, tensors.count, guard, cohorts)) }.during(OP)
-        } else {
+        match lists {
+            None => unsafe { kernel.launch(blocks, (table, tensors.count, guard, cohorts)) }.during(OP),
             // SAFETY: as above.
-            unsafe { kernel.launch(blocks, (table, tensors.count, guard, cohorts, units)) }.during(OP)
+            Some(lists) => {
+                unsafe { kernel.launch(blocks, (table, tensors.count, guard, cohorts, lists)) }.during(OP)
+            }
         }
     }
 }

@@ -5,16 +5,14 @@
 
 use super::{Block, BlockKernel, NormOrder, Stream, plain};
 use crate::{
-    axis::{Batch, Hidden, Qkv, Query},
     device::{
         bridge::{self, Address},
         cuda::{
             element::{DeviceResult, Element, Operand, Values},
-            products::{Products, Single, Sizes},
+            products::{Products, Sizes, Then},
         },
     },
     error::{Context, Result},
-    mask::Mask,
     ops::{
         Precision,
         attention::cuda::{AttentionKernels, LARGEST_HEAD, Sequences},
@@ -30,7 +28,10 @@ use dfdx::{
     tensor_ops::ReshapeTo,
 };
 use half::bf16;
+use setup::Biases;
 use std::sync::Arc;
+
+mod setup;
 
 impl BlockKernel for Cuda {
     fn block<T: Tape<f32, Self>>(x: Stream<Self, T>, block: Block<Self>) -> Result<Stream<Self, T>> {
@@ -86,6 +87,8 @@ struct Pass<E: AttentionKernels> {
     units_mask: Address,
     branch_dropout: [DropoutNumbers; 2],
     biases: Biases,
+    /// Those of qkv and up rounded, where the product may add them.
+    fused: [Option<Operand<E>>; 2],
     qkv: Operand<E>,
     output: Operand<E>,
     up: Operand<E>,
@@ -96,14 +99,6 @@ struct Pass<E: AttentionKernels> {
     ffn: usize,
 }
 
-/// Of the linear maps.
-struct Biases {
-    qkv: Address,
-    output: Address,
-    up: Address,
-    down: Address,
-}
-
 /// What the backward pass needs besides the input.
 struct Kept<E: Element> {
     qkv: Values<E>,
@@ -112,8 +107,9 @@ struct Kept<E: Element> {
     /// Input and statistics of the attention branch's norm; pre-norm: the block's input, so not here.
     attention_norm: (Option<Values<f32>>, Statistics),
     feed_forward_norm: (Values<f32>, Statistics),
-    /// Without bias and mask.
+    /// Before their activation, and what is still to be added to them; without mask.
     units: Values<E>,
+    units_bias: Address,
 }
 
 /// Where a parameter's gradient lies.
@@ -125,66 +121,6 @@ fn slot<S: dfdx::shapes::Shape>(
 }
 
 impl<E: AttentionKernels> Pass<E> {
-    fn new(block: Block<Cuda>, device: &Cuda, shape: (Batch, Query, Hidden)) -> Result<Self> {
-        let (batch, length, hidden) = shape;
-        let (Qkv(_), inner, _) = *block.qkv.0.shape();
-        let ffn = block.up.0.shape().0;
-        let gpu = bridge::driver(device)?;
-        let at = |place| {
-            let (dropout, site) = block.dropout_at(place);
-            DropoutNumbers::from(dropout.stream(site))
-        };
-        let (padding, causal) = block.seen.on_device(batch, length)?;
-        let masks = &block.masks;
-        masks.attention_norm.count();
-        masks.feed_forward_norm.count();
-        masks.qkv.iter().for_each(Mask::count);
-        masks.feed_forward.count();
-        let mut qkv_mask = [0; 3];
-        for (address, mask) in qkv_mask.iter_mut().zip(&masks.qkv) {
-            *address = mask.values().map_or(Ok(0), bridge::address)?;
-        }
-        let norm = |(gain, shift): &super::Pair<(Hidden,), (Hidden,), Cuda>, mask| {
-            Norm::new(gain, shift, mask, block.eps)
-        };
-        let single = if block.compute.tf32 { Single::Tf32 } else { Single::Exact };
-        Ok(Pass {
-            products: Products::on(&gpu, single).during("block")?,
-            sequences: Sequences {
-                batch: batch.0,
-                length: length.0,
-                heads: inner.0 / block.head_dim.0,
-                head_dim: block.head_dim.0,
-                causal,
-                padding,
-                dropout: at("attention"),
-            },
-            norms: [
-                norm(&block.attention_norm, &masks.attention_norm)?,
-                norm(&block.feed_forward_norm, &masks.feed_forward_norm)?,
-            ],
-            qkv_mask,
-            units_mask: masks.feed_forward.values().map_or(Ok(0), bridge::address)?,
-            branch_dropout: [at("attention output"), at("feed-forward output")],
-            biases: Biases {
-                qkv: bridge::address(&block.qkv.1)?,
-                output: bridge::address(&block.output.1)?,
-                up: bridge::address(&block.up.1)?,
-                down: bridge::address(&block.down.1)?,
-            },
-            qkv: operand(&gpu, &block.qkv.0)?,
-            output: operand(&gpu, &block.output.0)?,
-            up: operand(&gpu, &block.up.0)?,
-            down: operand(&gpu, &block.down.0)?,
-            rows: batch.0 * length.0,
-            hidden: hidden.0,
-            inner: inner.0,
-            ffn: ffn.0,
-            gpu,
-            block,
-        })
-    }
-
     fn sizes(&self, inputs: usize, outputs: usize) -> Sizes {
         Sizes { rows: self.rows, inputs, outputs }
     }
@@ -240,9 +176,14 @@ impl<E: AttentionKernels> Pass<E> {
         let (gpu, width) = (&self.gpu, 3 * self.inner);
         let qkv = self.values::<E>(width)?;
         let size = self.sizes(self.hidden, width);
-        self.products.linear::<E, E>(size, (x, self.qkv.address()), qkv.address())?;
-        let matrix = self.matrix(width, self.inner);
-        matrix.bias_and_mask::<E>(gpu, qkv.address(), self.biases.qkv, self.qkv_mask)?;
+        let operands = (x, self.qkv.address());
+        let [bias, _] = &self.fused;
+        let then = bias.as_ref().map(|bias| Then::Bias(bias.address()));
+        if !then.is_some_and(|then| self.products.linear_then(size, operands, qkv.address(), then)) {
+            self.products.linear::<E, E>(size, operands, qkv.address())?;
+            let matrix = self.matrix(width, self.inner);
+            matrix.bias_and_mask::<E>(gpu, qkv.address(), self.biases.qkv, self.qkv_mask)?;
+        }
         let mixed = self.values::<E>(self.inner)?;
         let log_sums = Values::of(gpu, self.sequences.statistics())?;
         self.sequences.forward::<E>(gpu, qkv.address(), mixed.address(), log_sums.address())?;
@@ -281,22 +222,25 @@ impl<E: AttentionKernels> Pass<E> {
         Ok(dx)
     }
 
-    /// The units without bias and mask, and the branch's output without its bias.
-    fn feed_forward(&self, x: Address) -> DeviceResult<(Values<E>, Values<E>)> {
-        let units = self.values::<E>(self.ffn)?;
-        let up = (x, self.up.address());
-        self.products.linear::<E, E>(self.sizes(self.hidden, self.ffn), up, units.address())?;
-        let active = self.values::<E>(self.ffn)?;
-        let matrix = self.matrix(self.ffn, self.ffn);
-        matrix.activate::<E>(&self.gpu, self.block.gelu, self.unit_operands(&units), active.address())?;
+    /// The units before their activation with what is still to be added, and the branch's output without its bias.
+    fn feed_forward(&self, x: Address) -> DeviceResult<(Values<E>, Address, Values<E>)> {
+        let (units, active) = (self.values::<E>(self.ffn)?, self.values::<E>(self.ffn)?);
+        let (size, up) = (self.sizes(self.hidden, self.ffn), (x, self.up.address()));
+        let [_, bias] = &self.fused;
+        let sum = units.address();
+        let then = bias.as_ref().map(|bias| Then::BiasAndGelu { bias: bias.address(), sum });
+        let fused = then.is_some_and(|then| self.products.linear_then(size, up, active.address(), then));
+        let bias = if fused { 0 } else { self.biases.up };
+        if !fused {
+            self.products.linear::<E, E>(size, up, units.address())?;
+            let operands = (units.address(), bias, self.units_mask);
+            let matrix = self.matrix(self.ffn, self.ffn);
+            matrix.activate::<E>(&self.gpu, self.block.gelu, operands, active.address())?;
+        }
         let branch = self.stream::<E>()?;
         let down = (active.address(), self.down.address());
         self.products.linear::<E, E>(self.sizes(self.ffn, self.hidden), down, branch.address())?;
-        Ok((units, branch))
-    }
-
-    fn unit_operands(&self, units: &Values<E>) -> (Address, Address, Address) {
-        (units.address(), self.biases.up, self.units_mask)
+        Ok((units, bias, branch))
     }
 
     fn feed_forward_back(
@@ -311,7 +255,8 @@ impl<E: AttentionKernels> Pass<E> {
         let size = self.sizes(self.ffn, self.hidden);
         let operands = (dbranch.address(), self.down.address());
         products.back_to_inputs::<E, E>(size, operands, dunits.address())?;
-        let (operands, to) = (self.unit_operands(&kept.units), (active.address(), dunits.address()));
+        let operands = (kept.units.address(), kept.units_bias, self.units_mask);
+        let to = (active.address(), dunits.address());
         let total = slot(grads, &up.1)?;
         self.matrix(self.ffn, self.ffn).activate_back::<E>(&self.gpu, *gelu, operands, to, total)?;
         let operands = (dbranch.address(), active.address());
@@ -336,11 +281,11 @@ impl<E: AttentionKernels> Pass<E> {
                     ..self.joined(0, x, &branch)
                 };
                 let second = self.norms[1].forward::<E>(gpu, rows, with)?;
-                let (units, branch) = self.feed_forward(normal.address())?;
+                let (units, units_bias, branch) = self.feed_forward(normal.address())?;
                 let with = ResidualNorm { sum: y, ..self.joined(1, middle.address(), &branch) };
                 residual::<E>(gpu, (rows, self.hidden), with)?;
                 let (attention_norm, feed_forward_norm) = ((None, first), (middle, second));
-                Ok(Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units })
+                Ok(Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units, units_bias })
             }
             NormOrder::Post => {
                 let operand = self.operand(x)?;
@@ -354,7 +299,7 @@ impl<E: AttentionKernels> Pass<E> {
                     ..self.joined(0, x, &branch)
                 };
                 let first = self.norms[0].forward::<E>(gpu, rows, with)?;
-                let (units, branch) = self.feed_forward(normal.address())?;
+                let (units, units_bias, branch) = self.feed_forward(normal.address())?;
                 let second_sum = self.stream::<f32>()?;
                 let blend = self.block.masks.gate.value();
                 let with = ResidualNorm {
@@ -366,7 +311,7 @@ impl<E: AttentionKernels> Pass<E> {
                 };
                 let second = self.norms[1].forward::<E>(gpu, rows, with)?;
                 let (attention_norm, feed_forward_norm) = ((Some(sum), first), (second_sum, second));
-                Ok(Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units })
+                Ok(Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units, units_bias })
             }
         }
     }
@@ -472,12 +417,4 @@ impl<E: AttentionKernels> Pass<E> {
             }
         }
     }
-}
-
-/// A weight as an operand of the products.
-fn operand<E: Element, S: dfdx::shapes::Shape>(
-    gpu: &Arc<CudaDevice>,
-    weight: &Param<S, Cuda>,
-) -> Result<Operand<E>> {
-    E::operand(gpu, bridge::address(weight)?, weight.shape().num_elements()).during("block")
 }

@@ -1,5 +1,9 @@
 //! Matrix products of device buffers by cuBLAS: operands of any [`Element`], sums in f32.
 
+mod fused;
+#[cfg(all(test, not(feature = "ci-check")))]
+mod tests;
+
 use super::{
     super::bridge::Address,
     element::{DeviceResult, Element},
@@ -10,6 +14,7 @@ use cudarc::{
 };
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
+pub(crate) use fused::Then;
 use sys::cublasOperation_t::{CUBLAS_OP_N as AS_IS, CUBLAS_OP_T as TURNED};
 
 /// What f32 products are computed in.
@@ -32,8 +37,16 @@ pub(crate) struct Sizes {
 /// The products on one device.
 #[derive(Clone, Debug)]
 pub(crate) struct Products {
-    blas: Rc<CudaBlas>,
+    on: Rc<Handles>,
     single: Single,
+}
+
+/// One thread's handles on a device.
+#[derive(Debug)]
+struct Handles {
+    blas: CudaBlas,
+    /// None where cuBLASLt cannot be had.
+    fused: Option<fused::Fused>,
 }
 
 /// One product in cuBLAS' terms: column-major, `C = op(A) op(B)`, or added to C.
@@ -50,19 +63,20 @@ impl Products {
     /// Those of a device: one cuBLAS handle a thread, on dfdx's stream.
     pub(crate) fn on(gpu: &Arc<CudaDevice>, single: Single) -> DeviceResult<Self> {
         thread_local! {
-            static HANDLES: RefCell<HashMap<usize, Rc<CudaBlas>>> = RefCell::default();
+            static HANDLES: RefCell<HashMap<usize, Rc<Handles>>> = RefCell::default();
         }
         let known = HANDLES.with_borrow(|handles| handles.get(&gpu.ordinal()).cloned());
-        let blas = match known {
+        let on = match known {
             // Another device value of the same number may have another stream.
-            Some(blas) if same_device(&blas, gpu) => blas,
+            Some(on) if same_device(&on.blas, gpu) => on,
             _ => {
-                let blas = Rc::new(CudaBlas::new(gpu.clone())?);
-                HANDLES.with_borrow_mut(|handles| handles.insert(gpu.ordinal(), blas.clone()));
-                blas
+                let on = Handles { blas: CudaBlas::new(gpu.clone())?, fused: fused::Fused::new(gpu) };
+                let on = Rc::new(on);
+                HANDLES.with_borrow_mut(|handles| handles.insert(gpu.ordinal(), on.clone()));
+                on
             }
         };
-        Ok(Products { blas, single })
+        Ok(Products { on, single })
     }
 
     /// `y = x W^T`.
@@ -81,6 +95,17 @@ impl Products {
             result: y,
             adds: false,
         })
+    }
+
+    /// `x W^T` and what follows, all in bf16, in one kernel; false where there is none, and then nothing is done.
+    pub(crate) fn linear_then(
+        &self,
+        size: Sizes,
+        operands: (Address, Address),
+        y: Address,
+        then: Then,
+    ) -> bool {
+        self.on.fused.as_ref().is_some_and(|fused| fused.run(size, operands, y, then))
     }
 
     /// `dx = dy W`.
@@ -138,7 +163,7 @@ impl Products {
         // on the stream on which the buffers are used and released.
         unsafe {
             result::gemm_ex(
-                *self.blas.handle(),
+                *self.on.blas.handle(),
                 op_a,
                 op_b,
                 m,

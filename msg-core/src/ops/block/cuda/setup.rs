@@ -1,0 +1,115 @@
+//! What a block's pass on Cuda begins with: addresses, masks, dropout, and weights as operands.
+
+use super::{
+    super::{Block, Pair},
+    Pass,
+};
+use crate::{
+    axis::{Batch, Hidden, Qkv, Query},
+    device::{
+        bridge::{self, Address},
+        cuda::{
+            element::{Element, Operand},
+            products::{Products, Single},
+        },
+    },
+    error::{Context, Result},
+    mask::Mask,
+    ops::{
+        Gelu,
+        attention::cuda::{AttentionKernels, Sequences},
+        columns::DropoutNumbers,
+        masked_norm::cuda::Norm,
+    },
+    params::Param,
+};
+use cudarc::driver::CudaDevice;
+use dfdx::{shapes::HasShape, tensor::Cuda};
+use std::sync::Arc;
+
+/// Of the linear maps.
+pub(super) struct Biases {
+    pub(super) qkv: Address,
+    pub(super) output: Address,
+    pub(super) up: Address,
+    pub(super) down: Address,
+}
+
+impl<E: AttentionKernels> Pass<E> {
+    pub(super) fn new(block: Block<Cuda>, device: &Cuda, shape: (Batch, Query, Hidden)) -> Result<Self> {
+        let (batch, length, hidden) = shape;
+        let (Qkv(_), inner, _) = *block.qkv.0.shape();
+        let ffn = block.up.0.shape().0;
+        let gpu = bridge::driver(device)?;
+        let at = |place| {
+            let (dropout, site) = block.dropout_at(place);
+            DropoutNumbers::from(dropout.stream(site))
+        };
+        let (padding, causal) = block.seen.on_device(batch, length)?;
+        let masks = &block.masks;
+        masks.attention_norm.count();
+        masks.feed_forward_norm.count();
+        masks.qkv.iter().for_each(Mask::count);
+        masks.feed_forward.count();
+        let mut qkv_mask = [0; 3];
+        for (address, mask) in qkv_mask.iter_mut().zip(&masks.qkv) {
+            *address = mask.values().map_or(Ok(0), bridge::address)?;
+        }
+        let norm =
+            |(gain, shift): &Pair<(Hidden,), (Hidden,), Cuda>, mask| Norm::new(gain, shift, mask, block.eps);
+        let single = if block.compute.tf32 { Single::Tf32 } else { Single::Exact };
+        let bias = |of: Address, count, unmasked: bool| match E::FUSES && unmasked {
+            true => E::operand(&gpu, of, count).map(Some).during("block"),
+            false => Ok(None),
+        };
+        let biases = Biases {
+            qkv: bridge::address(&block.qkv.1)?,
+            output: bridge::address(&block.output.1)?,
+            up: bridge::address(&block.up.1)?,
+            down: bridge::address(&block.down.1)?,
+        };
+        let units_mask = masks.feed_forward.values().map_or(Ok(0), bridge::address)?;
+        Ok(Pass {
+            fused: [
+                bias(biases.qkv, 3 * inner.0, qkv_mask == [0; 3])?,
+                bias(biases.up, ffn.0, units_mask == 0 && block.gelu == Gelu::Tanh)?,
+            ],
+            products: Products::on(&gpu, single).during("block")?,
+            sequences: Sequences {
+                batch: batch.0,
+                length: length.0,
+                heads: inner.0 / block.head_dim.0,
+                head_dim: block.head_dim.0,
+                causal,
+                padding,
+                dropout: at("attention"),
+            },
+            norms: [
+                norm(&block.attention_norm, &masks.attention_norm)?,
+                norm(&block.feed_forward_norm, &masks.feed_forward_norm)?,
+            ],
+            qkv_mask,
+            units_mask,
+            branch_dropout: [at("attention output"), at("feed-forward output")],
+            biases,
+            qkv: operand(&gpu, &block.qkv.0)?,
+            output: operand(&gpu, &block.output.0)?,
+            up: operand(&gpu, &block.up.0)?,
+            down: operand(&gpu, &block.down.0)?,
+            rows: batch.0 * length.0,
+            hidden: hidden.0,
+            inner: inner.0,
+            ffn: ffn.0,
+            gpu,
+            block,
+        })
+    }
+}
+
+/// A weight as an operand of the products.
+fn operand<E: Element, S: dfdx::shapes::Shape>(
+    gpu: &Arc<CudaDevice>,
+    weight: &Param<S, Cuda>,
+) -> Result<Operand<E>> {
+    E::operand(gpu, bridge::address(weight)?, weight.shape().num_elements()).during("block")
+}
