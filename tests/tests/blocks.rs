@@ -2,7 +2,7 @@
 //! with and without masks, padding and dropout, at odd sizes and over several blocks of queries.
 
 use dfdx::{
-    shapes::Shape,
+    shapes::{HasShape, Shape},
     tensor::{Cpu, OwnedTape, Tensor, Trace},
     tensor_ops::{Backward, SumTo, TryMul},
 };
