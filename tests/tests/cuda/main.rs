@@ -21,6 +21,10 @@ mod golden;
 #[path = "../strict.rs"]
 mod strict;
 
+// Small runs.
+#[path = "../runs.rs"]
+mod runs;
+
 use dfdx::tensor::Cuda;
 use msg_core::{
     device::open_cuda,
