@@ -105,7 +105,7 @@ pub enum Error {
     Interrupted(String),
     /// A device without the memory that a run takes.
     #[error(
-        "{source}: `msg plan` reckons with {estimate:.1} GB in stage {stage} (for the Cpu); what takes less: {ways}. \
+        "{source}: `msg plan` reckons with {estimate} in stage {stage} (for the Cpu); what takes less: {ways}. \
          `--resume auto` goes on after the last checkpoint"
     )]
     Memory {
@@ -113,8 +113,8 @@ pub enum Error {
         source: msg_core::Error,
         /// The stage that was trained.
         stage: usize,
-        /// The plan's memory in that stage, in GB (10^9 bytes).
-        estimate: f64,
+        /// The plan's memory in that stage, as `msg plan` shows it.
+        estimate: String,
         /// Keys of the configuration that lower it.
         ways: String,
     },

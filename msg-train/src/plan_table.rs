@@ -111,7 +111,7 @@ pub(crate) fn cost(config: &RunConfig, vocab: usize) -> Cost {
 }
 
 /// Three digits and a letter for the power of a thousand.
-fn scaled(value: f64) -> String {
+pub(crate) fn scaled(value: f64) -> String {
     let letters = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
     let mut value = value;
     let mut power = 0;

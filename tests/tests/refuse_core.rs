@@ -314,8 +314,16 @@ fn missing_tensors_are_named() -> Result<()> {
 
 #[test]
 fn a_device_error_is_passed_on_with_the_operation_under_way() {
-    let failed: std::result::Result<(), &str> = Err("out of memory");
-    assert_eq!(refusal(failed.during("matmul")), "matmul: device error: \"out of memory\"");
+    let failed: std::result::Result<(), &str> = Err("no such kernel");
+    assert_eq!(refusal(failed.during("matmul")), "matmul: device error: \"no such kernel\"");
+}
+
+#[test]
+fn a_device_without_memory_is_told_from_one_that_fails() {
+    let full: std::result::Result<(), &str> = Err("CUDA_ERROR_OUT_OF_MEMORY");
+    assert_eq!(refusal(full.during("matmul")), "matmul: out of memory on the device");
+    let text = refusal(full.asking_for(96, "matmul"));
+    assert_eq!(text, "matmul: out of memory on the device (96 bytes asked for)");
 }
 
 #[test]
@@ -341,7 +349,7 @@ fn tensors_without_entries_are_refused_where_dfdx_would_panic() -> Result<()> {
 }
 
 /// Which test above produces which kind of error.
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
     ("Size", "linear_refuses_other_sizes"),
     ("Shrink", "axis_maps_refuse_shrinking"),
     ("Zero", "axis_maps_refuse_shrinking"),
@@ -354,6 +362,7 @@ const KINDS: [(&str, &str); 12] = [
     ("Value", "dropout_refuses_rates"),
     ("Missing", "missing_tensors_are_named"),
     ("Device", "a_device_error_is_passed_on"),
+    ("OutOfMemory", "a_device_without_memory_is_told"),
 ];
 
 #[test]

@@ -1,6 +1,6 @@
 //! A device without memory left, told so that a user sees what to change.
 
-use crate::{config::RunConfig, error::Error, plan::Plan};
+use crate::{config::RunConfig, error::Error, plan::Plan, plan_table::scaled};
 use msg_core::ops::Precision;
 use msg_models::{Cost, hf};
 
@@ -28,5 +28,71 @@ pub(super) fn explained(error: Error, config: &RunConfig, plan: &Plan, cost: &Co
         ways.push("train.precision = \"bf16\" (a new run)".to_owned());
     }
     ways.push("smaller sizes or sequences (a new run)".to_owned());
-    Error::Memory { source, stage: stage.number, estimate: memory / 1e9, ways: ways.join(", ") }
+    Error::Memory {
+        source,
+        stage: stage.number,
+        estimate: format!("{}B", scaled(memory)),
+        ways: ways.join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan_table::cost;
+
+    fn told(changes: &[&str], error: Error) -> String {
+        let text = r#"
+            [run]
+            name = "small"
+            [data]
+            sources = ["text"]
+            tokenizer = { kind = "bytes" }
+            [model]
+            family = "gpt"
+            head_dim = 4
+            [lr]
+            shape = "constant"
+            peak = 1e-3
+            [[stage]]
+            steps = 3
+            layers = 1
+            hidden = 8
+            ffn = 16
+            heads = 2
+            sequence = 16
+            batch = 4
+            [[stage]]
+            steps = 3
+            layers = 2
+        "#;
+        let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+        let config = RunConfig::parse(text, "small.toml", &changes).unwrap();
+        let (plan, cost) = (Plan::new(&config).unwrap(), cost(&config, 257));
+        explained(error, &config, &plan, &cost, 4).to_string()
+    }
+
+    fn full() -> msg_core::Error {
+        msg_core::Error::OutOfMemory { op: "adamw", bytes: Some(64) }
+    }
+
+    #[test]
+    fn a_full_device_is_told_with_the_plans_estimate_and_the_ways_that_are_left() {
+        let text = told(&[], full().into());
+        assert!(text.starts_with("adamw: out of memory on the device (64 bytes asked for): "), "{text}");
+        assert!(text.contains("kB in stage 2 "), "{text}");
+        let ways = "train.micro_batch below 4, train.recompute = true, train.precision = \"bf16\" (a new run), smaller";
+        assert!(text.contains(ways), "{text}");
+        assert_eq!(told(&[], hf::Error::Core(full()).into()), text);
+
+        let least = ["train.micro_batch=1", "train.recompute=true", "train.precision=\"bf16\""];
+        let text = told(&least, full().into());
+        assert!(text.contains("what takes less: smaller sizes"), "{text}");
+    }
+
+    #[test]
+    fn other_refusals_stay_as_they_are() {
+        let other = || Error::Diverged("step 4".into());
+        assert_eq!(told(&[], other()), other().to_string());
+    }
 }
