@@ -143,7 +143,7 @@ struct OneLine<T>(T);
 impl<T: Display> Display for OneLine<T> {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
         /// Letters that a message may have.
-        const LONGEST: usize = 500;
+        const LONGEST: usize = 300;
         let mut line = Line { to, left: LONGEST };
         // The sink's own refusal means that the line is full.
         let written = write!(line, "{}", self.0);
@@ -234,9 +234,9 @@ mod tests {
     #[test]
     fn a_quoted_text_stays_in_one_line_of_bounded_length() {
         assert_eq!(one_line("a\nb\u{1b}[1m\u{85}é").to_string(), "a?b?[1m?é");
-        for (letters, end) in [(500, "x"), (501, " ...")] {
+        for (letters, end) in [(300, "x"), (301, " ...")] {
             let line = one_line("x".repeat(letters)).to_string();
-            assert!(line.starts_with(&"x".repeat(500)) && line.ends_with(end), "{line}");
+            assert!(line.starts_with(&"x".repeat(300)) && line.ends_with(end), "{line}");
         }
     }
 }

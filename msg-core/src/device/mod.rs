@@ -11,6 +11,7 @@ mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
 mod memory;
+mod pages;
 pub(crate) mod stored;
 pub(crate) mod view;
 
@@ -21,6 +22,7 @@ pub use cuda_off::{Gpu, open_cuda};
 #[cfg(feature = "cuda")]
 pub use cuda_on::{Gpu, open_cuda};
 pub use memory::{out_of_memory_as_error, says_out_of_memory};
+pub use pages::HugePages;
 
 use crate::{
     axis::as_leaf,
