@@ -6,37 +6,44 @@
 #include "warp.cuh"
 
 template <class E> struct CrossEntropy {
-    const float *logits;         // [rows][classes]
-    const float *bias;           // null: 0
+    const float *logits;              // [rows][stride], of which the first `classes` count
+    const float *bias;                // [classes]; null: 0
     const unsigned long long *labels; // 0 where the row does not count
-    const float *counts;         // 1 where it counts, else 0
-    E *dlogits;                  // [rows][classes], or null
-    float *losses;               // [rows]
-    float share;                 // what one counted row is worth in the whole
-    unsigned int classes;
+    const float *counts;              // 1 where it counts, else 0
+    E *dlogits;                       // [rows][stride], 0 beyond the classes; or null
+    float *losses;                    // [rows]
+    float share;                      // what one counted row is worth in the whole
+    unsigned int classes, stride;
 };
+
+// N logits with their bias; beyond the classes those of a class that cannot be.
+template <class E, int N>
+__device__ __forceinline__ Neighbours<N> logits_at(const CrossEntropy<E> &p, size_t begin, unsigned int at) {
+    Neighbours<N> logit = load<N>(p.logits + begin + at);
+    for (int i = 0; i < N; i++) {
+        if (at + i >= p.classes) logit.at[i] = -INFINITY;
+        else if (p.bias) logit.at[i] += p.bias[at + i];
+    }
+    return logit;
+}
 
 // One block a row: the largest logit and the sum of exponentials in one pass, the gradient in a second one.
 template <class E, int N> __device__ void cross_entropy(const CrossEntropy<E> &p) {
     __shared__ float mosts[32], totals[32];
-    const size_t row = blockIdx.x, begin = row * p.classes;
+    const size_t row = blockIdx.x, begin = row * p.stride;
     const unsigned int first = threadIdx.x * N, step = blockDim.x * N;
     const float count = p.counts[row];
     if (count == 0.0f) {
         if (threadIdx.x == 0) p.losses[row] = 0.0f;
         if (p.dlogits)
-            for (unsigned int at = first; at < p.classes; at += step) store(p.dlogits + begin + at, all<N>(0.0f));
+            for (unsigned int at = first; at < p.stride; at += step) store(p.dlogits + begin + at, all<N>(0.0f));
         return;
     }
     float most = -INFINITY, total = 0.0f;
     for (unsigned int at = first; at < p.classes; at += step) {
-        Neighbours<N> logit = load<N>(p.logits + begin + at);
-        const Neighbours<N> bias = p.bias ? load<N>(p.bias + at) : all<N>(0.0f);
+        const Neighbours<N> logit = logits_at<E, N>(p, begin, at);
         float larger = most;
-        for (int i = 0; i < N; i++) {
-            logit.at[i] += bias.at[i];
-            larger = fmaxf(larger, logit.at[i]);
-        }
+        for (int i = 0; i < N; i++) larger = fmaxf(larger, logit.at[i]);
         if (larger > most) {
             total *= expf(most - larger);
             most = larger;
@@ -64,11 +71,10 @@ template <class E, int N> __device__ void cross_entropy(const CrossEntropy<E> &p
     }
     if (!p.dlogits) return;
     const float worth = count * p.share, factor = worth / total;
-    for (unsigned int at = first; at < p.classes; at += step) {
-        Neighbours<N> logit = load<N>(p.logits + begin + at);
-        const Neighbours<N> bias = p.bias ? load<N>(p.bias + at) : all<N>(0.0f);
+    for (unsigned int at = first; at < p.stride; at += step) {
+        Neighbours<N> logit = logits_at<E, N>(p, begin, at);
         for (int i = 0; i < N; i++) {
-            logit.at[i] = factor * expf(logit.at[i] + bias.at[i] - most);
+            logit.at[i] = factor * expf(logit.at[i] - most);
             if (at + i == label) logit.at[i] -= worth;
         }
         store(p.dlogits + begin + at, logit);

@@ -23,11 +23,25 @@ pub(crate) trait Element: Sized + 'static {
     /// Whether products may add biases rounded to it, and activate sums.
     const FUSES: bool;
 
-    /// `count` f32 values as operands of products in this type.
+    /// `count` f32 values as operands of products in this type, and zeros behind them up to `padded` where they are a
+    /// copy.
     ///
     /// # Errors
     /// Where the device fails.
-    fn operand(gpu: &Arc<CudaDevice>, from: Address, count: usize) -> DeviceResult<Operand<Self>>;
+    fn padded(
+        gpu: &Arc<CudaDevice>,
+        from: Address,
+        count: usize,
+        padded: usize,
+    ) -> DeviceResult<Operand<Self>>;
+
+    /// As [`Element::padded`], without padding.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn operand(gpu: &Arc<CudaDevice>, from: Address, count: usize) -> DeviceResult<Operand<Self>> {
+        Self::padded(gpu, from, count, count)
+    }
 }
 
 /// Values that are there as they are needed, or a rounded copy of them.
@@ -54,7 +68,7 @@ impl Element for f32 {
     const KIND: cudaDataType = cudaDataType::CUDA_R_32F;
     const FUSES: bool = false;
 
-    fn operand(_: &Arc<CudaDevice>, from: Address, _: usize) -> DeviceResult<Operand<f32>> {
+    fn padded(_: &Arc<CudaDevice>, from: Address, _: usize, _: usize) -> DeviceResult<Operand<f32>> {
         Ok(Operand::There(from))
     }
 }
@@ -65,8 +79,13 @@ impl Element for bf16 {
     const KIND: cudaDataType = cudaDataType::CUDA_R_16BF;
     const FUSES: bool = true;
 
-    fn operand(gpu: &Arc<CudaDevice>, from: Address, count: usize) -> DeviceResult<Operand<bf16>> {
-        let copy = Values::of(gpu, count)?;
+    fn padded(
+        gpu: &Arc<CudaDevice>,
+        from: Address,
+        count: usize,
+        padded: usize,
+    ) -> DeviceResult<Operand<bf16>> {
+        let copy = if padded > count { Values::zeros(gpu, padded)? } else { Values::of(gpu, count)? };
         crate::ops::columns::cast::<bf16>(gpu, from, copy.address(), count)?;
         Ok(Operand::Copy(copy))
     }

@@ -34,6 +34,9 @@ const MODULE: Module = module!("head", each["cross_entropy"], others["total_loss
 
 /// Logits held at once: 256 MB in f32, unless one row has more.
 const LOGITS: usize = 1 << 26;
+/// Classes are padded to a multiple of this where the products' operands are copies, so that rows of logits and their
+/// gradients begin where tensor cores like it.
+const PADDED: usize = 64;
 /// Threads that work on a row.
 const THREADS: u32 = 512;
 
@@ -48,6 +51,7 @@ parameters! {
         losses: Address,
         share: f32,
         classes: u32,
+        stride: u32,
     }
 }
 
@@ -126,7 +130,8 @@ where
     Ok(loss.put_tape(tape))
 }
 
-/// The gradients for a loss whose own gradient is 1; that of the bias only where there is one.
+/// The gradients for a loss whose own gradient is 1, those of table and bias for padded classes; that of the bias only
+/// where there is one.
 struct Gradients {
     x: Values<f32>,
     table: Values<f32>,
@@ -157,33 +162,34 @@ impl Head {
         let (rows, classes, inputs) = (*rows, *classes, *inputs);
         let products = Products::on(gpu, Single::Exact)?;
         let x = E::operand(gpu, x, rows * inputs)?;
-        let table: Operand<E> = E::operand(gpu, table, classes * inputs)?;
-        let most = (LOGITS / classes).clamp(1, rows);
-        let logits = Values::<f32>::of(gpu, most * classes)?;
+        let stride = if E::FUSES { classes.next_multiple_of(PADDED) } else { classes };
+        let table: Operand<E> = E::padded(gpu, table, classes * inputs, stride * inputs)?;
+        let most = (LOGITS / stride).clamp(1, rows);
+        let logits = Values::<f32>::of(gpu, most * stride)?;
         let losses = Values::<f32>::of(gpu, rows)?;
         let made = match back {
             true => Some((
-                Values::<E>::of(gpu, most * classes)?,
+                Values::<E>::of(gpu, most * stride)?,
                 Gradients {
                     x: Values::of(gpu, rows * inputs)?,
-                    table: Values::of(gpu, classes * inputs)?,
-                    bias: self.zeros(if self.bias == 0 { 1 } else { classes })?,
+                    table: Values::of(gpu, stride * inputs)?,
+                    bias: Values::zeros(gpu, if self.bias == 0 { 1 } else { stride })?,
                 },
             )),
             false => None,
         };
         for begin in (0..rows).step_by(most) {
-            let size = Sizes { rows: most.min(rows - begin), inputs, outputs: classes };
+            let size = Sizes { rows: most.min(rows - begin), inputs, outputs: stride };
             let x = x.address() + (begin * inputs * size_of::<E::Bits>()) as Address;
             products.linear::<E, f32>(size, (x, table.address()), logits.address())?;
             let dlogits = made.as_ref().map_or(0, |(dlogits, _)| dlogits.address());
-            self.losses::<E>(size.rows, begin, logits.address(), dlogits, losses.address())?;
+            self.losses::<E>(size, begin, logits.address(), dlogits, losses.address())?;
             let Some((_, made)) = &made else { continue };
             let dx = made.x.address() + (begin * inputs * size_of::<f32>()) as Address;
             products.back_to_inputs::<E, f32>(size, (dlogits, table.address()), dx)?;
             products.back_to_weight::<E>(size, (dlogits, x), made.table.address(), begin > 0)?;
             if self.bias != 0 {
-                let matrix = Matrix { rows: size.rows, columns: classes, part: classes };
+                let matrix = Matrix { rows: size.rows, columns: stride, part: stride };
                 matrix.mask_back::<E>(gpu, dlogits, [0; 3], made.bias.address())?;
             }
         }
@@ -191,15 +197,11 @@ impl Head {
         Ok(made.map(|(_, made)| made))
     }
 
-    fn zeros(&self, count: usize) -> DeviceResult<Values<f32>> {
-        Values::zeros(&self.gpu, count)
-    }
-
     /// The losses of a chunk of rows, and the gradients of its logits.
     #[allow(unsafe_code, reason = "launches a kernel")]
     fn losses<E: Element>(
         &self,
-        rows: usize,
+        size: Sizes,
         begin: usize,
         logits: Address,
         dlogits: Address,
@@ -215,11 +217,15 @@ impl Head {
             losses: after(losses, size_of::<f32>()),
             share: self.share,
             classes: self.classes as u32,
+            stride: size.outputs as u32,
         };
-        let config =
-            LaunchConfig { grid_dim: (rows as u32, 1, 1), block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 };
-        let name = kernel_name::<E>("cross_entropy", neighbours(&[self.classes]));
-        // SAFETY: the struct is the kernels'. There are logits, and gradients or none, for `rows` rows; labels, counts
+        let config = LaunchConfig {
+            grid_dim: (size.rows as u32, 1, 1),
+            block_dim: (THREADS, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        let name = kernel_name::<E>("cross_entropy", neighbours(&[size.outputs]));
+        // SAFETY: the struct is the kernels'. There are logits, and gradients or none, for `size.rows` rows; labels, counts
         // and losses for all rows from `begin` on; labels are below `classes` (checked where they were made).
         unsafe { MODULE.launch(&self.gpu, &name, config, with) }
     }
