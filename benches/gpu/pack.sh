@@ -40,11 +40,13 @@ for message in map(json.loads, sys.stdin):
 stage="$(mktemp -d)"
 trap 'rm -rf "$stage"' EXIT
 pack="$stage/msg-gpu"
+features=(--no-default-features --features cuda)
 mkdir -p "$pack/bin" "$pack/headers"
 {
-    # All packages both times, or dfdx would be built twice, with other features below it.
-    built build -p msg-benches -p msg-core -p msg-tests --features cuda --bin training_step --bin kernels
-    built test -p msg-core -p msg-tests --features cuda --lib --test cuda --no-run
+    # All packages both times, or dfdx would be built twice, with other features below it. No default features: nothing
+    # here starts the command.
+    built build -p msg-benches -p msg-core -p msg-tests "${features[@]}" --bin training_step --bin kernels
+    built test -p msg-core -p msg-tests "${features[@]}" --lib --test cuda --no-run
 } | sort -u >"$stage/built"
 while IFS='=' read -r name path; do
     case "$name" in
