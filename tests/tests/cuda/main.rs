@@ -22,6 +22,7 @@ mod golden;
 mod strict;
 
 // Small runs.
+#[allow(dead_code, reason = "the main binary uses more of it")]
 #[path = "../runs.rs"]
 mod runs;
 
