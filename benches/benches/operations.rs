@@ -145,7 +145,7 @@ fn block(order: NormOrder) -> Result<Block<Cpu>> {
             gate: Gate::new(1.0),
         },
         seen: match order {
-            NormOrder::Pre => AttentionMask::causal(&Cpu::default(), Query(SHAPE.1))?,
+            NormOrder::Pre => AttentionMask::causal(Query(SHAPE.1)),
             NormOrder::Post => AttentionMask::full(),
         },
         head_dim: HeadDim(HEAD_DIM),

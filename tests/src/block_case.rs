@@ -91,7 +91,7 @@ impl Case {
         let (heads, head_dim) = self.heads;
         let (hidden, inner, ffn) = (Hidden(hidden), Inner(heads * head_dim), Ffn(self.ffn));
         let seen = match self.order {
-            NormOrder::Pre => AttentionMask::causal(device, Query(length))?,
+            NormOrder::Pre => AttentionMask::causal(Query(length)),
             NormOrder::Post => AttentionMask::full(),
         };
         let padding: Vec<bool> =

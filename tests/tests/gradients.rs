@@ -145,12 +145,12 @@ fn attention_has_the_right_gradients_under_every_mask() -> Result<()> {
     let (batch, length) = (Batch(2), Query(5));
     let seen = [true, true, true, false, false, true, false, true, true, false];
     let padded = |mask: AttentionMask<f64, Cpu>| mask.with_padding(&device, &seen, batch, length);
-    let causal = AttentionMask::causal(&device, length)?;
+    let causal = AttentionMask::causal(length);
     for mask in [
         AttentionMask::full(),
         causal.clone(),
         padded(AttentionMask::full())?,
-        padded(AttentionMask::causal(&device, length)?)?,
+        padded(AttentionMask::causal(length))?,
     ] {
         check_gradients!(inputs => {
             let query = inputs.take((batch, length, Inner(12)));

@@ -121,7 +121,7 @@ fn heads(
     let query = mask.apply(dev().tensor_from_vec(query, (Batch(2), Query(LENGTH), inner)))?;
     let key = mask.apply(dev().tensor_from_vec(key, (Batch(2), Key(LENGTH), inner)))?;
     let value = mask.apply(dev().tensor_from_vec(value, (Batch(2), Key(LENGTH), inner)))?;
-    let causal = AttentionMask::causal(&dev(), Query(LENGTH))?;
+    let causal = AttentionMask::causal(Query(LENGTH));
     let seen = [true, true, true, true, false, true, true, true, true, true];
     let causal = causal.with_padding(&dev(), &seen, Batch(2), Query(LENGTH))?;
     let off = (Dropout::OFF, DropoutSite { layer: None, place: "test" });

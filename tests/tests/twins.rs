@@ -153,7 +153,7 @@ where
     let k = tensor::<_, E>("k", (Batch(2), Key(keys), Inner(21)));
     let v = tensor::<_, E>("v", (Batch(2), Key(keys), Inner(21)));
     let mask = match causal {
-        true => AttentionMask::causal(q.device(), Query(length))?,
+        true => AttentionMask::causal(Query(length)),
         false => AttentionMask::full(),
     };
     let turned = split_heads(k.leaky_trace(), HeadDim(7))?
@@ -194,7 +194,7 @@ fn attention_is_its_definition_and_heads_lie_side_by_side() -> Result<()> {
     let shape = (Batch(1), Query(length), Inner(heads * width));
     let (q, k) = (tensor::<_, f64>("q", shape), tensor::<_, f64>("k", (Batch(1), Key(length), shape.2)));
     let v = tensor::<_, f64>("v", (Batch(1), Key(length), shape.2));
-    let mask = AttentionMask::causal(q.device(), Query(length))?;
+    let mask = AttentionMask::causal(Query(length));
     let off = (Dropout::OFF, DropoutSite { layer: None, place: "test" });
     let ours = attention(q.clone(), k.clone(), v.clone(), HeadDim(width), &mask, off)?.as_vec();
     let (q, k, v) = (q.as_vec(), k.as_vec(), v.as_vec());

@@ -197,7 +197,7 @@ impl<D: Backend + Synchronize> Suite<D> {
                 gate: Gate::new(1.0),
             },
             seen: match order {
-                NormOrder::Pre => AttentionMask::causal(&self.device, Query(size.length))?,
+                NormOrder::Pre => AttentionMask::causal(Query(size.length)),
                 NormOrder::Post => AttentionMask::full(),
             },
             head_dim: HeadDim(HEAD_DIM),

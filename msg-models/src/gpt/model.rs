@@ -61,7 +61,7 @@ impl<D: Backend> GptBatch<D> {
             ids: Ids::new(device, "token", ids, shape, config.vocab())?,
             positions: Ids::new(device, "position", &positions, (shape.1,), config.positions())?,
             labels: Labels::new(device, labels, shape, config.vocab())?,
-            seen: AttentionMask::causal(device, shape.1)?,
+            seen: AttentionMask::causal(shape.1),
         })
     }
 

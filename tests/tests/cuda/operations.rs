@@ -80,7 +80,7 @@ fn attentions<D: Kernels<f32>>(device: &D) -> Results {
     let padding = AttentionMask::full().with_padding(device, &seen, batch, length).unwrap();
     let dropout = Dropout::new(0.3, 1, 2, 3).unwrap();
     for (name, mask, dropout) in [
-        ("causal", AttentionMask::causal(device, length).unwrap(), Dropout::OFF),
+        ("causal", AttentionMask::causal(length), Dropout::OFF),
         ("padding", padding, Dropout::OFF),
         ("dropout", AttentionMask::full(), dropout),
     ] {

@@ -28,7 +28,8 @@ const UNSEEN: f64 = -1e30;
 /// Which keys each query may see.
 #[derive(Clone, Debug)]
 pub struct AttentionMask<E: Float, D: Kernels<E>> {
-    causal: Option<Tensor<(Query, Key), E, D>>,
+    /// The length of the sequences in which no query sees a later key.
+    causal: Option<Query>,
     padding: Option<Tensor<(Batch, Key), E, D>>,
 }
 
@@ -38,15 +39,9 @@ impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
         AttentionMask { causal: None, padding: None }
     }
 
-    /// Each query sees itself and what came before.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn causal(device: &D, length: Query) -> Result<Self> {
-        let bias = |at: usize| if at % length.0 > at / length.0 { UNSEEN } else { 0.0 };
-        let bias = (0..length.0 * length.0).map(|at| E::of(bias(at))).collect();
-        let causal = device.try_tensor_from_vec(bias, (length, Key(length.0))).during("attention mask")?;
-        Ok(AttentionMask { causal: Some(causal), padding: None })
+    /// Each query of sequences of this length sees itself and what came before.
+    pub fn causal(length: Query) -> Self {
+        AttentionMask { causal: Some(length), padding: None }
     }
 
     /// Keys whose entry of `seen` (batch x length) is false are padding and seen by no query.
@@ -69,8 +64,8 @@ impl<D: Kernels<f32>> AttentionMask<f32, D> {
     /// Refuses a mask for sequences of another number or length.
     fn fits(&self, batch: Batch, length: Query) -> Result<()> {
         const OP: &str = "attention mask";
-        if let Some(causal) = &self.causal {
-            same_size(OP, "Query", length.0, causal.shape().0.0)?;
+        if let Some(causal) = self.causal {
+            same_size(OP, "Query", length.0, causal.0)?;
         }
         if let Some(padding) = &self.padding {
             same_size(OP, "Batch", batch.0, padding.shape().0.0)?;
@@ -156,10 +151,13 @@ fn hide<E: Float, D: Kernels<E>, T: Tape<E, D>>(
     const OP: &str = "attention mask";
     let shape = *scores.shape();
     let (batch, _, queries, keys) = shape;
-    if let Some(causal) = &mask.causal {
-        same_size(OP, "Query", causal.shape().0.0, queries.0)?;
-        same_size(OP, "Key", causal.shape().1.0, keys.0)?;
-        let bias = causal.clone().try_broadcast_like::<_, Axes2<0, 1>>(&shape).during(OP)?;
+    if let Some(Query(length)) = mask.causal {
+        same_size(OP, "Query", length, queries.0)?;
+        same_size(OP, "Key", length, keys.0)?;
+        let bias = |at: usize| E::of(if at % length > at / length { UNSEEN } else { 0.0 });
+        let bias = (0..length * length).map(bias).collect();
+        let bias = scores.device().try_tensor_from_vec(bias, (queries, keys)).during(OP)?;
+        let bias = bias.try_broadcast_like::<_, Axes2<0, 1>>(&shape).during(OP)?;
         scores = scores.try_add(bias).during(OP)?;
     }
     if let Some(padding) = &mask.padding {
