@@ -6,10 +6,6 @@ pub mod step;
 use msg_core::random::{Key, bits_at};
 use std::time::{Duration, Instant};
 
-// As the command has it.
-#[global_allocator]
-static ALLOCATOR: msg_core::device::HugePages = msg_core::device::HugePages;
-
 /// The middle of the measurements (the upper one of two).
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();

@@ -4,9 +4,6 @@
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: msg_core::device::HugePages = msg_core::device::HugePages;
-
 fn main() -> ExitCode {
     msg_cli::main_with(std::env::args_os(), None)
 }

@@ -11,7 +11,6 @@ mod cuda_off;
 #[cfg(feature = "cuda")]
 mod cuda_on;
 mod memory;
-mod pages;
 pub(crate) mod stored;
 pub(crate) mod view;
 
@@ -22,7 +21,6 @@ pub use cuda_off::{Gpu, open_cuda};
 #[cfg(feature = "cuda")]
 pub use cuda_on::{Gpu, open_cuda};
 pub use memory::{out_of_memory_as_error, says_out_of_memory};
-pub use pages::HugePages;
 
 use crate::{
     axis::as_leaf,
