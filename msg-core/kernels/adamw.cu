@@ -3,7 +3,7 @@
 // The same float operations in the same order, none contracted, so that the bits are those of the Cpu.
 // Moments are changed in place. A parameter's old values are read from a copy (src/device/cuda/updates.rs
 // says why); an update that the verdict forbids puts them back and leaves the moments alone.
-// Floor: 16 bytes read and 12 written for each entry.
+// Floor: 16 bytes read and 12 written for each entry; H100 at 3.0 TB/s, 124 M entries: 1.2 ms.
 
 struct Tensor {
     // Each begins on a boundary of 16 bytes.

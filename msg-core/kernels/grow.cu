@@ -2,6 +2,8 @@
 //
 // The twin of src/growth/grow_cpu.rs (reference_grow there is the definition). Tensors are row-major of
 // rank 4, smaller ranks padded by leading axes of one unit. One block works on one row at a time.
+// Floor: 4 bytes written for each entry, 4 read for each old one, ten rounds of Philox (about 60 integer operations) for
+// each new normal one; H100 at 3.0 TB/s, 124 M entries from 85 M: 0.28 ms.
 #include "random.cuh"
 
 #define FRESH 0xFFFFFFFFu

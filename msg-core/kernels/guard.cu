@@ -3,7 +3,7 @@
 // Two launches for all gradients together. A block of the first sums the squares of one piece of fixed
 // length of one gradient, the one block of the second adds the pieces' sums and judges. The order of the
 // sums depends on the gradients' lengths and order alone. No atomics.
-// Floor: 4 bytes read for each entry.
+// Floor: 4 bytes read for each entry; H100 at 3.0 TB/s, 124 M entries: 0.17 ms.
 
 #include "sums.cuh"
 

@@ -3,6 +3,7 @@
 // A block sums a piece of fixed length: thread t takes the values t, t + THREADS, ... of it, and a tree
 // adds the threads' sums. One more block adds the pieces' sums the same way, and their sum to what the
 // tensors before it gave. No atomics.
+// Floor: 4 bytes read for each value; H100 at 3.0 TB/s, 38 M values: 50 us.
 
 #include "sums.cuh"
 
