@@ -5,6 +5,7 @@ use crate::runs::{STEPS, checkpoint, config, copy_folder, corpus, records, run_o
 use dfdx::tensor::{Cpu, Cuda};
 use msg_core::{
     device::Backend,
+    ops::Precision,
     optim::{AdamW, AdamWConfig},
     params::{Init, Module, ParamName, Role, Visitor},
 };
@@ -93,6 +94,31 @@ fn trains_as_on_the_cpu(family: &str) {
     assert!(outcome.finished && broken.join("final/model.safetensors").is_file());
     // On a GPU sums have no fixed order.
     assert_agree(&cuda, &broken, TOLERANCE / 10.0);
+}
+
+/// The same run in bf16 on both devices: each rounds at places of its own, so losses agree to a rounding of bf16.
+fn trains_in_bf16_as_on_the_cpu(family: &str) {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    corpus(folder);
+    let of = |name: &str| {
+        let mut config = config(folder, family, name);
+        (config.train.eval_every, config.train.precision) = (0, Precision::Bf16);
+        config
+    };
+    run_on(Cpu::default(), of("cpu"), Resume::Never, None).unwrap_or_else(|error| panic!("{error}"));
+    run_on(gpu(), of("cuda"), Resume::Never, None).unwrap_or_else(|error| panic!("{error}"));
+    assert_agree(&folder.join("cpu"), &folder.join("cuda"), 1.0 / 256.0);
+}
+
+#[test]
+fn cuda_gpt_trains_in_bf16_as_on_the_cpu() {
+    trains_in_bf16_as_on_the_cpu("gpt");
+}
+
+#[test]
+fn cuda_bert_trains_in_bf16_as_on_the_cpu() {
+    trains_in_bf16_as_on_the_cpu("bert");
 }
 
 #[test]
