@@ -69,10 +69,12 @@ template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbou
     return y;
 }
 
-#define COLUMN_LOOP                                                                            \
-    const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;                       \
-    const bool inside = column < p.columns;                                                    \
-    Neighbours<N> sums = all<N>(0.0f);                                                         \
+#define COLUMN                                                            \
+    const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;  \
+    const bool inside = column < p.columns;                               \
+    Neighbours<N> sums = all<N>(0.0f);
+
+#define FOR_ROWS                                                                               \
     const unsigned int first = blockIdx.y * DOWN + threadIdx.y, step = gridDim.y * DOWN;       \
     if (inside)                                                                                \
         for (unsigned int row = first; row < p.rows; row += step)
@@ -92,8 +94,9 @@ template <class E, int N> __device__ void activate(const Columns<E> &p) {
 
 // active = gelu(z) again, and y = c gelu'(z) y, with z = c (x + b); sums of y.
 template <class E, int N> __device__ void activate_back(const Columns<E> &p) {
-    COLUMN_LOOP {
-        const Neighbours<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
+    COLUMN
+    const Neighbours<N> bias = inside ? bias_at<N>(p, column) : sums, c = inside ? mask_at<N>(p, column) : sums;
+    FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
         Neighbours<N> z = shifted(load<N>(p.x + at), bias, c), dy = load<N>(p.y + at);
         for (int i = 0; i < N; i++) {
@@ -121,11 +124,13 @@ template <class E, int N> __device__ void bias_and_mask(const Columns<E> &p) {
 
 // y = c y; sums of y.
 template <class E, int N> __device__ void mask_back(const Columns<E> &p) {
-    COLUMN_LOOP {
-        const Neighbours<N> c = mask_at<N>(p, column);
+    COLUMN
+    const Neighbours<N> c = inside ? mask_at<N>(p, column) : sums;
+    const bool masked = inside && mask_of(p, column);
+    FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
         const Neighbours<N> y = shifted(load<N>(p.y + at), all<N>(0.0f), c);
-        if (mask_of(p, column)) store(p.y + at, y);
+        if (masked) store(p.y + at, y);
         for (int i = 0; i < N; i++) sums.at[i] += rounded<E>(y.at[i]);
     }
     write_sums(p.sums, p.columns, column, sums);
@@ -133,7 +138,8 @@ template <class E, int N> __device__ void mask_back(const Columns<E> &p) {
 
 // y = gate * drop(stream); sums of y.
 template <class E, int N> __device__ void branch_back(const Columns<E> &p) {
-    COLUMN_LOOP {
+    COLUMN
+    FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
         Neighbours<N> y = load<N>(p.stream + at);
         const Neighbours<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, column);

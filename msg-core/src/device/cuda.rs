@@ -86,7 +86,7 @@ impl Module {
     ///
     /// # Safety
     /// The struct must be the kernel's, its addresses those of live buffers of the sizes that it says, used on the
-    /// device's stream alone, and what is written must overlap nothing else.
+    /// device's stream alone. What is written may overlap nothing else, but what the same thread has read of it before.
     #[allow(unsafe_code, reason = "launches a kernel")]
     pub(crate) unsafe fn launch<P: DeviceRepr>(
         &self,
