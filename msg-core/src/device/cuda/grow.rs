@@ -1,6 +1,6 @@
 //! Launches of `kernels/grow.cu`.
 
-use super::{Module, by_rows, padded};
+use super::{Module, by_rows, module, padded};
 use crate::{
     device::bridge::{self, Address},
     error::{Context, Error, Result, same_size},
@@ -15,11 +15,7 @@ use dfdx::{
 use std::sync::Arc;
 
 const OP: &str = "growth";
-const MODULE: Module = Module {
-    name: "msg_grow",
-    ptx: include_str!(concat!(env!("OUT_DIR"), "/grow.ptx")),
-    functions: &["grow"],
-};
+const MODULE: Module = module!("grow", each [], others ["grow"]);
 
 /// In place of a source list: every unit comes from itself.
 const IDENTITY: u32 = u32::MAX;

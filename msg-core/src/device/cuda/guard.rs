@@ -1,6 +1,6 @@
 //! Launches of `kernels/guard.cu`: the verdict on an update, which stays on the device until it is asked for.
 
-use super::{Module, THREADS};
+use super::{Module, THREADS, module};
 use crate::{
     device::bridge::{self, Address},
     error::{Context, Error, Result},
@@ -11,11 +11,7 @@ use dfdx::tensor::Cuda;
 use std::sync::Arc;
 
 const OP: &str = "guard";
-const MODULE: Module = Module {
-    name: "msg_guard",
-    ptx: include_str!(concat!(env!("OUT_DIR"), "/guard.ptx")),
-    functions: &["square_pieces", "judge"],
-};
+const MODULE: Module = module!("guard", each [], others ["square_pieces", "judge"]);
 
 /// Values whose squares one block adds; `PIECE` of the kernels.
 const PIECE: usize = 1 << 14;

@@ -1,6 +1,6 @@
 //! Launches of `kernels/reduce.cu`.
 
-use super::{Module, THREADS};
+use super::{Module, THREADS, module};
 use crate::{
     device::bridge::Address,
     error::{Context, Error, Result},
@@ -9,11 +9,7 @@ use cudarc::driver::{CudaDevice, CudaSlice, LaunchAsync, LaunchConfig};
 use std::sync::Arc;
 
 const OP: &str = "reduction";
-const MODULE: Module = Module {
-    name: "msg_reduce",
-    ptx: include_str!(concat!(env!("OUT_DIR"), "/reduce.ptx")),
-    functions: &["piece_sums", "piece_squares", "total"],
-};
+const MODULE: Module = module!("reduce", each [], others ["piece_sums", "piece_squares", "total"]);
 
 /// Values that one block adds; `PIECE` of the kernels.
 const PIECE: usize = 1 << 14;

@@ -13,7 +13,7 @@
 use super::{
     Module, guard,
     guard::{Gradient, Guard},
-    padded, push_long,
+    module, padded, push_long,
 };
 use crate::{
     device::bridge::{self, Address},
@@ -29,11 +29,7 @@ use dfdx::{
 use std::{any::Any, sync::Arc};
 
 const OP: &str = "adamw";
-const MODULE: Module = Module {
-    name: "msg_adamw",
-    ptx: include_str!(concat!(env!("OUT_DIR"), "/adamw.ptx")),
-    functions: &["adamw_one_cohort", "adamw_cohorts"],
-};
+const MODULE: Module = module!("adamw", each [], others ["adamw_one_cohort", "adamw_cohorts"]);
 
 /// Entries that one block updates; `PIECE` of the kernels.
 const PIECE: usize = 1 << 12;
