@@ -1,5 +1,9 @@
 //! What the benches share: medians, and the process' memory.
 
+// As in the command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod peak;
 pub mod step;
 

@@ -4,6 +4,8 @@ use pulp::{Simd, WithSimd};
 
 use super::{BLOCK, Element, Matrix};
 
+/// Steps of K per turn of the innermost loop, whose counting takes ports from the multiply-adds.
+const UNROLL: usize = 4;
 /// Bytes of packed `B` for one block of K: what may stay in a core's private cache.
 const CHUNK_BYTES: usize = 768 << 10;
 /// Bytes of packed `B` kept at a time; several blocks of K, so that threads meet rarely.
@@ -355,6 +357,23 @@ impl Place {
     }
 }
 
+/// One step of K for all chains of a register tile.
+#[inline(always)]
+fn advance<E: Element, S: Simd, A: Layout<E, MR>, const MR: usize, const R: usize, const V: usize>(
+    simd: S,
+    sums: &mut [[E::Vector<S>; V]; R],
+    a: &A::Panel,
+    step: usize,
+    b: &[E::Vector<S>; V],
+) {
+    for (i, sums) in sums.iter_mut().enumerate() {
+        let x = E::splat(simd, A::at(a, i, step));
+        for (sum, &y) in sums.iter_mut().zip(b) {
+            *sum = E::fused_vector(simd, x, y, *sum);
+        }
+    }
+}
+
 /// The chains of one register tile over one block of K.
 #[inline(always)]
 fn product_tile<E: Element, S: Simd, A: Layout<E, MR>, const MR: usize, const R: usize, const V: usize>(
@@ -364,16 +383,16 @@ fn product_tile<E: Element, S: Simd, A: Layout<E, MR>, const MR: usize, const R:
 ) -> [[E::Vector<S>; V]; R] {
     let zero = E::splat(simd, E::ZERO);
     let mut sums = [[zero; V]; R];
+    let (steps, _) = E::vectors::<S>(b).as_chunks::<V>();
+    let (groups, rest) = steps.as_chunks::<UNROLL>();
     // No block has more steps; saying so spares the checks of each access to A.
-    for (p, b) in b.chunks_exact(V * E::lanes::<S>()).take(BLOCK).enumerate() {
-        let (b, _) = E::vectors::<S>(b).as_chunks::<V>();
-        let b = &b[0];
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let x = E::splat(simd, A::at(a, i, p));
-            for (sum, &y) in sums.iter_mut().zip(b) {
-                *sum = E::fused_vector(simd, x, y, *sum);
-            }
+    for (group, b) in groups.iter().take(BLOCK / UNROLL).enumerate() {
+        for (step, b) in b.iter().enumerate() {
+            advance::<E, S, A, MR, R, V>(simd, &mut sums, a, group * UNROLL + step, b);
         }
+    }
+    for (step, b) in rest.iter().enumerate() {
+        advance::<E, S, A, MR, R, V>(simd, &mut sums, a, groups.len() * UNROLL + step, b);
     }
     sums
 }
