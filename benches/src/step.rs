@@ -10,7 +10,7 @@ use msg_core::{
     error::Context,
     growth::Masked,
     mask::Ramp,
-    ops::{Compute, Dropout, cross_entropy::IGNORED},
+    ops::{Compute, Dropout, cross_entropy::IGNORED, head::LOGITS_ON_CPU},
     optim::{AdamW, AdamWConfig, Update},
     params::{Init, Param, tape, zero_grads, zeroed_again},
 };
@@ -99,10 +99,10 @@ impl Case {
         cost.training_flops(self.sizes, self.shape.1, logits) * self.tokens() as f64
     }
 
-    /// Bytes that the plan expects of a process that trains this.
+    /// Bytes that the plan expects of a process that trains this on the Cpu.
     pub fn planned_memory(&self) -> f64 {
         let (cost, logits) = self.cost();
-        cost.memory(self.sizes, self.shape.1, self.shape.0, logits, self.compute).total()
+        cost.memory(self.sizes, self.shape.1, self.shape.0, logits, self.compute, LOGITS_ON_CPU).total()
     }
 
     /// A model of this case with all that its steps need.

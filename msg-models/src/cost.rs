@@ -134,7 +134,8 @@ impl Cost {
         FORWARD_PASSES * self.forward_flops(sizes, sequence, logits)
     }
 
-    /// Bytes of a training process on the Cpu, for micro-batches of `micro_batch` sequences.
+    /// Bytes of a training process, for micro-batches of `micro_batch` sequences, where the head holds `head_logits`
+    /// logits at once ([`msg_core::ops::head::HeadKernel::LOGITS`]).
     ///
     /// A rough figure, meant to tell 2 GB from 20. Weights, gradients and moments are exact; activations are those
     /// that the fused operations keep or need at once (see [`msg_core::ops::block`] and
@@ -146,6 +147,7 @@ impl Cost {
         micro_batch: usize,
         logits: Logits,
         compute: Compute,
+        head_logits: usize,
     ) -> Memory {
         let [layers, hidden, ffn, heads] =
             [sizes.layers, sizes.hidden, sizes.ffn, sizes.heads].map(|size| size as f64);
@@ -168,12 +170,12 @@ impl Cost {
         let waiting = tokens * (layers * BYTES * hidden + blocks_kept * kept);
         // The head: logits of some rows, their gradients; the table's gradient apart, and in bf16 the table twice.
         let (vocab, rows) = (self.vocab as f64, share * tokens);
-        let table = vocab * hidden;
+        let (table, most) = (vocab * hidden, head_logits as f64);
         let head = match compute.precision {
-            Precision::F32 => BYTES * (table + (rows * vocab).min(LOGITS)),
+            Precision::F32 => BYTES * (table + (rows * vocab).min(most)),
             Precision::Bf16 => {
-                let logits = BYTES * (rows * vocab).min(LOGITS / 2.0);
-                BYTES * 2.0 * table + stored * (rows * vocab).min(2.0 * LOGITS) + logits
+                let logits = BYTES * (rows * vocab).min(most / 2.0);
+                BYTES * 2.0 * table + stored * (rows * vocab).min(2.0 * most) + logits
             }
         };
         let weights = BYTES * self.parameters(sizes) as f64;
@@ -183,15 +185,15 @@ impl Cost {
     }
 }
 
-/// Logits that the head holds at once at the most, in numbers.
-const LOGITS: f64 = (1 << 24) as f64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{bert::Bert, gpt::Gpt};
     use dfdx::tensor::Cpu;
-    use msg_core::params::{Init, Module};
+    use msg_core::{
+        ops::head::LOGITS_ON_CPU,
+        params::{Init, Module},
+    };
 
     const BASE: Sizes = Sizes { layers: 12, hidden: 768, ffn: 3072, heads: 12 };
 
@@ -245,16 +247,16 @@ mod tests {
     #[test]
     fn memory_grows_with_the_micro_batch_in_its_activations_only() {
         let cost = Cost::gpt(&GptConfig::default());
-        let one = cost.memory(BASE, 1024, 1, Logits::Everywhere, Compute::default());
-        let four = cost.memory(BASE, 1024, 4, Logits::Everywhere, Compute::default());
+        let one = cost.memory(BASE, 1024, 1, Logits::Everywhere, Compute::default(), LOGITS_ON_CPU);
+        let four = cost.memory(BASE, 1024, 4, Logits::Everywhere, Compute::default(), LOGITS_ON_CPU);
         assert_eq!(one.weights, 4.0 * 124_439_808.0);
         assert_eq!((one.weights, one.gradients, one.moments), (four.weights, four.gradients, four.moments));
         // The head works on some rows at a time, and on the whole table.
         assert!(four.activations > one.activations && four.activations < 4.0 * one.activations);
         let recompute = Compute { recompute: true, ..Compute::default() };
-        let less = cost.memory(BASE, 1024, 4, Logits::Everywhere, recompute);
+        let less = cost.memory(BASE, 1024, 4, Logits::Everywhere, recompute, LOGITS_ON_CPU);
         let half = Compute { precision: Precision::Bf16, ..Compute::default() };
-        let half = cost.memory(BASE, 1024, 4, Logits::Everywhere, half);
+        let half = cost.memory(BASE, 1024, 4, Logits::Everywhere, half, LOGITS_ON_CPU);
         assert!(less.activations < half.activations && half.activations < four.activations);
         assert_eq!(one.total(), 4.0 * one.weights + one.activations);
     }

@@ -5,9 +5,10 @@ use crate::{
     plan::{Plan, Stage},
     table::aligned,
 };
+use msg_core::ops::head::{LOGITS_ON_CPU, LOGITS_ON_GPU};
 use msg_models::{Cost, cost::Logits};
 
-const HEADINGS: [&str; 15] = [
+const HEADINGS: [&str; 16] = [
     "stage",
     "steps",
     "layers",
@@ -19,7 +20,8 @@ const HEADINGS: [&str; 15] = [
     "parameters",
     "FLOPs/token",
     "FLOPs",
-    "memory",
+    "Cpu memory",
+    "GPU memory",
     "ramp",
     "first lr",
     "last lr",
@@ -62,7 +64,9 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
         let per_token = cost.training_flops(stage.sizes, stage.sequence, logits);
         let micro_batch = config.train.micro_batch.unwrap_or(stage.batch);
         let compute = config.train.compute();
-        let memory = cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute).total();
+        let memory = |head_logits| {
+            cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, head_logits).total()
+        };
         let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;
         let ramp = stage.boundary.map_or("-".to_owned(), |boundary| boundary.ramp.length.to_string());
         [
@@ -77,7 +81,8 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
             scaled(cost.parameters(stage.sizes) as f64),
             scaled(per_token),
             format!("{share:.1}%"),
-            format!("{}B", scaled(memory)),
+            format!("{}B", scaled(memory(LOGITS_ON_CPU))),
+            format!("{}B", scaled(memory(LOGITS_ON_GPU))),
             ramp,
             format!("{:.2e}", plan.lr(stage.first_step)),
             format!("{:.2e}", plan.lr(stage.last_step())),
@@ -99,7 +104,7 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
         Logits::Everywhere => "FLOPs are of training, token logits at all positions; ",
         Logits::Labelled(_) => "FLOPs are of training, token logits at labelled positions only; ",
     });
-    table.push_str("memory is a rough estimate of a process that trains on the Cpu.\n");
+    table.push_str("memory is a rough estimate of what training holds.\n");
     table
 }
 

@@ -1,12 +1,18 @@
 //! A device without memory left, told so that a user sees what to change.
 
 use crate::{config::RunConfig, error::Error, plan::Plan, plan_table::scaled};
-use msg_core::ops::Precision;
+use msg_core::{device::Backend, ops::Precision};
 use msg_models::{Cost, hf};
 
 /// Where a device had no memory left in the step: the refusal with the plan's estimate and the ways out. Any
 /// other refusal as it is.
-pub(super) fn explained(error: Error, config: &RunConfig, plan: &Plan, cost: &Cost, step: u64) -> Error {
+pub(super) fn explained<D: Backend>(
+    error: Error,
+    config: &RunConfig,
+    plan: &Plan,
+    cost: &Cost,
+    step: u64,
+) -> Error {
     let source = match error {
         Error::Core(source @ msg_core::Error::OutOfMemory { .. }) => source,
         Error::File(hf::Error::Core(source @ msg_core::Error::OutOfMemory { .. })) => source,
@@ -15,8 +21,8 @@ pub(super) fn explained(error: Error, config: &RunConfig, plan: &Plan, cost: &Co
     let stage = plan.stage_at(step.max(1));
     let train = &config.train;
     let micro_batch = train.micro_batch.unwrap_or(stage.batch);
-    let memory =
-        cost.memory(stage.sizes, stage.sequence, micro_batch, config.logits(), train.compute()).total();
+    let (logits, compute) = (config.logits(), train.compute());
+    let memory = cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, D::LOGITS).total();
     let mut ways = Vec::new();
     if micro_batch > 1 {
         ways.push(format!("train.micro_batch below {micro_batch}"));
@@ -40,6 +46,7 @@ pub(super) fn explained(error: Error, config: &RunConfig, plan: &Plan, cost: &Co
 mod tests {
     use super::*;
     use crate::plan_table::cost;
+    use dfdx::tensor::Cpu;
 
     fn told(changes: &[&str], error: Error) -> String {
         let text = r#"
@@ -69,7 +76,7 @@ mod tests {
         let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
         let config = RunConfig::parse(text, "small.toml", &changes).unwrap();
         let (plan, cost) = (Plan::new(&config).unwrap(), cost(&config, 257));
-        explained(error, &config, &plan, &cost, 4).to_string()
+        explained::<Cpu>(error, &config, &plan, &cost, 4).to_string()
     }
 
     fn full() -> msg_core::Error {

@@ -119,13 +119,13 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
             Some(path) => {
                 let loaded = checkpoint::load::<D, M>(&path, &device, adamw);
                 let Loaded { model, optimizer, header, config: saved } =
-                    loaded.map_err(|error| explained(error, &config, &plan, &cost, 1))?;
+                    loaded.map_err(|error| explained::<D>(error, &config, &plan, &cost, 1))?;
                 same_config(&path, &saved, &config)?;
                 (model, optimizer, header.state)
             }
             None => {
                 let begun = start::begin::<D, M>(&device, &config, &request.data, vocab, adamw);
-                begun.map_err(|error| explained(error, &config, &plan, &cost, 1))?
+                begun.map_err(|error| explained::<D>(error, &config, &plan, &cost, 1))?
             }
         };
         model.set_compute(config.train.compute());
@@ -166,7 +166,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     pub fn run(mut self, stop: &AtomicBool) -> Result<Outcome> {
         let outcome = out_of_memory_as_error("training", || self.finish_or_stop(stop));
         let (trainer, next) = (&self.trainer, self.trainer.state().step + 1);
-        outcome.map_err(|error| explained(error, &self.config, &self.plan, &trainer.cost, next))
+        outcome.map_err(|error| explained::<D>(error, &self.config, &self.plan, &trainer.cost, next))
     }
 
     fn finish_or_stop(&mut self, stop: &AtomicBool) -> Result<Outcome> {

@@ -13,6 +13,7 @@ mod matmul;
 mod nodes;
 mod operations;
 mod optimizer;
+mod saved;
 mod training;
 
 // Their tests on Cuda, whose names say so; those of the Cpu are the main binary's.

@@ -3,7 +3,7 @@
 //! The loss is a scalar whose own gradient is a factor, so the gradients of input, table and bias are made
 //! in the forward pass, while a chunk's logits are there; the backward pass only adds them.
 
-use super::HeadKernel;
+use super::{HeadKernel, LOGITS_ON_CPU};
 use crate::{
     axis::{Axis, EndsWith},
     device::{buffers::Buffer, view::values},
@@ -26,16 +26,15 @@ use rayon::prelude::*;
 
 mod half;
 
-/// Logits held at once: 64 MB, unless a block of rows has more.
-const LOGITS: usize = 1 << 24;
-
 /// Rows whose logits are held at once: whole blocks of the products' sums over rows, so that no bit depends on
 /// how many. Each chunk packs the whole table, so that more rows cost less.
 fn chunk_rows(classes: usize) -> usize {
-    (LOGITS / classes / BLOCK).clamp(1, 4) * BLOCK
+    (Cpu::LOGITS / classes / BLOCK).clamp(1, 4) * BLOCK
 }
 
 impl HeadKernel for Cpu {
+    const LOGITS: usize = LOGITS_ON_CPU;
+
     fn head_loss<A, H, S, T>(
         x: Tensor<S, f32, Self, T>,
         table: &Param<(A, H), Self>,

@@ -2,7 +2,7 @@
 //!
 //! As on the Cpu the gradients are made in the forward pass, while a chunk's logits are there.
 
-use super::HeadKernel;
+use super::{HeadKernel, LOGITS_ON_GPU};
 use crate::{
     axis::{Axis, EndsWith},
     device::{
@@ -32,8 +32,6 @@ use std::sync::Arc;
 
 const MODULE: Module = module!("head", each["cross_entropy"], others["total_loss"]);
 
-/// Logits held at once: 256 MB in f32, unless one row has more.
-const LOGITS: usize = 1 << 26;
 /// Classes are padded to a multiple of this where the products' operands are copies, so that rows of logits and their
 /// gradients begin where tensor cores like it.
 const PADDED: usize = 64;
@@ -56,6 +54,8 @@ parameters! {
 }
 
 impl HeadKernel for Cuda {
+    const LOGITS: usize = LOGITS_ON_GPU;
+
     fn head_loss<A, H, S, T>(
         x: Tensor<S, f32, Self, T>,
         table: &Param<(A, H), Self>,
@@ -164,7 +164,7 @@ impl Head {
         let x = E::operand(gpu, x, rows * inputs)?;
         let stride = if E::FUSES { classes.next_multiple_of(PADDED) } else { classes };
         let table: Operand<E> = E::padded(gpu, table, classes * inputs, stride * inputs)?;
-        let most = (LOGITS / stride).clamp(1, rows);
+        let most = (Cuda::LOGITS / stride).clamp(1, rows);
         let logits = Values::<f32>::of(gpu, most * stride)?;
         let losses = Values::<f32>::of(gpu, rows)?;
         let made = match back {

@@ -18,8 +18,16 @@ use dfdx::{
     tensor::{Tape, Tensor},
 };
 
+/// Logits that the Cpu holds at once, in numbers: 64 MB, unless a block of rows has more.
+pub const LOGITS_ON_CPU: usize = 1 << 24;
+/// Logits that a GPU holds at once, in numbers: 256 MB, unless one row has more.
+pub const LOGITS_ON_GPU: usize = 1 << 26;
+
 /// A device's way to compute a head's loss.
 pub trait HeadKernel: Kernels<f32> {
+    /// Logits held at once, in numbers, for plans of memory.
+    const LOGITS: usize;
+
     /// The loss of operands that [`head_loss`] has checked.
     ///
     /// # Errors
