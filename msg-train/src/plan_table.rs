@@ -20,7 +20,7 @@ const HEADINGS: [&str; 16] = [
     "parameters",
     "FLOPs/token",
     "FLOPs",
-    "Cpu memory",
+    "CPU memory",
     "GPU memory",
     "ramp",
     "first lr",

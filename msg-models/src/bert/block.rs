@@ -2,14 +2,14 @@
 
 use crate::{
     Sizes,
-    layers::{Attention, BlockContext, LayerNorm, Linear},
+    layers::{Attention, BlockContext, BlockLayers, LayerNorm, Linear},
 };
 use dfdx::tensor::Tape;
 use msg_core::{
     Result,
     axis::{Ffn, HeadDim, Hidden},
     device::Backend,
-    ops::{self, NormOrder, block::Stream},
+    ops::{NormOrder, block::Stream},
     params::{Module, ParamName, Role, Visitor},
 };
 
@@ -44,25 +44,14 @@ impl<D: Backend> Block<D> {
         x: Stream<D, T>,
         cx: &BlockContext<'_, D>,
     ) -> Result<Stream<D, T>> {
-        let Attention { qkv_weight, qkv_bias, output } = &self.attention;
-        let block = ops::Block {
-            order: NormOrder::Post,
-            attention_norm: self.attention_norm.tensors(),
-            qkv: (qkv_weight.clone(), qkv_bias.clone()),
-            output: output.tensors(),
-            feed_forward_norm: self.output_norm.tensors(),
-            up: self.intermediate.tensors(),
-            down: self.output.tensors(),
-            masks: cx.block_masks(),
-            seen: cx.seen.clone(),
-            head_dim: cx.head_dim,
-            eps: cx.eps,
-            gelu: cx.gelu,
-            dropout: cx.dropout,
-            layer_id: cx.layer_id,
-            compute: cx.compute,
+        let layers = BlockLayers {
+            attention_norm: &self.attention_norm,
+            attention: &self.attention,
+            feed_forward_norm: &self.output_norm,
+            up: &self.intermediate,
+            down: &self.output,
         };
-        block.forward(x)
+        cx.block(NormOrder::Post, layers).forward(x)
     }
 
     /// Lists the block's tensors. The three projections have one name each in files, in braces here.

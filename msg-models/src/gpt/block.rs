@@ -2,14 +2,14 @@
 
 use crate::{
     Sizes,
-    layers::{Attention, BlockContext, LayerNorm, Linear},
+    layers::{Attention, BlockContext, BlockLayers, LayerNorm, Linear},
 };
 use dfdx::tensor::Tape;
 use msg_core::{
     Result,
     axis::{Ffn, HeadDim, Hidden},
     device::Backend,
-    ops::{self, NormOrder, block::Stream},
+    ops::{NormOrder, block::Stream},
     params::{Module, ParamName, Role, Visitor},
 };
 
@@ -43,25 +43,14 @@ impl<D: Backend> Block<D> {
         x: Stream<D, T>,
         cx: &BlockContext<'_, D>,
     ) -> Result<Stream<D, T>> {
-        let Attention { qkv_weight, qkv_bias, output } = &self.attn;
-        let block = ops::Block {
-            order: NormOrder::Pre,
-            attention_norm: self.ln_1.tensors(),
-            qkv: (qkv_weight.clone(), qkv_bias.clone()),
-            output: output.tensors(),
-            feed_forward_norm: self.ln_2.tensors(),
-            up: self.c_fc.tensors(),
-            down: self.c_proj.tensors(),
-            masks: cx.block_masks(),
-            seen: cx.seen.clone(),
-            head_dim: cx.head_dim,
-            eps: cx.eps,
-            gelu: cx.gelu,
-            dropout: cx.dropout,
-            layer_id: cx.layer_id,
-            compute: cx.compute,
+        let layers = BlockLayers {
+            attention_norm: &self.ln_1,
+            attention: &self.attn,
+            feed_forward_norm: &self.ln_2,
+            up: &self.c_fc,
+            down: &self.c_proj,
         };
-        block.forward(x)
+        cx.block(NormOrder::Pre, layers).forward(x)
     }
 
     /// Lists the block's tensors; `scale` is for the weights that write into the residual stream.

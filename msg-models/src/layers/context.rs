@@ -1,12 +1,23 @@
 //! What a block of either family needs besides its input and its tensors.
 
+use super::{Attention, LayerNorm, Linear};
 use crate::{Masks, Place, Site};
 use msg_core::{
     Result,
-    axis::HeadDim,
+    axis::{Ffn, HeadDim, Hidden},
     device::Backend,
-    ops::{AttentionMask, BlockMasks, Compute, Dropout, Gelu},
+    ops::{self, AttentionMask, BlockMasks, Compute, Dropout, Gelu, NormOrder},
 };
+
+/// A block's layers, by what they are for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockLayers<'a, D: Backend> {
+    pub(crate) attention_norm: &'a LayerNorm<Hidden, D>,
+    pub(crate) attention: &'a Attention<D>,
+    pub(crate) feed_forward_norm: &'a LayerNorm<Hidden, D>,
+    pub(crate) up: &'a Linear<Hidden, Ffn, D>,
+    pub(crate) down: &'a Linear<Ffn, Hidden, D>,
+}
 
 /// What a block needs besides its input and its tensors.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +57,30 @@ impl<D: Backend> BlockContext<'_, D> {
         })
     }
 
+    /// The operation of this block's layers in this pass.
+    pub(crate) fn block(&self, order: NormOrder, layers: BlockLayers<'_, D>) -> ops::Block<D> {
+        let Attention { qkv_weight, qkv_bias, output } = layers.attention;
+        ops::Block {
+            order,
+            attention_norm: layers.attention_norm.tensors(),
+            qkv: (qkv_weight.clone(), qkv_bias.clone()),
+            output: output.tensors(),
+            feed_forward_norm: layers.feed_forward_norm.tensors(),
+            up: layers.up.tensors(),
+            down: layers.down.tensors(),
+            masks: self.block_masks(),
+            seen: self.seen.clone(),
+            head_dim: self.head_dim,
+            eps: self.eps,
+            gelu: self.gelu,
+            dropout: self.dropout,
+            layer_id: self.layer_id,
+            compute: self.compute,
+        }
+    }
+
     /// The growth masks of this block.
-    pub(crate) fn block_masks(&self) -> BlockMasks<D> {
+    fn block_masks(&self) -> BlockMasks<D> {
         let site = |place| Site::in_layer(self.layer, place);
         BlockMasks {
             attention_norm: self.masks.hidden(site(Place::AttentionNorm)),

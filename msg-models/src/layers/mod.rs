@@ -8,6 +8,7 @@ mod norm;
 
 pub use attention::Attention;
 pub use context::BlockContext;
+pub(crate) use context::BlockLayers;
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use norm::LayerNorm;

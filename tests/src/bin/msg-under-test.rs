@@ -3,6 +3,10 @@
 
 use std::{env, process::ExitCode};
 
+// As in the command.
+#[global_allocator]
+static ALLOCATOR: msg_cli::Allocator = msg_cli::Allocator;
+
 fn main() -> ExitCode {
     let fault = env::var("MSG_TEST_FAULT").ok();
     let fault = fault.map(|text| text.parse().unwrap_or_else(|error| panic!("MSG_TEST_FAULT: {error}")));

@@ -347,12 +347,39 @@ impl Place {
         b: &[E],
         c: &mut Rows<E>,
     ) {
+        if let (Rows::Whole { data, stride }, true) =
+            (&mut *c, self.rows == R && self.width == V * E::lanes::<S>())
+        {
+            let (out, stride) = (&mut data[self.i0 * *stride + self.j0..], *stride);
+            let sums = product_tile::<E, S, A, MR, R, V>(simd, a, b);
+            match self.fresh {
+                true => store::<E, S, R, V, true>(simd, out, stride, &sums),
+                false => store::<E, S, R, V, false>(simd, out, stride, &sums),
+            }
+            return;
+        }
         let sums = product_tile::<E, S, A, MR, R, V>(simd, a, b);
         for (i, sums) in sums.into_iter().enumerate().take(self.rows) {
             let out = c.part(self.i0 + i, self.j0, self.width);
             for (out, sum) in out.chunks_mut(E::lanes::<S>()).zip(sums) {
                 E::add_block(simd, out, sum, self.fresh);
             }
+        }
+    }
+}
+
+/// Hands a whole tile's sums on from the registers in which they are: no loop, no test of a width.
+#[inline(always)]
+fn store<E: Element, S: Simd, const R: usize, const V: usize, const FRESH: bool>(
+    simd: S,
+    out: &mut [E],
+    stride: usize,
+    sums: &[[E::Vector<S>; V]; R],
+) {
+    for (i, sums) in sums.iter().enumerate() {
+        let row = E::vectors_mut::<S>(&mut out[i * stride..][..V * E::lanes::<S>()]);
+        for (out, &sum) in row.iter_mut().zip(sums) {
+            *out = E::with_block(simd, *out, sum, FRESH);
         }
     }
 }

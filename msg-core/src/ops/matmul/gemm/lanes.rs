@@ -29,6 +29,15 @@ pub trait Lanes: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     ) -> Self::Vector<S>;
     /// The whole vectors at the beginning of a slice.
     fn vectors<S: Simd>(slice: &[Self]) -> &[Self::Vector<S>];
+    /// The whole vectors at the beginning of a slice, to be changed.
+    fn vectors_mut<S: Simd>(slice: &mut [Self]) -> &mut [Self::Vector<S>];
+    /// The sums of a block and, unless that is `fresh`, what was there.
+    fn with_block<S: Simd>(
+        simd: S,
+        old: Self::Vector<S>,
+        sums: Self::Vector<S>,
+        fresh: bool,
+    ) -> Self::Vector<S>;
     /// Adds the sums of a block to at most a vector of `C`, or to zero if that is `fresh`.
     fn add_block<S: Simd>(simd: S, out: &mut [Self], sums: Self::Vector<S>, fresh: bool);
     /// The packing buffer of this thread.
@@ -91,14 +100,20 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
-            fn add_block<S: Simd>(simd: S, out: &mut [Self], sums: S::$vector, fresh: bool) {
+            fn vectors_mut<S: Simd>(slice: &mut [Self]) -> &mut [S::$vector] {
+                S::$vectors_mut(slice).0
+            }
+
+            #[inline(always)]
+            fn with_block<S: Simd>(simd: S, old: S::$vector, sums: S::$vector, fresh: bool) -> S::$vector {
                 let sums = simd.$add(sums, simd.$splat(0.0));
-                match S::$vectors_mut(out) {
-                    ([out], _) if fresh => *out = sums,
-                    ([out], _) => *out = simd.$add(*out, sums),
-                    (_, out) if fresh => simd.$store(out, sums),
-                    (_, out) => simd.$store(out, simd.$add(simd.$load(out), sums)),
-                }
+                if fresh { sums } else { simd.$add(old, sums) }
+            }
+
+            #[inline(always)]
+            fn add_block<S: Simd>(simd: S, out: &mut [Self], sums: S::$vector, fresh: bool) {
+                let old = if fresh { simd.$splat(0.0) } else { simd.$load(out) };
+                simd.$store(out, Self::with_block(simd, old, sums, fresh));
             }
 
             fn buffer() -> &'static LocalKey<Cell<Vec<Self>>> {
