@@ -112,8 +112,13 @@ macro_rules! lanes {
 
             #[inline(always)]
             fn add_block<S: Simd>(simd: S, out: &mut [Self], sums: S::$vector, fresh: bool) {
-                let old = if fresh { simd.$splat(0.0) } else { simd.$load(out) };
-                simd.$store(out, Self::with_block(simd, old, sums, fresh));
+                match S::$vectors_mut(out) {
+                    ([out], _) => *out = Self::with_block(simd, *out, sums, fresh),
+                    (_, out) => {
+                        let old = if fresh { simd.$splat(0.0) } else { simd.$load(out) };
+                        simd.$store(out, Self::with_block(simd, old, sums, fresh));
+                    }
+                }
             }
 
             fn buffer() -> &'static LocalKey<Cell<Vec<Self>>> {
