@@ -7,8 +7,9 @@ use criterion::{Criterion, Throughput};
 use dfdx::tensor::Cpu;
 use msg_benches::{median, timed};
 use msg_core::{
+    growth::Init,
     optim::{AdamW, AdamWConfig},
-    params::{Init, Module},
+    params::Module,
 };
 use msg_models::{
     Sizes,

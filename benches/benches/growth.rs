@@ -8,10 +8,10 @@ use dfdx::tensor::{Cpu, Gradients};
 use msg_benches::{median, peak_memory, reset_peak, timed};
 use msg_core::{
     Result,
-    growth::Growth,
+    growth::{Growth, Init},
     mask::Ramp,
     optim::{AdamW, AdamWConfig, StatePolicy, Update},
-    params::{Init, Module},
+    params::Module,
 };
 use msg_models::{Growable, GrowthSpec, Sizes, UnitInit, bert::Bert, bert::BertConfig};
 use rayon::prelude::*;

@@ -221,7 +221,7 @@ fn updates(suite: &mut Suite) -> Result<()> {
         GptConfig { vocab: VOCAB, positions: SHAPE.1, head_dim: HEAD_DIM, sizes, ..GptConfig::default() };
     let mut model = Gpt::new(&device, config, Default::default())?;
     let mut optimizer = AdamW::new(&model, AdamWConfig::default())?;
-    let mut grads = msg_core::params::zero_grads(&model)?;
+    let mut grads = msg_core::optim::zero_grads(&model)?;
     // The norm reads the gradient; the update reads it again, and parameter and moments, and writes those.
     let bytes = 8.0 * 4.0 * msg_core::params::Module::num_params(&model) as f64;
     suite.add("AdamW with the norm", Work::Bytes(bytes), || {

@@ -8,11 +8,11 @@ use dfdx::{
 use msg_core::{
     device::Backend,
     error::Context,
-    growth::Masked,
+    growth::{Init, Masked},
     mask::Ramp,
     ops::{Compute, Dropout, cross_entropy::IGNORED, head::LOGITS_ON_CPU},
-    optim::{AdamW, AdamWConfig, Update},
-    params::{Init, Param, tape, zero_grads, zeroed_again},
+    optim::{AdamW, AdamWConfig, Update, tape, zero_grads, zeroed_again},
+    params::Param,
 };
 use msg_models::{
     Cost, GrowthSpec, Sizes,
@@ -23,7 +23,7 @@ use msg_models::{
 use msg_train::{
     config::Family,
     data::{CausalBatch, MlmBatch},
-    task::{Counts, Task},
+    families::family::{Counts, Task},
 };
 use std::error::Error;
 

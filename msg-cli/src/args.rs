@@ -2,7 +2,7 @@
 
 use crate::{
     device::DeviceChoice,
-    given::{Bytes, Given, NewLayers, Units},
+    values::{Bytes, Given, NewLayers, Units},
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use msg_models::hf::StoredType;

@@ -14,7 +14,7 @@ mod output;
 mod args;
 mod commands;
 mod device;
-mod given;
+mod values;
 
 /// The command's allocator. It lays large blocks into huge pages where Linux gives them on request: products visit
 /// rows that lie pages apart, and with pages of 4 KB a training step spends a quarter of its time on looking up where

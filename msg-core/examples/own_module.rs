@@ -3,11 +3,11 @@ use dfdx::prelude::*;
 use msg_core::{
     Result,
     axis::Rows,
-    growth::{AxisMap, Growth, Masked, grow},
+    growth::{AxisMap, Growth, Init, Masked, grow, init},
     mask::{Ramp, Ramps, take_masked_nodes},
     ops::{Gelu, linear, masked_gelu, masked_layer_norm},
     optim::{AdamW, AdamWConfig, StatePolicy, Update},
-    params::{Init, Module, Param, ParamName, Role, Visitor, init},
+    params::{Module, Param, ParamName, Role, Visitor},
 };
 
 msg_core::axis! { In; Width; Out; }

@@ -190,10 +190,7 @@ mod tests {
     use super::*;
     use crate::{bert::Bert, gpt::Gpt};
     use dfdx::tensor::Cpu;
-    use msg_core::{
-        ops::head::LOGITS_ON_CPU,
-        params::{Init, Module},
-    };
+    use msg_core::{growth::Init, ops::head::LOGITS_ON_CPU, params::Module};
 
     const BASE: Sizes = Sizes { layers: 12, hidden: 768, ffn: 3072, heads: 12 };
 

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use dfdx::tensor::{Cpu, NoneTape};
-//! use msg_core::{growth::Masked, mask::Ramp, ops::Dropout, params::{Init, Module}};
+//! use msg_core::{growth::{Init, Masked}, mask::Ramp, ops::Dropout, params::Module};
 //! use msg_models::{Growable, GrowthSpec, Sizes, gpt::{Gpt, GptBatch, GptConfig}};
 //!
 //! let device = Cpu::default();
@@ -31,15 +31,14 @@
 
 pub mod bert;
 pub mod cost;
-pub mod exact;
+pub mod function_preserving;
 pub mod gpt;
-mod growable;
+mod growing;
 pub mod hf;
 pub mod layers;
-mod masks;
 mod sizes;
 
 pub use cost::Cost;
-pub use growable::{Growable, Growing, GrowthSpec, LayerInit, UnitInit};
-pub use masks::{Masks, Place, Site};
+pub use growing::masks::{Masks, Place, Site};
+pub use growing::model::{Growable, Growing, GrowthSpec, LayerInit, UnitInit};
 pub use sizes::Sizes;

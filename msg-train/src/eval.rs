@@ -9,10 +9,10 @@ use crate::{
     checkpoint::{Model, Saved},
     data::{Batches, Causal, MANIFEST, Mlm, Prepared},
     error::{Error, Result},
+    families::family::{HeadScores, Task},
     metrics::Heads,
-    plan::Plan,
     run::data_folder,
-    task::{HeadScores, Task},
+    schedule::plan::Plan,
 };
 use msg_core::{device::Backend, ops::Scores};
 use std::{

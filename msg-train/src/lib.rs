@@ -6,38 +6,28 @@
 
 #![forbid(unsafe_code)]
 
-mod boundary;
 pub mod checkpoint;
 pub mod config;
 pub mod data;
 pub mod error;
 pub mod eval;
-pub mod exchange;
-mod fault;
-mod feed;
-mod fresh;
+pub mod families;
+mod files;
 pub mod generate;
-mod json;
+pub mod interop;
 pub mod metrics;
-pub mod plan;
-pub mod plan_table;
-pub mod rate;
-mod receipt;
+mod parity;
 pub mod report;
 pub mod run;
-pub mod sample;
-mod state;
-mod table;
-pub mod target;
-pub mod task;
-mod tasks;
-mod trainer;
+pub mod schedule;
+mod step;
+mod text;
 pub mod verify;
 
+pub use config::size_spec::Target;
 pub use error::{Error, Result};
-pub use fault::Fault;
-pub use plan::Plan;
-pub use receipt::Receipt;
-pub use state::State;
-pub use target::Target;
-pub use trainer::{On, Trainer};
+pub use parity::receipt::Receipt;
+pub use schedule::plan::Plan;
+pub use step::fault_injection::Fault;
+pub use step::state::State;
+pub use step::trainer::{On, Trainer};

@@ -6,17 +6,18 @@
 //! masks that are 1 throughout against none, all axes grown, ramps of the checkpoint included.
 
 use crate::{
-    boundary::{RECEIPT_SEQUENCES, measure, receipt},
     checkpoint::{self, Header},
-    config::{Family, RunConfig, growing},
+    config::{Family, RunConfig, growing, size_spec::Target},
     data::Prepared,
     error::Result,
-    receipt::Receipt,
+    families::family::Task,
+    parity::receipt::Receipt,
     run::data_folder,
-    state::State,
-    table::aligned,
-    target::Target,
-    task::Task,
+    step::{
+        stage_transition::{RECEIPT_SEQUENCES, measure, receipt},
+        state::State,
+    },
+    text::table::aligned,
 };
 use msg_core::{
     device::Backend,

@@ -4,8 +4,9 @@ use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
     Result,
     device::Backend,
+    growth::Init,
     ops::{Compute, Dropout, Precision},
-    params::{Init, Module},
+    params::Module,
     random::{Key, bits_at},
 };
 use msg_models::{
@@ -125,7 +126,7 @@ impl<D: Backend> Family<D> for Gpt<D> {
         Ok(self.logits(batch, masks, &Dropout::OFF, NoneTape)?.as_vec())
     }
 
-    const NAMING: Naming = gpt::names::NAMING;
+    const NAMING: Naming = gpt::hf::names::NAMING;
 
     fn mean_loss<T: Tape<f32, D>>(
         &self,
@@ -204,7 +205,7 @@ impl<D: Backend> Family<D> for Bert<D> {
         Ok(outputs)
     }
 
-    const NAMING: Naming = bert::names::NAMING;
+    const NAMING: Naming = bert::hf::names::NAMING;
 
     fn mean_loss<T: Tape<f32, D>>(
         &self,

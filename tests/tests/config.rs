@@ -5,7 +5,7 @@ use msg_models::cost::Logits;
 use msg_train::{
     Plan,
     config::{LrAtGrowth, RunConfig, differing_keys},
-    plan_table::{Savings, plan_table},
+    schedule::table::{Savings, plan_table},
 };
 use std::path::PathBuf;
 

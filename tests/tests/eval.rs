@@ -8,9 +8,9 @@ use msg_train::{
     checkpoint::{self, Model, Saved},
     data::{Batches, Causal, Mlm, Prepared},
     eval::{Choice, HeldOut, Span, evaluate, evaluate_saved},
-    metrics::{METRICS, Record, jsonl},
+    families::family::Task,
+    metrics::{METRICS, Record, sinks::jsonl},
     run::Resume,
-    task::Task,
 };
 use std::{fs, path::Path, sync::Arc};
 

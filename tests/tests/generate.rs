@@ -11,9 +11,8 @@ use msg_models::{
 use msg_train::{
     checkpoint::Model,
     data::{Part, Prepared, Specials},
-    generate::{Request, Sample, continued, fill, of_held_out, prompt_ids},
-    sample::Sampling,
-    task::Task,
+    families::family::Task,
+    generate::{Request, Sample, continued, fill, of_held_out, prompt_ids, sampling::Sampling},
 };
 
 /// A step inside a ramp.

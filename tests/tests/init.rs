@@ -9,9 +9,9 @@ use msg_train::{
     checkpoint::{Loaded, load},
     config::{InitFrom, RunConfig, TokenizerKind},
     data::{Batches, Causal, Mlm},
+    families::family::Task,
     metrics::Record,
     run::{Request, Resume, Session, open_data},
-    task::Task,
 };
 use std::{
     fs,

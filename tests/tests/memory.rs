@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use dfdx::tensor::Cpu;
-use msg_core::params::Init;
+use msg_core::growth::Init;
 use msg_models::{
     LayerInit, Sizes, UnitInit,
     gpt::{Gpt, GptConfig},
@@ -11,8 +11,8 @@ use msg_models::{
 };
 use msg_tests::fuzz::{Counting, counts, peak_of};
 use msg_train::{
-    exchange::{Export, Given, GrowRequest, export, grow, import},
-    task::Task,
+    families::family::Task,
+    interop::{Export, Given, GrowRequest, export, grow, import},
 };
 use std::{
     collections::BTreeMap,

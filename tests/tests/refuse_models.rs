@@ -4,10 +4,9 @@ use dfdx::tensor::Cpu;
 use msg_core::{
     Error,
     axis::{Axis, Inner},
-    growth::{AxisMap, Growth, Masked},
+    growth::{AxisMap, Growth, Init, Masked},
     mask::Ramp,
     ops::Precision,
-    params::Init,
 };
 use msg_models::{
     GrowthSpec, Sizes,

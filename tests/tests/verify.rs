@@ -7,8 +7,8 @@ use msg_models::{GrowthSpec, Sizes, bert::Bert, gpt::Gpt};
 use msg_tests::families::Family;
 use msg_train::{
     checkpoint::load,
+    families::family::Task,
     run::Resume,
-    task::Task,
     verify::{Batch, receipts, verify},
 };
 use std::{fs, path::Path};

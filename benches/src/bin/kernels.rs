@@ -16,14 +16,14 @@ use msg_core::{
     axis::{Batch, Ffn, HeadDim, Hidden, Inner, Position, Qkv, Query, Vocab},
     device::{Backend, open_cuda},
     error::Context,
-    growth::Masked,
+    growth::{Init, Masked},
     mask::{Gate, Mask, Ramp},
     ops::{
         AttentionMask, Block, BlockMasks, Compute, Dropout, Embeddings, Gelu, Ids, Labels, NormOrder,
         Precision, head::head_loss, masked_layer_norm,
     },
-    optim::{AdamW, AdamWConfig, StatePolicy, Update},
-    params::{Init, Module, Param, zero_grads, zeroed_again},
+    optim::{AdamW, AdamWConfig, StatePolicy, Update, zero_grads, zeroed_again},
+    params::{Module, Param},
 };
 use msg_models::{
     Growable, GrowthSpec, Sizes,

@@ -3,7 +3,7 @@
 use super::parity;
 use crate::args::Convert;
 use dfdx::tensor::Cpu;
-use msg_train::exchange::{Conversion, convert};
+use msg_train::interop::{Conversion, convert};
 
 pub fn run(args: &Convert) -> anyhow::Result<()> {
     let request = Conversion {

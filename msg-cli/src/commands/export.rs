@@ -3,10 +3,10 @@
 use super::parity;
 use crate::args::Export;
 use dfdx::tensor::Cpu;
-use msg_train::exchange::{self, export};
+use msg_train::interop::{self, export};
 
 pub fn run(args: &Export) -> anyhow::Result<()> {
-    let request = exchange::Export {
+    let request = interop::Export {
         from: args.path.clone(),
         out: args.out.clone(),
         fold: args.fold,

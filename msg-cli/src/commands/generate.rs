@@ -9,8 +9,7 @@ use msg_train::{
     Error,
     checkpoint::{self, Model},
     data::Tokenizer,
-    generate::{Filled, Request, continued, fill, prompt_ids},
-    sample::Sampling,
+    generate::{Filled, Request, continued, fill, prompt_ids, sampling::Sampling},
 };
 use std::io::Write;
 

@@ -3,7 +3,7 @@
 use super::parity;
 use crate::args::Grow;
 use dfdx::tensor::Cpu;
-use msg_train::exchange::{GrowRequest, grow};
+use msg_train::interop::{GrowRequest, grow};
 
 pub fn run(args: &Grow) -> anyhow::Result<()> {
     let request = GrowRequest {

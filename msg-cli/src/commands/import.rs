@@ -2,7 +2,7 @@
 
 use crate::args::Import;
 use dfdx::tensor::Cpu;
-use msg_train::exchange::import;
+use msg_train::interop::import;
 
 pub fn run(args: &Import) -> anyhow::Result<()> {
     let imported = import(&Cpu::default(), &args.path, &args.out)?;

@@ -3,7 +3,7 @@
 use crate::args::Inspect;
 
 pub fn run(args: &Inspect) -> anyhow::Result<()> {
-    let text = msg_train::exchange::inspect(&args.path)?;
+    let text = msg_train::interop::inspect(&args.path)?;
     println!("{}", text.trim_end());
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::{
     Done,
     args::{Args, Command, Configured, Data},
 };
-use msg_train::{Fault, config::RunConfig, exchange::Parity};
+use msg_train::{Fault, config::RunConfig, interop::Parity};
 
 /// Runs what was asked for.
 pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {

@@ -1,7 +1,7 @@
 //! `msg plan`.
 
 use crate::args::Configured;
-use msg_train::{Plan, plan_table::plan_table};
+use msg_train::{Plan, schedule::table::plan_table};
 
 pub fn run(args: &Configured) -> anyhow::Result<()> {
     let config = super::read(args)?;

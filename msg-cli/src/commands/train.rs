@@ -11,8 +11,8 @@ use dfdx::tensor::{Cache, Cpu};
 use msg_core::device::{Backend, open_cuda};
 use msg_train::{
     Fault, Plan,
-    plan_table::plan_table,
     run::{Request, Resume, check_folder, train},
+    schedule::table::plan_table,
 };
 use std::sync::{
     Arc,

@@ -2,15 +2,15 @@
 
 use super::{
     Backend,
-    view::{values, values_mut},
+    slice::{values, values_mut},
 };
 use crate::{
     error::{Context, Result},
     growth::{
         AxisMap, NewEntries,
-        grow_cpu::{self, AxisSource},
+        cpu::{self as grow_cpu, AxisSource},
     },
-    optim::{AdamStep, Updates, Verdict, adamw_cpu},
+    optim::{AdamStep, Updates, Verdict, adamw::cpu as adamw_cpu},
     params::Param,
 };
 use dfdx::{

@@ -1,25 +1,20 @@
 //! What a device must offer: dfdx's own operations, and ours below them.
 
-#[cfg(feature = "cuda")]
-pub mod bridge;
 pub(crate) mod buffers;
 mod cpu;
-#[cfg(feature = "cuda")]
 pub(crate) mod cuda;
-#[cfg(not(feature = "cuda"))]
-mod cuda_off;
-#[cfg(feature = "cuda")]
-mod cuda_on;
 mod memory;
-pub(crate) mod stored;
-pub(crate) mod view;
+#[cfg(feature = "cuda")]
+pub mod raw_pointer;
+pub(crate) mod slice;
+pub(crate) mod storage;
 
 pub use buffers::release_buffers;
 pub(crate) use cpu::host;
 #[cfg(not(feature = "cuda"))]
-pub use cuda_off::{Gpu, open_cuda};
+pub use cuda::disabled::{Gpu, open_cuda};
 #[cfg(feature = "cuda")]
-pub use cuda_on::{Gpu, open_cuda};
+pub use cuda::enabled::{Gpu, open_cuda};
 pub use memory::{out_of_memory_as_error, says_out_of_memory};
 
 use crate::{

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use std::sync::Arc;
 
 /// Marks a new unit that copies none: its entries come from the fill rule.
-pub use super::grow_cpu::FRESH;
+pub use super::cpu::FRESH;
 
 /// Old units keep their places; new ones follow at the end, each fresh or a copy of an old unit.
 #[derive(Clone, Debug, PartialEq, Eq)]

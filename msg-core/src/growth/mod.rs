@@ -1,14 +1,17 @@
 //! Growth: axis maps and a depth map make a [`Growth`]; an [`Operator`] turns old tensors into new ones by it.
 
-mod depth;
-pub(crate) mod grow_cpu;
+pub(crate) mod cpu;
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+pub(crate) mod init;
 mod map;
 mod masked;
 mod operator;
 mod shape;
 
-pub use depth::{DepthMap, LayerSource};
-pub use grow_cpu::Fill;
+pub use crate::params::depth::{DepthMap, LayerSource};
+pub use cpu::Fill;
+pub use init::{Init, init, init_where};
 pub use map::{AxisMap, FRESH};
 pub use masked::{FillRule, Masked, NORMAL_STD, filled};
 pub use operator::{GrowthContext, NewEntries, Operator, grow, grow_tensor, into_grown};

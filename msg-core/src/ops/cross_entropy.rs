@@ -86,8 +86,11 @@ impl<A: Axis, S: Shape> Labels<A, S, f32, dfdx::tensor::Cuda> {
     /// Where both lie on the device, while this lives.
     pub(crate) fn on_device(
         &self,
-    ) -> Result<(crate::device::bridge::Address, crate::device::bridge::Address)> {
-        Ok((crate::device::bridge::indices(&self.ids)?, crate::device::bridge::address(&self.counts)?))
+    ) -> Result<(crate::device::raw_pointer::Address, crate::device::raw_pointer::Address)> {
+        Ok((
+            crate::device::raw_pointer::indices(&self.ids)?,
+            crate::device::raw_pointer::address(&self.counts)?,
+        ))
     }
 }
 

@@ -7,17 +7,17 @@
 
 pub mod attention;
 pub mod block;
-#[cfg(feature = "cuda")]
-pub(crate) mod columns;
 pub mod compute;
 pub mod cross_entropy;
 pub mod dropout;
-pub(crate) mod elementary;
+#[cfg(feature = "cuda")]
+pub(crate) mod elementwise;
 pub mod embedding;
 pub mod gelu;
 pub mod head;
 pub mod linear;
 pub mod masked_norm;
+pub(crate) mod math;
 pub mod matmul;
 mod rows;
 

@@ -2,7 +2,7 @@
 
 use super::masked_norm::cpu::{ROWS, add};
 use crate::{
-    device::{buffers::Buffer, stored::Stored},
+    device::{buffers::Buffer, storage::Stored},
     simd::vectorized,
 };
 use rayon::prelude::*;

@@ -1,13 +1,14 @@
 //! AdamW whose state grows with the parameters.
 
-mod adamw;
-pub(crate) mod adamw_cpu;
+pub(crate) mod adamw;
 mod births;
-mod updates;
-mod verdict;
+pub(crate) mod grads;
+pub(crate) mod kernel;
+pub(crate) mod status;
 
+pub use adamw::cpu::{AdamStep, Cohort};
 pub use adamw::{AdamW, AdamWConfig, Moments, StatePolicy, Update, grad_norm};
-pub use adamw_cpu::{AdamStep, Cohort};
 pub use births::Births;
-pub use updates::Updates;
-pub use verdict::Verdict;
+pub use grads::{tape, zero_grads, zeroed_again};
+pub use kernel::Updates;
+pub use status::Verdict;

@@ -4,14 +4,11 @@
 //! list. A module writes that list by implementing [`Module::walk`]; destructuring `self` there makes
 //! the compiler refuse a list that forgets a field.
 
-mod grads;
-mod init;
+pub(crate) mod depth;
 mod map;
 mod name;
 mod role;
 
-pub use grads::{tape, zero_grads, zeroed_again};
-pub use init::{Init, init, init_where};
 pub use map::TensorMap;
 pub use name::ParamName;
 pub use role::{Flow, Kind, Role};

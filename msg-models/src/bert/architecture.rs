@@ -1,7 +1,7 @@
 //! What exact growth and folding know of a BERT.
 
 use super::Bert;
-use crate::exact::{Architecture, Form, Numbers};
+use crate::function_preserving::{Architecture, Form, Numbers};
 use msg_core::{device::Backend, ops::NormOrder};
 
 impl<D: Backend> Architecture<D> for Bert<D> {

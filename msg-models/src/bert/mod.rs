@@ -5,14 +5,12 @@ mod batch;
 mod block;
 mod config;
 mod heads;
-mod hf_config;
-mod hf_import;
+pub mod hf;
 mod model;
-pub mod names;
 
 pub use batch::{BertBatch, BertInput};
 pub use block::Block;
 pub use config::BertConfig;
 pub use heads::{MlmHead, Pooler};
-pub use hf_config::BertHfConfig;
+pub use hf::config::BertHfConfig;
 pub use model::Bert;

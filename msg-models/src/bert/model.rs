@@ -15,9 +15,9 @@ use msg_core::{
     axis::{Batch, Class, Hidden, Labelled, Position, Query, Rows, Segment, Vocab, merge_rows, split_rows},
     device::Backend,
     error::Context,
-    growth::DepthMap,
+    growth::{self, DepthMap, Init},
     ops::{self, Compute, Dropout, DropoutSite, Embeddings, Ids, Scores},
-    params::{self, Init, Module, ParamName, Visitor},
+    params::{Module, ParamName, Visitor},
 };
 
 /// A BERT with both pre-training heads.
@@ -60,7 +60,7 @@ impl<D: Backend> Bert<D> {
             growing: Growing::new(sizes, config.head_dim)?,
             compute: Compute::default(),
         };
-        params::init(&mut model, init)?;
+        growth::init(&mut model, init)?;
         Ok(model)
     }
 

@@ -1,7 +1,7 @@
 //! What exact growth and folding know of a GPT.
 
 use super::Gpt;
-use crate::exact::{Architecture, Form, Numbers};
+use crate::function_preserving::{Architecture, Form, Numbers};
 use msg_core::{device::Backend, ops::NormOrder};
 
 impl<D: Backend> Architecture<D> for Gpt<D> {

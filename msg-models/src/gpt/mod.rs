@@ -3,12 +3,10 @@
 mod architecture;
 mod block;
 mod config;
-mod hf_config;
-mod hf_import;
+pub mod hf;
 mod model;
-pub mod names;
 
 pub use block::Block;
 pub use config::GptConfig;
-pub use hf_config::GptHfConfig;
+pub use hf::config::GptHfConfig;
 pub use model::{Gpt, GptBatch};

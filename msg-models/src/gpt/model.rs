@@ -15,11 +15,11 @@ use msg_core::{
     axis::{Batch, EndsWith, Hidden, Position, Query, Vocab},
     device::Backend,
     error::Context,
-    growth::DepthMap,
+    growth::{self, DepthMap, Init},
     ops::{
         self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, Scores, block::Stream,
     },
-    params::{self, Init, Module, ParamName, Visitor},
+    params::{Module, ParamName, Visitor},
 };
 
 /// A GPT.
@@ -89,7 +89,7 @@ impl<D: Backend> Gpt<D> {
             growing: Growing::new(sizes, config.head_dim)?,
             compute: Compute::default(),
         };
-        params::init(&mut model, init)?;
+        growth::init(&mut model, init)?;
         Ok(model)
     }
 

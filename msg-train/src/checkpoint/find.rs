@@ -4,7 +4,7 @@ use super::{CONFIG, MARKER, STATE, latest};
 use crate::{
     config::{Family, RunConfig},
     error::{Error, Result},
-    json,
+    files::bounded_json,
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ pub fn family_of(checkpoint: &Path) -> Result<Family> {
         family: Option<Family>,
     }
     let path = checkpoint.join(STATE);
-    if let Named { family: Some(family) } = json::read(&path)? {
+    if let Named { family: Some(family) } = bounded_json::read(&path)? {
         return Ok(family);
     }
     let config = config_of(checkpoint)?;
@@ -62,6 +62,6 @@ pub fn config_of(checkpoint: &Path) -> Result<Option<RunConfig>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = json::text(&path)?;
+    let text = bounded_json::text(&path)?;
     RunConfig::parse(&text, &path.display().to_string(), &[]).map(Some)
 }

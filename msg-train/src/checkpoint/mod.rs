@@ -30,7 +30,7 @@ pub(crate) use write::hash;
 pub(crate) use write::sync_folder;
 pub use write::{Snapshot, save};
 
-use crate::{config::Family, state::State};
+use crate::{config::Family, step::state::State};
 use msg_core::optim::Births;
 use msg_models::Growing;
 use serde::{Deserialize, Serialize};

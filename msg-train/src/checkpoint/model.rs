@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    fresh::fresh_folder,
-    state::State,
-    task::Task,
+    families::family::Task,
+    files::new_folder::fresh_folder,
+    step::state::State,
 };
 use msg_core::{device::Backend, optim::Births};
 use msg_models::hf::{self, Format};

@@ -1,7 +1,7 @@
 //! What the files of a published model say besides its tensors: kept for the way back to transformers.
 
 use super::ORIGIN;
-use crate::{error::Result, json};
+use crate::{error::Result, files::bounded_json};
 use msg_models::hf::Naming;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -38,5 +38,5 @@ impl Origin {
 /// Where the file cannot be read.
 pub(crate) fn origin_of(checkpoint: &Path) -> Result<Option<Origin>> {
     let path = checkpoint.join(ORIGIN);
-    path.exists().then(|| json::read(&path)).transpose()
+    path.exists().then(|| bounded_json::read(&path)).transpose()
 }

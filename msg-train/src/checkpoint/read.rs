@@ -6,14 +6,14 @@ use super::{
 };
 use crate::{
     error::{AtPath, Error, Result},
-    json,
-    task::Task,
+    families::family::Task,
+    files::bounded_json,
 };
 use msg_core::{
     device::Backend,
+    growth::Init,
     ops::Compute,
     optim::{AdamW, AdamWConfig},
-    params::Init,
 };
 use msg_models::hf::{self, InFile, TensorFile};
 use std::{
@@ -75,7 +75,7 @@ pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig)
         let message = format!("expected a run's checkpoint, got a model without an optimizer: no {name}");
         return Err(Error::Checkpoint { path: path.to_owned(), message });
     }
-    let config = json::text(&path.join(CONFIG))?;
+    let config = bounded_json::text(&path.join(CONFIG))?;
     let moment = |file| -> Result<M> {
         Ok(hf::load(&model, &TensorFile::open(path.join(file))?.tensors(), &M::NAMING)?)
     };
@@ -103,7 +103,7 @@ pub(crate) fn blank_model<D: Backend, M: Task<D>>(
     check(path)?;
     let at = path.join(STATE);
     let refuse = |message: String| Error::Checkpoint { path: at.clone(), message };
-    let header: Header = json::read(&at)?;
+    let header: Header = bounded_json::read(&at)?;
     let made_from: M::Config = serde_json::from_value(header.model.clone())
         .map_err(|error| refuse(format!("is of another family or version: {error}")))?;
     // Sizes are a claim until the file has tensors of them: only then is a model made.
@@ -151,7 +151,7 @@ fn marker(path: &Path) -> Result<Marker> {
     if !marker_path.is_file() {
         return Err(refuse(format!("is no checkpoint: it holds no {MARKER}")));
     }
-    let marker: Marker = json::read(&marker_path)?;
+    let marker: Marker = bounded_json::read(&marker_path)?;
     if marker.format != FORMAT {
         return Err(refuse(format!("expected format {FORMAT}, got {}", marker.format)));
     }

@@ -5,7 +5,7 @@ use crate::{
     config::{Family, RunConfig},
     data::Tokenizer,
     error::{Error, Result},
-    state::State,
+    step::state::State,
 };
 use msg_core::{device::Backend, params::Module};
 use msg_models::{Growable, Growing, bert::Bert, gpt::Gpt};

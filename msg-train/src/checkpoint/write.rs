@@ -6,8 +6,8 @@ use super::{
 };
 use crate::{
     error::{AtPath, Error, Result},
-    state::State,
-    task::Task,
+    families::family::Task,
+    step::state::State,
 };
 use msg_core::{
     axis::NamedShape,

@@ -10,6 +10,7 @@ mod model;
 mod read;
 mod resolve;
 mod schedule;
+pub mod size_spec;
 mod suggest;
 mod train;
 

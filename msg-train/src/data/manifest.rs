@@ -5,7 +5,7 @@ use super::writer::replace_file;
 use crate::{
     config::{Family, TokenizerConfig, TokenizerKind},
     error::{AtPath, Error, Result},
-    json,
+    files::bounded_json,
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -204,7 +204,7 @@ impl Manifest {
         if !Manifest::exists(folder)? {
             return Err(refused("expected a finished preparation, got none; run msg data prepare".into()));
         }
-        let text = String::from_utf8(json::bounded(&path)?);
+        let text = String::from_utf8(bounded_json::bounded(&path)?);
         let text = text.map_err(|_| refused("expected UTF-8, got other bytes".into()))?;
         let checked: Checked<serde_json::Value> = serde_json::from_str(&text)
             .map_err(|error| refused(format!("expected a manifest, got {error}")))?;

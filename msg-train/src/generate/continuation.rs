@@ -4,7 +4,7 @@ use super::TextStream;
 use crate::{
     data::{Specials, Tokenizer},
     error::{Error, Result},
-    sample::Sampling,
+    generate::sampling::Sampling,
 };
 use msg_core::{device::Backend, ops::cross_entropy::IGNORED};
 use msg_models::{

@@ -3,7 +3,7 @@
 use crate::{
     data::{BertSpecials, Specials, Tokenizer},
     error::{Error, Result},
-    sample::{ranked, softmax},
+    generate::sampling::{ranked, softmax},
 };
 use msg_core::{device::Backend, ops::cross_entropy::IGNORED};
 use msg_models::{

@@ -2,10 +2,11 @@
 
 mod continuation;
 mod fill;
-mod sample;
+mod preview;
+pub mod sampling;
 mod stream;
 
 pub use continuation::{Request, continued, prompt_ids};
 pub use fill::{Candidate, Filled, MASK, fill, fill_ids};
-pub use sample::{Sample, of_held_out};
+pub use preview::{Sample, of_held_out};
 pub use stream::TextStream;

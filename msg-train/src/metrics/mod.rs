@@ -16,12 +16,10 @@
 //! belongs to the first step of the new stage: then "all lines up to the checkpoint's step" is what an
 //! unbroken run had written at that moment, no line twice, none lost.
 
-pub mod console;
-pub mod jsonl;
 mod plan;
 mod record;
+pub mod sinks;
 mod store;
-pub mod tensorboard;
 mod timing;
 
 pub use plan::{RunPlan, StagePlan};

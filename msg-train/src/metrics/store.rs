@@ -2,9 +2,11 @@
 
 use super::{
     Damage, METRICS, Record, StepTiming, TIMING,
-    console::Console,
-    jsonl::{self, JsonlWriter},
-    tensorboard::{TensorBoardWriter, WallClock},
+    sinks::{
+        console::Console,
+        jsonl::{self, JsonlWriter},
+        tensorboard::{TensorBoardWriter, WallClock},
+    },
 };
 use crate::error::Result;
 use std::path::Path;

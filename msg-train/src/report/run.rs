@@ -3,7 +3,8 @@
 use crate::{
     error::{AtPath, Result},
     metrics::{
-        End, Eval, Growth, METRICS, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, TIMING, jsonl,
+        End, Eval, Growth, METRICS, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, TIMING,
+        sinks::jsonl,
     },
 };
 use msg_models::Sizes;
@@ -169,7 +170,7 @@ impl Run {
         let boundary = |pair: &[Stage]| {
             let (before, after) = (&pair[0], &pair[1]);
             let mut parts: Vec<String> =
-                crate::metrics::console::changes(before.sizes, after.sizes).into_iter().collect();
+                crate::metrics::sinks::console::changes(before.sizes, after.sizes).into_iter().collect();
             if let (Some(before), Some(after)) = (before.planned, after.planned) {
                 if before.0 != after.0 {
                     parts.push(format!("sequence {} → {}", before.0, after.0));
@@ -186,7 +187,7 @@ impl Run {
     /// Every growth and every end of a ramp in the order of steps: the step, what happened, the receipt.
     pub(super) fn receipts(&self) -> Vec<(u64, String, Receipt)> {
         let growths = self.growths.iter().map(|growth| {
-            let grown = crate::metrics::console::changes(growth.from, growth.to);
+            let grown = crate::metrics::sinks::console::changes(growth.from, growth.to);
             let what = format!("stage {}: {}", growth.to_stage, grown.unwrap_or_else(|| "same sizes".into()));
             (growth.step, what, growth.receipt)
         });

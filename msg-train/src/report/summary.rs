@@ -3,8 +3,8 @@
 use super::run::{Against, Run};
 use crate::{
     error::Result,
-    metrics::console::{count, duration},
-    table::aligned,
+    metrics::sinks::console::{count, duration},
+    text::table::aligned,
 };
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::metrics::{
     End, Eval, Growth, Heads, METRICS, RampEnd, Receipt, Record, RunPlan, StagePlan, Start, Step, StepTiming,
-    TIMING, jsonl::JsonlWriter,
+    TIMING, sinks::jsonl::JsonlWriter,
 };
 use msg_models::Sizes;
 

@@ -1,6 +1,10 @@
 //! A device without memory left, told so that a user sees what to change.
 
-use crate::{config::RunConfig, error::Error, plan::Plan, plan_table::scaled};
+use crate::{
+    config::RunConfig,
+    error::Error,
+    schedule::{plan::Plan, table::scaled},
+};
 use msg_core::{device::Backend, ops::Precision};
 use msg_models::{Cost, hf};
 
@@ -45,7 +49,7 @@ pub(super) fn explained<D: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan_table::cost;
+    use crate::schedule::table::cost;
     use dfdx::tensor::Cpu;
 
     fn told(changes: &[&str], error: Error) -> String {

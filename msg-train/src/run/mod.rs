@@ -12,8 +12,8 @@ use crate::{
     config::{Family, RunConfig},
     data::{Batches, Causal, Mlm, Phase, Prepare, Prepared, Progress, prepare},
     error::Result,
-    fault::Fault,
-    task::Task,
+    families::family::Task,
+    step::fault_injection::Fault,
 };
 use msg_core::device::Backend;
 use msg_models::{bert::Bert, gpt::Gpt};

@@ -7,16 +7,14 @@ use crate::{
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     eval::{Span, evaluate},
-    exchange::write_final,
+    families::family::Task,
+    interop::write_final,
     metrics::{
         End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, Step, StepTiming, TIMING,
-        console::Console,
+        sinks::console::Console,
     },
-    plan::Plan,
-    plan_table::cost,
-    state::State,
-    task::Task,
-    trainer::Trainer,
+    schedule::{plan::Plan, table::cost},
+    step::{state::State, trainer::Trainer},
 };
 use msg_core::{
     device::{Backend, out_of_memory_as_error},

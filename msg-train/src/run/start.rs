@@ -15,14 +15,13 @@ use crate::{
     config::{InitFrom, RunConfig},
     data::Prepared,
     error::{AtPath, Error, Result},
-    state::State,
-    task::Task,
+    families::family::Task,
+    step::state::State,
 };
 use msg_core::{
     device::Backend,
-    growth::NORMAL_STD,
+    growth::{Init, NORMAL_STD},
     optim::{AdamW, AdamWConfig},
-    params::Init,
 };
 use std::{fs, path::Path};
 

@@ -7,13 +7,12 @@ use dfdx::{
 };
 use msg_core::{
     ops::Dropout,
-    optim::{AdamW, AdamWConfig, Update},
-    params::{tape, zero_grads},
+    optim::{AdamW, AdamWConfig, Update, tape, zero_grads},
 };
 use msg_train::{
     checkpoint::{Model, open},
     data::{CausalBatch, MlmBatch},
-    task::Task,
+    families::family::Task,
 };
 use serde::{Deserialize, Serialize};
 use std::{error::Error, io, path::PathBuf};

@@ -1,7 +1,7 @@
 //! Whole files of every kind, as small as they can be.
 
 use dfdx::tensor::Cpu;
-use msg_core::{optim::AdamW, params::Init};
+use msg_core::{growth::Init, optim::AdamW};
 use msg_models::{
     GrowthSpec, LayerInit, Sizes, UnitInit,
     bert::{Bert, BertConfig},
@@ -13,8 +13,8 @@ use msg_train::{
     checkpoint::{Snapshot, save},
     config::RunConfig,
     data::{Prepare, prepare},
-    exchange::import,
-    task::Task,
+    families::family::Task,
+    interop::import,
 };
 use std::{
     collections::BTreeMap,

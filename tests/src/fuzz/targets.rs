@@ -8,7 +8,7 @@ use msg_train::{
     checkpoint::{self, MARKER},
     config::{Family, RunConfig},
     data::{Part, Prepare, Prepared, Tokenizer, prepare},
-    exchange::{
+    interop::{
         inspect,
         source::{Place, Source},
     },

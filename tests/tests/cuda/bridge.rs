@@ -2,7 +2,10 @@
 
 use super::gpu;
 use dfdx::{shapes::Rank1, tensor::Tensor, tensor::TensorFrom};
-use msg_core::{Error, device::bridge, device::open_cuda};
+use msg_core::{
+    Error,
+    device::{open_cuda, raw_pointer},
+};
 
 #[test]
 fn cuda_bridge_passes_its_self_test_on_every_device_value() {
@@ -10,7 +13,7 @@ fn cuda_bridge_passes_its_self_test_on_every_device_value() {
         let device = gpu();
         // Ids and addresses with other numbers of digits than in the first run.
         let _held: Vec<Tensor<Rank1<3>, f32, _>> = (0..40).map(|_| device.tensor([1.0, 2.0, 3.0])).collect();
-        bridge::self_test(&device).unwrap();
+        raw_pointer::self_test(&device).unwrap();
     }
 }
 

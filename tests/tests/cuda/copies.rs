@@ -7,8 +7,8 @@ use msg_core::{
     axis::{Ffn, Hidden},
     device::Backend,
     growth::{AxisMap, Fill, Growth, Masked, NewEntries, grow, grow_tensor},
-    optim::{AdamW, AdamWConfig, StatePolicy, Update},
-    params::{Module, ParamName, Visitor, zero_grads},
+    optim::{AdamW, AdamWConfig, StatePolicy, Update, zero_grads},
+    params::{Module, ParamName, Visitor},
     random::Key,
 };
 use std::{env, fs, path::Path, process::Command};

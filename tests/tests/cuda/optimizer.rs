@@ -10,9 +10,9 @@ use msg_core::{
     Result,
     axis::{Ffn, Hidden, NamedShape, Qkv},
     device::Backend,
-    growth::{AxisMap, Growth, Masked, grow},
+    growth::{AxisMap, Growth, Init, Masked, grow, init},
     optim::{AdamW, AdamWConfig, Births, StatePolicy, Update, Updates},
-    params::{Init, Module, Param, ParamName, Role, Visitor, init},
+    params::{Module, Param, ParamName, Role, Visitor},
 };
 
 /// Tensors of three ranks, one of them without weight decay.

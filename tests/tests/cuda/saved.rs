@@ -8,9 +8,8 @@ use msg_tests::close::assert_close;
 use msg_train::{
     checkpoint::{Model, Saved, open},
     eval::{Choice, HeldOut, evaluate_saved},
-    generate::{Request, continued, fill, prompt_ids},
+    generate::{Request, continued, fill, prompt_ids, sampling::Sampling},
     run::Resume,
-    sample::Sampling,
 };
 use std::path::Path;
 

@@ -5,9 +5,10 @@ use crate::runs::{STEPS, checkpoint, config, copy_folder, corpus, records, run_o
 use dfdx::tensor::{Cpu, Cuda};
 use msg_core::{
     device::Backend,
+    growth::Init,
     ops::Precision,
     optim::{AdamW, AdamWConfig},
-    params::{Init, Module, ParamName, Role, Visitor},
+    params::{Module, ParamName, Role, Visitor},
 };
 use msg_models::{Cost, gpt::Gpt};
 use msg_train::{

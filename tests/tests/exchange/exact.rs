@@ -7,12 +7,13 @@ use msg_core::{
     growth::FillRule,
     mask::Ramp,
     ops::{Dropout, NormOrder},
-    params::{Param, ParamName, Role, Visitor, tape, zero_grads},
+    optim::{tape, zero_grads},
+    params::{Param, ParamName, Role, Visitor},
 };
 use msg_models::Growable;
 use msg_models::{
     GrowthSpec, LayerInit, UnitInit,
-    exact::{self, Exact, Form, Plan},
+    function_preserving::{self, Exact, Form, Plan},
 };
 
 /// Differences of exact growth, as a share of the largest logit.
@@ -38,7 +39,7 @@ fn to(text: &str) -> Sizes {
 fn grown<M: Task<Cpu>>(model: &M, sizes: Sizes, units: UnitInit, layers: LayerInit) -> M {
     let spec = GrowthSpec { units, layers, ..GrowthSpec::default() };
     let plan = Plan::new(model.growing(), M::FORM.order, sizes, units).unwrap();
-    let grown = exact::grow(model.clone(), &plan, &spec).unwrap().0;
+    let grown = function_preserving::grow(model.clone(), &plan, &spec).unwrap().0;
     if grown.growing().head_dim == model.growing().head_dim {
         assert_eq!(model.params_at(sizes), grown.num_params() as u128);
     }
@@ -110,7 +111,7 @@ fn a_wrong_rule_changes_the_function() {
     let model = <Gpt<Cpu> as Publishable>::tiny();
     let (before, spec) = (outputs(&model), GrowthSpec::default());
     let growth = model.growth_to(to("hidden=10,heads=5"), &spec).unwrap();
-    let form = <Gpt<Cpu> as exact::Architecture<Cpu>>::FORM;
+    let form = <Gpt<Cpu> as function_preserving::Architecture<Cpu>>::FORM;
     let rule = FillRule::default();
     for order in [NormOrder::Pre, NormOrder::Post] {
         // Without the epsilon of the new size even the right form is a bit off.
@@ -121,7 +122,7 @@ fn a_wrong_rule_changes_the_function() {
     }
     let model = <Bert<Cpu> as Publishable>::tiny();
     let before = outputs(&model);
-    let form = <Bert<Cpu> as exact::Architecture<Cpu>>::FORM;
+    let form = <Bert<Cpu> as function_preserving::Architecture<Cpu>>::FORM;
     let plain = Form { closing_norm: |_| false, ..form };
     let untied = Form { tied_norm: |_| false, ..form };
     for (target, form) in [("layers=3", plain), ("hidden=12,heads=6", untied)] {

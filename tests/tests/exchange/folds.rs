@@ -4,7 +4,7 @@ use super::*;
 use msg_core::mask::Ramp;
 use msg_models::{
     GrowthSpec,
-    exact::{Folded, Unfoldable, fold},
+    function_preserving::{Folded, Unfoldable, fold},
 };
 
 const TOLERANCE: f32 = 1e-5;

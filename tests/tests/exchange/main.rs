@@ -13,14 +13,14 @@ mod runs;
 mod stages;
 
 use dfdx::tensor::Cpu;
-use msg_core::params::Init;
+use msg_core::growth::Init;
 use msg_models::{
     Sizes,
     bert::{Bert, BertConfig},
     gpt::{Gpt, GptConfig},
     hf::{self, Format, StoredType},
 };
-use msg_train::task::Task;
+use msg_train::families::family::Task;
 use std::{
     collections::BTreeMap,
     fs,

@@ -5,7 +5,7 @@ use msg_models::{UnitInit, hf::TensorFile};
 use msg_train::{
     checkpoint,
     config::{InitFrom, RunConfig, TokenizerKind},
-    exchange::provenance::{self, Layer, Run},
+    interop::provenance::{self, Layer, Run},
     metrics::Record,
     run::Resume,
 };

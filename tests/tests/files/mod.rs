@@ -15,7 +15,8 @@ use msg_core::{
     Result,
     axis::{Ffn, Hidden, Inner, NamedShape, Qkv, Vocab},
     device::Backend,
-    params::{Init, Module, Param, ParamName, Role, Visitor, init},
+    growth::{Init, init},
+    params::{Module, Param, ParamName, Role, Visitor},
     random::{Key, bits_at},
 };
 use msg_models::hf::{self, FileLayout, Naming, TensorFile, load, save};

@@ -1,6 +1,6 @@
 //! Numbers as activations are stored on the device, buffers of them, and how kernels take their parameters.
 
-use super::super::bridge::Address;
+use super::super::raw_pointer::Address;
 use cudarc::{
     cublas::sys::cudaDataType,
     driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, ValidAsZeroBits},
@@ -86,7 +86,7 @@ impl Element for bf16 {
         padded: usize,
     ) -> DeviceResult<Operand<bf16>> {
         let copy = if padded > count { Values::zeros(gpu, padded)? } else { Values::of(gpu, count)? };
-        crate::ops::columns::cast::<bf16>(gpu, from, copy.address(), count)?;
+        crate::ops::elementwise::cast::<bf16>(gpu, from, copy.address(), count)?;
         Ok(Operand::Copy(copy))
     }
 }

@@ -1,8 +1,8 @@
 //! Launches of `kernels/reduce.cu`.
 
-use super::{Module, THREADS, module};
+use super::launch::{Module, THREADS, module};
 use crate::{
-    device::bridge::Address,
+    device::raw_pointer::Address,
     error::{Context, Error, Result},
 };
 use cudarc::driver::{CudaDevice, CudaSlice, LaunchAsync, LaunchConfig};

@@ -5,8 +5,8 @@
 //! logarithms of their sums. A causal mask leaves out what no query of a block can see.
 
 use crate::{
-    device::stored::Stored,
-    ops::{dropout::Stream, elementary::exp, matmul::gemm::Matrix},
+    device::storage::Stored,
+    ops::{dropout::Stream, math::exp, matmul::gemm::Matrix},
     simd::{largest, sum, sum2, vectorized},
 };
 use rayon::prelude::*;

@@ -2,14 +2,13 @@
 
 use crate::{
     device::{
-        bridge::Address,
         cuda::{
-            Module,
             element::{DeviceResult, Element, Values, parameters},
-            module,
+            launch::{Module, module},
         },
+        raw_pointer::Address,
     },
-    ops::columns::DropoutNumbers,
+    ops::elementwise::DropoutNumbers,
 };
 use cudarc::driver::{CudaDevice, LaunchConfig};
 use half::bf16;

@@ -90,9 +90,9 @@ impl AttentionMask<f32, dfdx::tensor::Cuda> {
         &self,
         batch: Batch,
         length: Query,
-    ) -> Result<(crate::device::bridge::Address, bool)> {
+    ) -> Result<(crate::device::raw_pointer::Address, bool)> {
         self.fits(batch, length)?;
-        let padding = self.padding.as_ref().map_or(Ok(0), crate::device::bridge::address)?;
+        let padding = self.padding.as_ref().map_or(Ok(0), crate::device::raw_pointer::address)?;
         Ok((padding, self.causal.is_some()))
     }
 }

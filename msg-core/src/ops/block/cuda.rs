@@ -6,17 +6,17 @@
 use super::{Block, BlockKernel, NormOrder, Stream, plain};
 use crate::{
     device::{
-        bridge::{self, Address},
         cuda::{
             element::{DeviceResult, Element, Operand, Values},
             products::{Products, Sizes, Then},
         },
+        raw_pointer::{self, Address},
     },
     error::{Context, Result},
     ops::{
         Precision,
         attention::cuda::{AttentionKernels, LARGEST_HEAD, Sequences},
-        columns::{self, DropoutNumbers, Gather, Shape},
+        elementwise::{self, DropoutNumbers, Gather, Shape},
         masked_norm::cuda::{Norm, NormBackward, ResidualNorm, Statistics, residual},
     },
     params::Param,
@@ -58,8 +58,8 @@ fn node<E: AttentionKernels, T: Tape<f32, Cuda>>(
     let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
     let pass = Pass::<E>::new(block, x.device(), *x.shape())?;
     let y = x.device().try_zeros_like(x.shape()).during(OP)?;
-    let from = bridge::address(&x)?;
-    let kept = pass.forward(from, bridge::address(&y)?).during(OP)?;
+    let from = raw_pointer::address(&x)?;
+    let kept = pass.forward(from, raw_pointer::address(&y)?).during(OP)?;
     if T::OWNS_TAPE {
         let result = y.ghost();
         let kept = (!pass.block.compute.recompute).then_some(kept);
@@ -413,7 +413,7 @@ impl<E: AttentionKernels> Pass<E> {
                     count: self.rows * self.hidden,
                     ..Gather::default()
                 };
-                columns::gather::<E>(gpu, with)
+                elementwise::gather::<E>(gpu, with)
             }
         }
     }

@@ -5,7 +5,7 @@
 use super::{EmbedKernel, Embeddings, Ids};
 use crate::{
     axis::Axis,
-    device::view::{values, values_mut},
+    device::slice::{values, values_mut},
     error::{Context, Result},
     ops::{block::Stream, masked_norm::cpu::add},
     params::Param,

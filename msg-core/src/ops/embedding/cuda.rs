@@ -4,15 +4,14 @@ use super::{EmbedKernel, Embeddings, Ids};
 use crate::{
     axis::Axis,
     device::{
-        bridge::{self, Address},
         cuda::{
-            Module,
             element::{DeviceResult, Values, parameters},
-            module,
+            launch::{Module, module},
         },
+        raw_pointer::{self, Address},
     },
     error::{Context, Result},
-    ops::{block::Stream, columns::add_totals},
+    ops::{block::Stream, elementwise::add_totals},
     params::Param,
 };
 use cudarc::driver::{CudaDevice, DevicePtr, LaunchConfig};
@@ -75,17 +74,17 @@ impl EmbedKernel for Cuda {
         let (batch, query) = *words.1.shape();
         let hidden = words.0.shape().1;
         let device = words.0.device();
-        let gpu = bridge::driver(device)?;
+        let gpu = raw_pointer::driver(device)?;
         let y = device.try_zeros_like(&(batch, query, hidden)).during(OP)?;
         let places = batch.0 * query.0;
         let with = Lookup {
-            words: bridge::address(words.0)?,
-            segments: segments.map_or(Ok(0), |(table, _)| bridge::address(table))?,
-            positions: bridge::address(positions.0)?,
-            word_ids: bridge::indices(words.1.tensor())?,
-            segment_ids: segments.map_or(Ok(0), |(_, ids)| bridge::indices(ids.tensor()))?,
-            position_ids: bridge::indices(positions.1.tensor())?,
-            y: bridge::address(&y)?,
+            words: raw_pointer::address(words.0)?,
+            segments: segments.map_or(Ok(0), |(table, _)| raw_pointer::address(table))?,
+            positions: raw_pointer::address(positions.0)?,
+            word_ids: raw_pointer::indices(words.1.tensor())?,
+            segment_ids: segments.map_or(Ok(0), |(_, ids)| raw_pointer::indices(ids.tensor()))?,
+            position_ids: raw_pointer::indices(positions.1.tensor())?,
+            y: raw_pointer::address(&y)?,
             places: places as u32,
             length: query.0 as u32,
             width: hidden.0 as u32,
@@ -125,7 +124,7 @@ struct Table<A: Axis, S: Shape> {
 
 impl<A: Axis, S: Shape> Table<A, S> {
     fn new((table, ids): super::Rows<'_, A, S, Cuda>) -> Result<Self> {
-        Ok(Table { table: table.clone(), ids: ids.clone(), at: bridge::indices(ids.tensor())? })
+        Ok(Table { table: table.clone(), ids: ids.clone(), at: raw_pointer::indices(ids.tensor())? })
     }
 
     /// Adds the gradient of every place to the row that it took. Ids that are fewer than the places repeat.

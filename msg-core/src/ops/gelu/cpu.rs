@@ -2,8 +2,8 @@
 
 use super::Gelu;
 use crate::{
-    device::stored::Stored,
-    ops::elementary::{gelu_erf, gelu_tanh},
+    device::storage::Stored,
+    ops::math::{gelu_erf, gelu_tanh},
     simd::vectorized,
 };
 use rayon::prelude::*;

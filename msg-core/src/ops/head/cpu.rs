@@ -6,11 +6,11 @@
 use super::{HeadKernel, LOGITS_ON_CPU};
 use crate::{
     axis::{Axis, EndsWith},
-    device::{buffers::Buffer, view::values},
+    device::{buffers::Buffer, slice::values},
     error::{Context, Result},
     ops::{
         Labels, Precision,
-        elementary::exp,
+        math::exp,
         matmul::gemm::{BLOCK, Matrix, Mode, Size, gemm},
         rows::{add_row_sums, combine},
     },

@@ -6,18 +6,17 @@ use super::{HeadKernel, LOGITS_ON_GPU};
 use crate::{
     axis::{Axis, EndsWith},
     device::{
-        bridge::{self, Address},
         cuda::{
-            Module,
             element::{DeviceResult, Element, Operand, Values, parameters},
-            kernel_name, module, neighbours,
+            launch::{Module, kernel_name, module, neighbours},
             products::{Products, Single, Sizes},
         },
+        raw_pointer::{self, Address},
     },
     error::{Context, Result},
     ops::{
         Labels, Precision,
-        columns::{Gather, Shape as Matrix, gather},
+        elementwise::{Gather, Shape as Matrix, gather},
     },
     params::Param,
 };
@@ -95,7 +94,7 @@ where
 {
     const OP: &str = "head";
     let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
-    let gpu = bridge::driver(x.device())?;
+    let gpu = raw_pointer::driver(x.device())?;
     let (table, bias) = (table.clone(), bias.cloned());
     let (ids, counts) = labels.on_device()?;
     let head = Head {
@@ -103,14 +102,14 @@ where
         rows: labels.shape().num_elements(),
         classes: table.shape().0.size(),
         inputs: table.shape().1.size(),
-        bias: bias.as_ref().map_or(Ok(0), bridge::address)?,
+        bias: bias.as_ref().map_or(Ok(0), raw_pointer::address)?,
         labels: ids,
         counts,
         share: (1.0 / divisor.max(1) as f64) as f32,
     };
     let loss: Tensor<(), f32, Cuda> = x.device().try_zeros().during(OP)?;
-    let operands = (bridge::address(&x)?, bridge::address(&table)?);
-    let made = head.run::<E>(operands, bridge::address(&loss)?, T::OWNS_TAPE).during(OP)?;
+    let operands = (raw_pointer::address(&x)?, raw_pointer::address(&table)?);
+    let made = head.run::<E>(operands, raw_pointer::address(&loss)?, T::OWNS_TAPE).during(OP)?;
     if let Some(made) = made {
         let result = loss.ghost();
         tape.add_backward_op(move |grads| {

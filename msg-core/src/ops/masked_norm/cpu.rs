@@ -9,8 +9,8 @@ use crate::{
     device::{
         buffers::Buffer,
         host,
-        stored::Stored,
-        view::{values, values_mut},
+        slice::{values, values_mut},
+        storage::Stored,
     },
     error::{Context, Result},
     mask::Mask,

@@ -4,16 +4,15 @@ use super::NormKernel;
 use crate::{
     axis::{Axis, EndsWith},
     device::{
-        bridge::{self, Address},
         cuda::{
-            Module, SHARED,
             element::{DeviceResult, Element, Values, parameters},
-            kernel_name, module, neighbours,
+            launch::{Module, SHARED, kernel_name, module, neighbours},
         },
+        raw_pointer::{self, Address},
     },
     error::{Context, Result},
     mask::Mask,
-    ops::columns::{DropoutNumbers, add_totals},
+    ops::elementwise::{DropoutNumbers, add_totals},
 };
 use cudarc::driver::{CudaDevice, DevicePtr, LaunchConfig};
 use dfdx::{
@@ -109,9 +108,9 @@ impl Norm {
     ) -> Result<Self> {
         let width = gain.shape().0.size();
         Ok(Norm {
-            gain: bridge::address(gain)?,
-            shift: bridge::address(shift)?,
-            mask: mask.values().map_or(Ok(0), bridge::address)?,
+            gain: raw_pointer::address(gain)?,
+            shift: raw_pointer::address(shift)?,
+            mask: mask.values().map_or(Ok(0), raw_pointer::address)?,
             total: mask.wide_total().unwrap_or(width as f64) as f32,
             eps: eps as f32,
             width,
@@ -216,13 +215,13 @@ impl NormKernel<f32> for Cuda {
         const OP: &str = "masked_layer_norm";
         mask.count();
         let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
-        let gpu = bridge::driver(x.device())?;
+        let gpu = raw_pointer::driver(x.device())?;
         let (gain, shift, mask) = (gain.clone(), shift.clone(), mask.clone());
         let norm = Norm::new(&gain, &shift, &mask, eps)?;
         let rows = x.shape().num_elements() / norm.width;
         let y = x.device().try_zeros_like(x.shape()).during(OP)?;
-        let from = bridge::address(&x)?;
-        let with = ResidualNorm { x: from, stream: bridge::address(&y)?, ..ResidualNorm::default() };
+        let from = raw_pointer::address(&x)?;
+        let with = ResidualNorm { x: from, stream: raw_pointer::address(&y)?, ..ResidualNorm::default() };
         let statistics = norm.forward::<f32>(&gpu, rows, with).during(OP)?;
         if T::OWNS_TAPE {
             let result = y.ghost();

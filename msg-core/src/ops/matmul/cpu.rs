@@ -8,7 +8,7 @@ use crate::{
     axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query},
     device::{
         Float,
-        view::{values, values_mut},
+        slice::{values, values_mut},
     },
     error::{Context, Result},
 };

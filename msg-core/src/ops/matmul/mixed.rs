@@ -20,7 +20,7 @@
 
 use super::gemm::{Matrix, Size};
 use crate::{
-    device::{buffers::Buffer, stored::Stored},
+    device::{buffers::Buffer, storage::Stored},
     simd::vectorized,
 };
 use rayon::prelude::*;

@@ -14,7 +14,7 @@ pub use words::WordParts;
 use crate::{
     config::{Family, LARGEST},
     error::{AtPath, Error, Result},
-    json,
+    files::bounded_json,
 };
 use caught::caught;
 use chunks::{Cache, can_cut, chunks};
@@ -97,7 +97,7 @@ impl Tokenizer {
         let other =
             |error: &dyn std::fmt::Display| refused(format!("expected a tokenizer.json, got {}", error));
         // Parts of the crate panic where the text is no JSON, others where its values do not fit together.
-        json::check(&json).map_err(|error| other(&error))?;
+        bounded_json::check(&json).map_err(|error| other(&error))?;
         let parsed = caught(|| tokenizers::Tokenizer::from_bytes(&json)).map_err(|words| other(&words))?;
         let mut inner = parsed.map_err(|error| other(&error))?;
         // The text is data: what reads like a special token in it is spelt, and nothing is cut or filled up.

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{Family, TokenizerKind},
     error::{Error, Result},
-    json,
+    files::bounded_json,
 };
 use serde::Deserialize;
 use std::{
@@ -45,7 +45,7 @@ impl Tokenizer {
     pub fn published(folder: &Path, family: Family) -> Result<Option<Self>> {
         let whole = folder.join(WHOLE);
         if whole.exists() {
-            return Tokenizer::parse(&whole, json::bytes(&whole, LARGEST)?, family).map(Some);
+            return Tokenizer::parse(&whole, bounded_json::bytes(&whole, LARGEST)?, family).map(Some);
         }
         let made = match family {
             Family::Gpt => from_merges(folder)?,
@@ -69,7 +69,8 @@ fn from_words(folder: &Path) -> Result<Made> {
     distinct(&path, &symbols)?;
     let found = has_specials(&path, &symbols, Family::Bert, TokenizerKind::WordPiece)?;
     let settings = folder.join(SETTINGS);
-    let settings: Settings = if settings.exists() { json::read(&settings)? } else { Settings::default() };
+    let settings: Settings =
+        if settings.exists() { bounded_json::read(&settings)? } else { Settings::default() };
     let default = Spelling::default();
     let spelling = Spelling {
         lowercase: settings.do_lower_case.unwrap_or(default.lowercase),
@@ -85,7 +86,7 @@ fn from_merges(folder: &Path) -> Result<Made> {
     if !path.exists() && !merges.exists() {
         return Ok(None);
     }
-    let table: BTreeMap<String, u32> = json::read(&path)?;
+    let table: BTreeMap<String, u32> = bounded_json::read(&path)?;
     let mut symbols = vec![String::new(); table.len()];
     for (symbol, &id) in &table {
         let place = symbols.get_mut(id as usize).filter(|place| place.is_empty());
@@ -116,7 +117,7 @@ fn from_merges(folder: &Path) -> Result<Made> {
 }
 
 fn text(path: &Path) -> Result<String> {
-    String::from_utf8(json::bytes(path, LARGEST)?).map_err(|error| refused(path, error.to_string()))
+    String::from_utf8(bounded_json::bytes(path, LARGEST)?).map_err(|error| refused(path, error.to_string()))
 }
 
 fn refused(path: &Path, message: String) -> Error {

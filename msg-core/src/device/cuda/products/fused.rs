@@ -3,7 +3,7 @@
 //! Where cuBLASLt has no such kernel (sizes that are not aligned, older versions), the caller does both apart.
 
 use super::{
-    super::{super::bridge::Address, element::Values},
+    super::{super::raw_pointer::Address, element::Values},
     Sizes, size,
 };
 use cudarc::{

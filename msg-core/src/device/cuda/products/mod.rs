@@ -5,7 +5,7 @@ mod fused;
 mod tests;
 
 use super::{
-    super::bridge::Address,
+    super::raw_pointer::Address,
     element::{DeviceResult, Element},
 };
 use cudarc::{

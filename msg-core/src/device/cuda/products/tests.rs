@@ -6,9 +6,8 @@ use super::{Products, Single, Sizes, Then};
 use crate::{
     axis::Rows,
     device::{
-        bridge,
         cuda::element::{Element, Values},
-        open_cuda,
+        open_cuda, raw_pointer,
     },
     random::{Key, bits_at, uniform},
 };
@@ -33,15 +32,15 @@ fn on(device: &Cuda, values: &[f32]) -> Tensor<(Rows,), f32, Cuda> {
 
 /// The values as bf16, back on the host.
 fn read(device: &Cuda, from: &Values<bf16>, count: usize) -> Vec<f32> {
-    let gpu = bridge::driver(device).unwrap();
+    let gpu = raw_pointer::driver(device).unwrap();
     let wide: Tensor<(Rows,), f32, Cuda> = device.zeros_like(&(Rows(count),));
-    let with = crate::ops::columns::Gather {
-        to: bridge::address(&wide).unwrap(),
+    let with = crate::ops::elementwise::Gather {
+        to: raw_pointer::address(&wide).unwrap(),
         b: from.address(),
         count,
         ..Default::default()
     };
-    crate::ops::columns::gather::<bf16>(&gpu, with).unwrap();
+    crate::ops::elementwise::gather::<bf16>(&gpu, with).unwrap();
     wide.as_vec()
 }
 
@@ -66,13 +65,13 @@ fn assert_near(what: &str, expected: &[f32], got: &[f32]) {
 #[test]
 fn what_follows_a_product_is_what_the_steps_make() {
     let device = open_cuda(0).unwrap();
-    let gpu = bridge::driver(&device).unwrap();
+    let gpu = raw_pointer::driver(&device).unwrap();
     let Sizes { rows, inputs, outputs } = SIZE;
     let (x, weight) = (numbers("x", rows * inputs), numbers("w", outputs * inputs));
     let bias = numbers("b", outputs);
     let operand = |values: &[f32]| {
         let there = on(&device, values);
-        bf16::operand(&gpu, bridge::address(&there).unwrap(), there.shape().0.0).unwrap()
+        bf16::operand(&gpu, raw_pointer::address(&there).unwrap(), there.shape().0.0).unwrap()
     };
     let operands = [operand(&x), operand(&weight), operand(&bias)];
     let [of_x, of_weight, of_bias] = [&operands[0], &operands[1], &operands[2]].map(|o| o.address());
@@ -96,14 +95,14 @@ fn what_follows_a_product_is_what_the_steps_make() {
     let then = Then::BiasAndGelu { bias: of_bias, sum: sum.address() };
     assert!(products.linear_then(SIZE, (of_x, of_weight), y.address(), then));
     assert_near("sum before GELU", &expected, &read(&device, &sum, rows * outputs));
-    let active: Vec<f32> = expected.iter().map(|&z| crate::ops::elementary::gelu_tanh(z).0).collect();
+    let active: Vec<f32> = expected.iter().map(|&z| crate::ops::math::gelu_tanh(z).0).collect();
     assert_near("GELU", &active, &read(&device, &y, rows * outputs));
 }
 
 #[test]
 fn rows_that_are_not_aligned_are_left_to_the_caller() {
     let device = open_cuda(0).unwrap();
-    let products = Products::on(&bridge::driver(&device).unwrap(), Single::Exact).unwrap();
+    let products = Products::on(&raw_pointer::driver(&device).unwrap(), Single::Exact).unwrap();
     for size in [Sizes { inputs: 20, ..SIZE }, Sizes { outputs: 17, ..SIZE }, Sizes { rows: 0, ..SIZE }] {
         assert!(!products.linear_then(size, (0, 0), 0, Then::Bias(0)));
     }

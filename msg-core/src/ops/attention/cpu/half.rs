@@ -2,7 +2,7 @@
 
 use super::{Attend, Head, QUERIES};
 use crate::{
-    device::{buffers::Buffer, stored::Stored},
+    device::{buffers::Buffer, storage::Stored},
     ops::matmul::{
         gemm::{Matrix, Size},
         mixed::{Accumulate, Output, Overwrite, Right},

@@ -1,7 +1,7 @@
 //! The products of a block in each precision. Rows of activations are stored as the type itself.
 
 use crate::{
-    device::{buffers::Buffer, stored::Stored},
+    device::{buffers::Buffer, storage::Stored},
     ops::{
         attention::cpu::Attend,
         matmul::{

@@ -7,18 +7,18 @@ use super::{
 use crate::{
     axis::{Batch, Hidden, Qkv, Query},
     device::{
-        bridge::{self, Address},
         cuda::{
             element::{Element, Operand},
             products::{Products, Single},
         },
+        raw_pointer::{self, Address},
     },
     error::{Context, Result},
     mask::Mask,
     ops::{
         Gelu,
         attention::cuda::{AttentionKernels, Sequences},
-        columns::DropoutNumbers,
+        elementwise::DropoutNumbers,
         masked_norm::cuda::Norm,
     },
     params::Param,
@@ -40,7 +40,7 @@ impl<E: AttentionKernels> Pass<E> {
         let (batch, length, hidden) = shape;
         let (Qkv(_), inner, _) = *block.qkv.0.shape();
         let ffn = block.up.0.shape().0;
-        let gpu = bridge::driver(device)?;
+        let gpu = raw_pointer::driver(device)?;
         let at = |place| {
             let (dropout, site) = block.dropout_at(place);
             DropoutNumbers::from(dropout.stream(site))
@@ -53,7 +53,7 @@ impl<E: AttentionKernels> Pass<E> {
         masks.feed_forward.count();
         let mut qkv_mask = [0; 3];
         for (address, mask) in qkv_mask.iter_mut().zip(&masks.qkv) {
-            *address = mask.values().map_or(Ok(0), bridge::address)?;
+            *address = mask.values().map_or(Ok(0), raw_pointer::address)?;
         }
         let norm =
             |(gain, shift): &Pair<(Hidden,), (Hidden,), Cuda>, mask| Norm::new(gain, shift, mask, block.eps);
@@ -63,12 +63,12 @@ impl<E: AttentionKernels> Pass<E> {
             false => Ok(None),
         };
         let biases = Biases {
-            qkv: bridge::address(&block.qkv.1)?,
-            output: bridge::address(&block.output.1)?,
-            up: bridge::address(&block.up.1)?,
-            down: bridge::address(&block.down.1)?,
+            qkv: raw_pointer::address(&block.qkv.1)?,
+            output: raw_pointer::address(&block.output.1)?,
+            up: raw_pointer::address(&block.up.1)?,
+            down: raw_pointer::address(&block.down.1)?,
         };
-        let units_mask = masks.feed_forward.values().map_or(Ok(0), bridge::address)?;
+        let units_mask = masks.feed_forward.values().map_or(Ok(0), raw_pointer::address)?;
         Ok(Pass {
             fused: [
                 bias(biases.qkv, 3 * inner.0, qkv_mask == [0; 3])?,
@@ -111,5 +111,5 @@ fn operand<E: Element, S: dfdx::shapes::Shape>(
     gpu: &Arc<CudaDevice>,
     weight: &Param<S, Cuda>,
 ) -> Result<Operand<E>> {
-    E::operand(gpu, bridge::address(weight)?, weight.shape().num_elements()).during("block")
+    E::operand(gpu, raw_pointer::address(weight)?, weight.shape().num_elements()).during("block")
 }

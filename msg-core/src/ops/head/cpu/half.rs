@@ -3,7 +3,7 @@
 
 use super::{Gradients, Head};
 use crate::{
-    device::{buffers::Buffer, stored::Stored},
+    device::{buffers::Buffer, storage::Stored},
     ops::{
         matmul::{
             gemm::{Matrix, Size},

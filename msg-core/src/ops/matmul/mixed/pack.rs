@@ -1,7 +1,7 @@
 //! Packing: any operand, of f32 or bf16, to tiles of bf16.
 
 use super::kernel::{SIDE, TILE_STEPS};
-use crate::{device::stored::Stored, ops::matmul::gemm::Matrix, simd::vectorized};
+use crate::{device::storage::Stored, ops::matmul::gemm::Matrix, simd::vectorized};
 
 /// Rows (or columns) of a tile, and pairs of steps of K in it.
 const EDGE: usize = 16;

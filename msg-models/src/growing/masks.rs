@@ -1,0 +1,134 @@
+//! The masks of one forward pass, and the sites at which they act.
+
+use msg_core::{
+    Result,
+    axis::{Axis, Ffn, Hidden, HiddenOut, Inner, hidden_out},
+    device::Backend,
+    mask::{Gate, Mask, Ramps},
+};
+
+use crate::growing::model::Growing;
+
+/// Where in a model a mask acts; the rows of the design's table, one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// The norm after the embeddings (BERT).
+    EmbeddingNorm,
+    /// The norm of the attention branch: before it (GPT) or after it (BERT).
+    AttentionNorm,
+    /// The norm of the feed-forward branch: before it (GPT) or after it (BERT).
+    FeedForwardNorm,
+    /// The norm before the head (GPT).
+    FinalNorm,
+    /// The norm of the MLM transform (BERT).
+    TransformNorm,
+    /// The pooler's output (BERT).
+    Pooler,
+    /// The feed-forward activation.
+    FeedForward,
+    /// The queries.
+    Query,
+    /// The keys.
+    Key,
+    /// The values.
+    Value,
+    /// The gate of a layer, both branches.
+    Layer,
+}
+
+/// A place, and its layer where it stands in one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Site {
+    /// The layer, bottom first; `None` outside the stack.
+    pub layer: Option<usize>,
+    /// The place.
+    pub place: Place,
+}
+
+impl Site {
+    /// A place within a layer.
+    pub fn in_layer(layer: usize, place: Place) -> Self {
+        Site { layer: Some(layer), place }
+    }
+
+    /// A place outside the stack.
+    pub fn outside(place: Place) -> Self {
+        Site { layer: None, place }
+    }
+}
+
+/// The masks of one forward pass. Axes whose units are all at 1 have none.
+#[derive(Clone, Debug)]
+pub struct Masks<D: Backend> {
+    hidden: Mask<Hidden, f32, D>,
+    hidden_out: Mask<HiddenOut, f32, D>,
+    ffn: Mask<Ffn, f32, D>,
+    inner: Mask<Inner, f32, D>,
+    gates: Vec<Gate>,
+    omitted: Option<Site>,
+}
+
+impl<D: Backend> Masks<D> {
+    /// The masks of a model in the step `step`; with `kept`, those at 1 throughout stay.
+    pub(crate) fn at(device: &D, growing: &Growing, step: u64, kept: bool) -> Result<Self> {
+        fn mask<A: Axis, D: Backend>(
+            device: &D,
+            ramps: &Ramps,
+            axis: A,
+            step: u64,
+            kept: bool,
+        ) -> Result<Mask<A, f32, D>> {
+            if kept { ramps.mask_kept(device, axis, step) } else { ramps.mask(device, axis, step) }
+        }
+        let Growing { sizes, ramps, .. } = growing;
+        let hidden = mask(device, ramps, sizes.hidden(), step, kept)?;
+        Ok(Masks {
+            hidden_out: hidden.renamed(hidden_out)?,
+            hidden,
+            ffn: mask(device, ramps, sizes.ffn(), step, kept)?,
+            inner: mask(device, ramps, sizes.inner(growing.head_dim()), step, kept)?,
+            gates: (0..sizes.layers).map(|layer| ramps.gate(layer, step)).collect(),
+            omitted: None,
+        })
+    }
+
+    /// Leaves out the mask of one site: a hook for tests that prove that every single mask is needed.
+    #[must_use]
+    pub fn without(mut self, site: Site) -> Self {
+        self.omitted = Some(site);
+        self
+    }
+
+    /// How many axes and layers are masked; 0 after the last ramp.
+    pub fn active(&self) -> usize {
+        let axes =
+            [self.hidden.values().is_some(), self.ffn.values().is_some(), self.inner.values().is_some()];
+        let axes = axes.into_iter().filter(|active| *active).count();
+        axes + self.gates.iter().filter(|gate| !gate.is_open()).count()
+    }
+
+    pub(crate) fn hidden(&self, site: Site) -> Mask<Hidden, f32, D> {
+        self.unless_omitted(site, &self.hidden)
+    }
+
+    pub(crate) fn hidden_out(&self, site: Site) -> Mask<HiddenOut, f32, D> {
+        self.unless_omitted(site, &self.hidden_out)
+    }
+
+    pub(crate) fn ffn(&self, site: Site) -> Mask<Ffn, f32, D> {
+        self.unless_omitted(site, &self.ffn)
+    }
+
+    pub(crate) fn inner(&self, site: Site) -> Mask<Inner, f32, D> {
+        self.unless_omitted(site, &self.inner)
+    }
+
+    pub(crate) fn gate(&self, layer: usize) -> Gate {
+        let omitted = self.omitted == Some(Site::in_layer(layer, Place::Layer));
+        if omitted { Gate::OPEN } else { self.gates.get(layer).copied().unwrap_or(Gate::OPEN) }
+    }
+
+    fn unless_omitted<A: Axis>(&self, site: Site, mask: &Mask<A, f32, D>) -> Mask<A, f32, D> {
+        if self.omitted == Some(site) { Mask::none() } else { mask.clone() }
+    }
+}

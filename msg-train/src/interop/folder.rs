@@ -1,0 +1,162 @@
+//! A model as a folder that transformers loads: weights, configurations, tokenizer.
+
+use super::hf_folder::CONFIG;
+use crate::{
+    checkpoint::Origin,
+    data::{BERT_SPECIALS, Specials, Tokenizer},
+    error::{AtPath, Error, Result},
+    families::family::{HfConfig, Task},
+};
+use msg_core::device::Backend;
+use msg_models::hf::{self, Format, InFile, StoredType, Unrepresentable};
+use serde_json::{Map, Value, json};
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// Keys of a configuration that follow from the model; all others are its origin's, where it has one.
+const OURS: [&str; 14] = [
+    "dtype",
+    "hidden_size",
+    "intermediate_size",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "max_position_embeddings",
+    "n_embd",
+    "n_head",
+    "n_inner",
+    "n_layer",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "torch_dtype",
+    "vocab_size",
+];
+
+/// What goes into a folder besides the model.
+pub(super) struct Contents<'a> {
+    pub(super) tokenizer: Option<&'a Tokenizer>,
+    pub(super) origin: Option<&'a Origin>,
+    /// How each tensor is stored.
+    pub(super) stored: &'a dyn Fn(&str) -> StoredType,
+    /// Bytes of one file of weights at most.
+    pub(super) largest: u64,
+    /// Notes of the weights' files.
+    pub(super) notes: &'a BTreeMap<String, String>,
+    /// Longest sequence that the tokenizer should make.
+    pub(super) positions: usize,
+    /// The model's values, where they are still in a file.
+    pub(super) values: Option<&'a InFile<'a>>,
+}
+
+/// Writes a run's finished model and its tokenizer into `folder`. Where transformers cannot represent the
+/// model, the weights and the tokenizer stand there without a configuration, which would describe another
+/// function; the reason is returned.
+///
+/// # Errors
+/// Where the system or the device refuse, or a value is not finite.
+pub(crate) fn write_final<D: Backend, M: Task<D>>(
+    model: &M,
+    positions: usize,
+    tokenizer: &Tokenizer,
+    folder: &Path,
+) -> Result<Option<Unrepresentable>> {
+    let contents = Contents {
+        tokenizer: Some(tokenizer),
+        origin: None,
+        stored: &|_| StoredType::F32,
+        largest: u64::MAX,
+        notes: &BTreeMap::new(),
+        positions,
+        values: None,
+    };
+    fs::create_dir_all(folder).at(folder)?;
+    write_folder(model, &contents, folder)
+}
+
+/// Writes a model and what goes with it into a folder that is there. Without a configuration where
+/// transformers cannot represent the model; the reason is returned.
+pub(super) fn write_folder<D: Backend, M: Task<D>>(
+    model: &M,
+    contents: &Contents<'_>,
+    folder: &Path,
+) -> Result<Option<Unrepresentable>> {
+    let Contents { tokenizer, origin, stored, largest, notes, positions, values } = *contents;
+    let named = |name: &str| match origin {
+        Some(origin) => origin.named(&M::NAMING, name),
+        None => Some(name.to_owned()),
+    };
+    hf::save_folder(model, &M::NAMING, &Format { notes, stored, named: &named, largest, values }, folder)?;
+    if let Some(tokenizer) = tokenizer {
+        let path = folder.join("tokenizer.json");
+        fs::write(&path, tokenizer.json()).at(&path)?;
+        let tokens = special_tokens(tokenizer);
+        write(folder, "special_tokens_map.json", &json!(tokens))?;
+        write(folder, "tokenizer_config.json", &tokenizer_config(tokens, tokenizer.specials(), positions))?;
+    }
+    let HfConfig { mut config, generation } = match model.hugging_face(tokenizer.map(Tokenizer::specials)) {
+        Ok(configs) => configs,
+        Err(reason) => return Ok(Some(reason)),
+    };
+    if let Some(origin) = origin {
+        let theirs = origin.config.iter().filter(|(key, _)| !OURS.contains(&key.as_str()));
+        config.extend(theirs.map(|(key, value)| (key.clone(), value.clone())));
+    }
+    // Not said where tensors are stored in several types.
+    let types: Vec<StoredType> =
+        M::outline(&published_config::<D, M>(&config)?).map(|(name, _)| stored(&name)).collect();
+    if let Some(first) = types.first().filter(|first| types.iter().all(|other| other == *first)) {
+        config.insert("dtype".into(), first.torch_name().into());
+    }
+    write(folder, CONFIG, &json!(config))?;
+    let generation = origin.and_then(|origin| origin.generation.clone()).or(generation);
+    if let Some(generation) = generation {
+        write(folder, "generation_config.json", &json!(generation))?;
+    }
+    Ok(None)
+}
+
+/// What a reader of the configuration makes of it: whatever is written must be read again.
+fn published_config<D: Backend, M: Task<D>>(config: &Map<String, Value>) -> Result<M::Config> {
+    let read = M::published(config);
+    read.map(|(config, _)| config)
+        .map_err(|error| Error::Checkpoint { path: CONFIG.into(), message: error.to_string() })
+}
+
+/// The special tokens by the names that transformers has for them.
+fn special_tokens(tokenizer: &Tokenizer) -> Map<String, Value> {
+    let [pad, unk, cls, sep, mask] = BERT_SPECIALS.map(str::to_owned);
+    let named = match tokenizer.specials() {
+        Specials::Gpt { end } => {
+            let end = tokenizer.token(end).unwrap_or_default();
+            vec![("bos_token", end.clone()), ("eos_token", end)]
+        }
+        Specials::Bert(_) => vec![
+            ("pad_token", pad),
+            ("unk_token", unk),
+            ("cls_token", cls),
+            ("sep_token", sep),
+            ("mask_token", mask),
+        ],
+    };
+    named.into_iter().map(|(name, token)| (name.to_owned(), token.into())).collect()
+}
+
+/// `tokenizer_config.json`: the class that reads any tokenizer.json, and what a model takes from it.
+fn tokenizer_config(tokens: Map<String, Value>, specials: Specials, positions: usize) -> Value {
+    let inputs: &[&str] = match specials {
+        // A GPT-2 would look token types up in its token table.
+        Specials::Gpt { .. } => &["input_ids", "attention_mask"],
+        Specials::Bert(_) => &["input_ids", "token_type_ids", "attention_mask"],
+    };
+    let mut config = tokens;
+    config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+    config.insert("model_max_length".into(), positions.into());
+    config.insert("model_input_names".into(), json!(inputs));
+    config.insert("clean_up_tokenization_spaces".into(), false.into());
+    config.into()
+}
+
+fn write(folder: &Path, name: &str, value: &Value) -> Result<()> {
+    let path = folder.join(name);
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
+    fs::write(&path, text + "\n").at(&path)
+}

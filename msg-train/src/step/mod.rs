@@ -1,0 +1,7 @@
+//! One optimizer step and one growth: the training loop without files.
+
+pub(crate) mod fault_injection;
+pub(crate) mod loader;
+pub(crate) mod stage_transition;
+pub(crate) mod state;
+pub(crate) mod trainer;

@@ -1,0 +1,3 @@
+//! Numbers and tables as text. Knows nothing of training.
+
+pub(crate) mod table;
