@@ -18,12 +18,14 @@
 
 mod plan;
 mod record;
+mod sink;
 pub mod sinks;
 mod store;
 mod timing;
 
 pub use plan::{RunPlan, StagePlan};
 pub use record::{End, Eval, Growth, Heads, RampEnd, Receipt, Record, Start, Step};
+pub use sink::{Event, Sink};
 pub use store::RunLog;
 pub use timing::StepTiming;
 
