@@ -2,9 +2,10 @@
 
 use super::summary;
 use crate::{
-    Done, STOPPED,
     args::{ResumeChoice, Train},
     device::DeviceChoice,
+    exit::{Done, STOPPED},
+    inputs,
 };
 use anyhow::Context;
 use dfdx::tensor::{Cache, Cpu};
@@ -20,13 +21,13 @@ use std::sync::{
 };
 
 pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
-    let config = super::read(&args.configured)?;
+    let config = inputs::config(&args.configured)?;
     let resume = match args.resume {
         Some(ResumeChoice::Auto) => Resume::Auto,
         None => Resume::Never,
     };
     check_folder(&config, resume)?;
-    let data = super::data::open(&config)?;
+    let data = inputs::data(&config)?;
     let vocab = config.model.vocab.unwrap_or(data.tokenizer().vocab());
     eprintln!("{}", plan_table(&config, &Plan::new(&config)?, vocab));
 
