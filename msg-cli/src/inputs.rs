@@ -3,19 +3,19 @@
 use crate::args::Configured;
 use indicatif::{ProgressBar, ProgressStyle};
 use msg_train::{
-    config::RunConfig,
+    config::{self, Resolved},
     data::{Phase, Prepared},
     run::open_data,
 };
 use std::sync::Arc;
 
 /// The checked configuration.
-pub fn config(args: &Configured) -> anyhow::Result<RunConfig> {
-    Ok(RunConfig::read(&args.config, &args.set)?)
+pub fn config(args: &Configured) -> anyhow::Result<Resolved> {
+    Ok(config::read(&args.config, &args.set)?)
 }
 
 /// Prepares data with a progress bar, unless it is already prepared, and opens it.
-pub fn data(config: &RunConfig) -> anyhow::Result<Arc<Prepared>> {
+pub fn data(config: &Resolved) -> anyhow::Result<Arc<Prepared>> {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{msg:20} [{bar:30}] {bytes}/{total_bytes} {eta}") {
         bar.set_style(style);

@@ -28,8 +28,9 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
     };
     check_folder(&config, resume)?;
     let data = inputs::data(&config)?;
-    let vocab = config.model.vocab.unwrap_or(data.tokenizer().vocab());
-    eprintln!("{}", plan_table(&config, &Plan::new(&config)?, vocab));
+    let vocab = config.model().vocab.unwrap_or(data.tokenizer().vocab());
+    let plan = Plan::new(&config);
+    eprintln!("{}", plan_table(&config, &plan, vocab));
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -44,7 +45,7 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
     signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
         .context("SIGTERM cannot be caught")?;
 
-    let request = Request { config, data, resume, stop: &stop, console: true, fault };
+    let request = Request { config: &config, plan: &plan, data, resume, stop: &stop, console: true, fault };
     match args.device {
         DeviceChoice::Cpu => {
             let device = Cpu::default();
