@@ -11,6 +11,7 @@ use crate::{
     data::Prepared,
     error::Result,
     families::family::Task,
+    files::names,
     parity::receipt::Receipt,
     run::data_folder,
     step::{
@@ -209,7 +210,7 @@ fn larger(from: Sizes) -> Target {
 /// The data that the run trained on, where it still lies; or why not.
 fn data_of(path: &Path, config: &Resolved) -> Result<(PathBuf, Arc<Prepared>), String> {
     // Where the configuration says, or beside the checkpoints of a run that was moved.
-    let beside = path.parent().and_then(Path::parent).map(|run| run.join("data"));
+    let beside = path.parent().and_then(Path::parent).map(|run| run.join(names::DATA));
     let folders = [Some(data_folder(config)), beside];
     let folder = folders.into_iter().flatten().find(|folder| folder.is_dir());
     let folder = folder.ok_or_else(|| format!("no data in {}", data_folder(config).display()))?;

@@ -39,7 +39,8 @@ const MODELS_FLOORS: &[&[&str]] = &[
 ];
 const TRAIN_FLOORS: &[&[&str]] = &[
     &["error", "text"],
-    &["config", "files", "metrics"],
+    &["files"],
+    &["config", "metrics"],
     &["data", "report", "schedule"],
     &["families"],
     &["parity"],

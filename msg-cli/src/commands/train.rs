@@ -1,11 +1,10 @@
 //! `msg train`.
 
-use super::summary;
 use crate::{
     args::{ResumeChoice, Train},
     device::DeviceChoice,
     exit::{Done, STOPPED},
-    inputs,
+    inputs, output,
 };
 use anyhow::Context;
 use dfdx::tensor::{Cache, Cpu};
@@ -65,6 +64,6 @@ fn on<D: Backend>(device: &D, request: Request<'_>) -> anyhow::Result<Done> {
         eprintln!("stopped after step {}; `--resume auto` goes on", outcome.step);
         return Ok(Done::Stopped);
     }
-    summary::show(device, &outcome, &data)?;
+    output::finished(device, &outcome, &data)?;
     Ok(Done::All)
 }

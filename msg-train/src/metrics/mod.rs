@@ -31,12 +31,7 @@ pub use timing::StepTiming;
 
 use std::path::PathBuf;
 
-/// Name of the file of [`Record`]s in a run's folder.
-pub const METRICS: &str = "metrics.jsonl";
-/// Name of the file of [`StepTiming`]s in a run's folder.
-pub const TIMING: &str = "timing.jsonl";
-/// Name of the file of the [`RunPlan`] in a run's folder.
-pub const PLAN: &str = "plan.json";
+pub use crate::files::names::{METRICS, PLAN, TIMING};
 
 /// What is wrong with a file of metrics.
 #[derive(Debug, thiserror::Error)]

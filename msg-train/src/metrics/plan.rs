@@ -1,6 +1,9 @@
 //! What was planned, for those who read a run: the trainer writes it once, the report draws it.
 
-use crate::error::{AtPath, Result};
+use crate::{
+    error::{AtPath, Error, Result},
+    files::{atomic::replace_file, names::PLAN},
+};
 use msg_models::Sizes;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
@@ -93,17 +96,15 @@ impl RunPlan {
         Some(tokens as f64 * last.flops_per_token).filter(|flops| *flops > 0.0)
     }
 
-    /// Writes `plan.json`, through a temporary name.
+    /// Writes `plan.json`.
     ///
     /// # Errors
     /// Where the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(super::PLAN);
-        let part = folder.join("plan.json.part");
+        let path = folder.join(PLAN);
         let mut text = serde_json::to_string_pretty(self).map_err(std::io::Error::from).at(&path)?;
         text.push('\n');
-        fs::write(&part, text).at(&part)?;
-        fs::rename(&part, &path).at(&path)
+        replace_file(&path, text.as_bytes())
     }
 
     /// Reads `plan.json`; none where the folder has none.
@@ -111,19 +112,19 @@ impl RunPlan {
     /// # Errors
     /// Where it cannot be read or is no plan.
     pub fn read(folder: &Path) -> Result<Option<RunPlan>> {
-        let path = folder.join(super::PLAN);
+        let path = folder.join(PLAN);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.at(&path)?,
         };
         let plan: RunPlan = serde_json::from_str(&text)
-            .map_err(|error| crate::Error::Data { path: path.clone(), message: error.to_string() })?;
+            .map_err(|error| Error::Data { path: path.clone(), message: error.to_string() })?;
         let mut next = 1;
         for stage in &plan.stages {
             if stage.first_step != next {
                 let message =
                     format!("stage {}: expected first_step {next}, got {}", stage.number, stage.first_step);
-                return Err(crate::Error::Data { path, message });
+                return Err(Error::Data { path, message });
             }
             next += stage.steps;
         }

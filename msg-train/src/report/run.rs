@@ -2,10 +2,8 @@
 
 use crate::{
     error::{AtPath, Result},
-    metrics::{
-        End, Eval, Growth, METRICS, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, TIMING,
-        sinks::jsonl,
-    },
+    files::names::{CONFIG, METRICS, TIMING},
+    metrics::{End, Eval, Growth, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, sinks::jsonl},
 };
 use msg_models::Sizes;
 use std::{fs, io::ErrorKind, path::Path};
@@ -80,7 +78,7 @@ impl Run {
         }
         let from_folder =
             || folder.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
-        let path = folder.join("config.toml");
+        let path = folder.join(CONFIG);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(from_folder()),
             other => other.at(&path)?,

@@ -5,7 +5,7 @@ use super::{
     plot::color,
     run::{Against, Run},
 };
-use crate::metrics::sinks::console::{count, duration};
+use crate::text::quantity::{count, duration};
 use std::fmt::Write;
 
 /// A table that scrolls by itself where the page is narrow. Cells are HTML.

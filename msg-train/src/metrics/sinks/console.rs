@@ -3,7 +3,10 @@
 //! The only module that words these. Everything shown is taken from records; the time that is left is
 //! reckoned in FLOPs, since the steps of later stages take longer than those of earlier ones.
 
-use crate::metrics::{Growth, Receipt, Record, RunPlan, Step, StepTiming};
+use crate::{
+    metrics::{Growth, Receipt, Record, RunPlan, Step, StepTiming},
+    text::quantity::{count, duration},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use msg_models::Sizes;
 use std::{
@@ -258,39 +261,6 @@ pub(crate) fn changes(from: Sizes, to: Sizes) -> Option<String> {
         .map(|(axis, from, to)| format!("{axis} {from} → {to}"))
         .collect();
     (!grown.is_empty()).then(|| grown.join(", "))
-}
-
-/// A count with three digits and a unit of thousands.
-pub(crate) fn count(value: f64) -> String {
-    const UNITS: [&str; 8] = ["", "k", "M", "G", "T", "P", "E", "Z"];
-    // Adding zero takes the sign off a negative zero, which an empty sum is.
-    let (mut scaled, mut unit) = (value + 0.0, 0);
-    while scaled.abs() >= 999.5 && unit + 1 < UNITS.len() {
-        scaled /= 1000.0;
-        unit += 1;
-    }
-    let digits = match scaled.abs() {
-        _ if unit == 0 && scaled.fract() == 0.0 => 0,
-        0.0..9.995 => 2,
-        9.995..99.95 => 1,
-        _ => 0,
-    };
-    format!("{scaled:.digits$}{}", UNITS[unit])
-}
-
-/// Seconds as people say them.
-pub(crate) fn duration(seconds: f64) -> String {
-    if !(0.0..1e10).contains(&seconds) {
-        return "-".to_owned();
-    }
-    let whole = seconds.round() as u64;
-    let (days, hours, minutes) = (whole / 86400, whole / 3600 % 24, whole / 60 % 60);
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3600 => format!("{minutes}m {:02}s", whole % 60),
-        3600..86400 => format!("{hours}h {minutes:02}m"),
-        _ => format!("{days}d {hours:02}h"),
-    }
 }
 
 #[cfg(test)]

@@ -143,14 +143,3 @@ fn the_bar_has_a_template_that_indicatif_accepts_and_goes_through_a_whole_run() 
         "{shown}"
     );
 }
-
-#[test]
-fn numbers_have_three_digits_and_durations_two_parts() {
-    let counts = [-0.0, 7.0, 7.25, 999.4, 999.9, 1234.0, 45_678.0, 999_900.0, 3e9, 1e21, 1e27];
-    assert_eq!(
-        counts.map(count),
-        ["0", "7", "7.25", "999", "1.00k", "1.23k", "45.7k", "1.00M", "3.00G", "1.00Z", "1000000Z"]
-    );
-    let seconds = [0.4, 59.6, 61.0, 3600.0, 90_000.0, f64::NAN, f64::INFINITY];
-    assert_eq!(seconds.map(duration), ["0s", "1m 00s", "1m 01s", "1h 00m", "1d 01h", "-", "-"]);
-}
