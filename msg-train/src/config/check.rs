@@ -5,12 +5,10 @@ use super::{
     StageConfig, TokenizerConfig, TokenizerKind, TrainConfig,
 };
 use crate::error::{Error, Result};
-use msg_models::Sizes;
+use msg_models::{GrowingAxis, Grows, Sizes, sizes::LARGEST};
 use serde::Serialize;
 use std::{fmt::Display, path::Path};
 
-/// Largest size of any one axis, and of a batch. Beyond it products leave 64 bits.
-pub(crate) const LARGEST: usize = 1 << 24;
 /// Largest number of steps or tokens, and the largest seed: TOML's whole numbers are signed.
 const MOST: u64 = i64::MAX as u64;
 
@@ -198,14 +196,15 @@ impl Rules<'_> {
     fn stages(self, run: &RunConfig) -> Result<()> {
         self.need(!run.stages.is_empty(), "stage", "at least one [[stage]]", "none")?;
         if let Some(first) = run.stages.first() {
-            for (name, size) in sizes(first) {
+            let axes = run.model.family.axes().iter().map(|axis| (axis.key(), first.size(*axis)));
+            for (name, size) in axes.chain(shape(first)) {
                 if size.is_none() {
                     return Err(self.missing(format_args!("stage.1.{name}")));
                 }
             }
         }
         for (index, stage) in run.stages.iter().enumerate() {
-            self.stage(index + 1, stage)?;
+            self.stage(index + 1, stage, run.model.family)?;
         }
         let resolved = run.resolved();
         match &run.init {
@@ -228,9 +227,17 @@ impl Rules<'_> {
         self.need(stage.ramp <= MOST, "stage.1.ramp", format!("at most {MOST}"), stage.ramp)
     }
 
-    fn stage(self, number: usize, stage: &StageConfig) -> Result<()> {
+    fn stage(self, number: usize, stage: &StageConfig, family: Family) -> Result<()> {
         let key = |name: &str| format!("stage.{number}.{name}");
-        for (name, size) in sizes(stage) {
+        for &axis in GrowingAxis::ALL {
+            let size = stage.size(axis);
+            if let Some(size) = size.filter(|_| !family.axes().contains(&axis)) {
+                let expected = format!("no such key with family = {:?}", family.name());
+                self.need(false, key(axis.key()), expected, size)?;
+            }
+            self.size(key(axis.key()), size)?;
+        }
+        for (name, size) in shape(stage) {
             self.size(key(name), size)?;
         }
         let count = match (stage.steps, stage.tokens) {
@@ -271,12 +278,12 @@ impl Rules<'_> {
             Before::Stage(stage) => (stage.sizes(), format!("stage {}", number - 1)),
         };
         // Sequence and batch may change either way.
-        for ((name, old), (_, new)) in growing(old).into_iter().zip(growing(new)) {
-            self.need(new >= old, key(name), format_args!("at least {old}, as in {place}"), new)?;
+        for (axis, old, new) in old.changes(new) {
+            self.need(new >= old, key(axis.key()), format_args!("at least {old}, as in {place}"), new)?;
         }
         let none = StageConfig::default();
-        let deeper = new.layers > old.layers;
-        let wider = new != Sizes { layers: new.layers, ..old };
+        let deeper = old.changes(new).any(|(axis, ..)| axis.grows() == Grows::Depth);
+        let wider = old.changes(new).any(|(axis, ..)| axis.grows() != Grows::Depth);
         let grows = deeper || wider;
         let nothing = |what: &str| {
             let before =
@@ -394,22 +401,9 @@ fn word<T: Serialize>(value: T) -> String {
     toml::Value::try_from(value).map_or_else(|_| "another".to_owned(), |value| value.to_string())
 }
 
-/// The numbers of a stage by their keys; those that grow come first.
-fn sizes(stage: &StageConfig) -> [(&'static str, Option<usize>); 6] {
-    [
-        ("layers", stage.layers),
-        ("hidden", stage.hidden),
-        ("ffn", stage.ffn),
-        ("heads", stage.heads),
-        ("sequence", stage.sequence),
-        ("batch", stage.batch),
-    ]
-}
-
-/// The sizes that grow by their keys.
-pub(crate) fn growing(sizes: Sizes) -> [(&'static str, usize); 4] {
-    let Sizes { layers, hidden, ffn, heads } = sizes;
-    [("layers", layers), ("hidden", hidden), ("ffn", ffn), ("heads", heads)]
+/// The shape of a stage's batches by its keys.
+fn shape(stage: &StageConfig) -> [(&'static str, Option<usize>); 2] {
+    [("sequence", stage.sequence), ("batch", stage.batch)]
 }
 
 impl StageConfig {

@@ -18,11 +18,8 @@ pub use data::{DataConfig, InvalidUtf8, MlmConfig, TokenizerConfig, TokenizerKin
 pub use model::{Family, ModelConfig};
 pub use read::differing_keys;
 pub use schedule::{LrAtGrowth, LrConfig, LrShape, StageConfig};
+pub(crate) use suggest::hint;
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
-pub(crate) use {
-    check::{LARGEST, growing},
-    suggest::hint,
-};
 
 use serde::{Deserialize, Serialize};
 

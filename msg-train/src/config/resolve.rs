@@ -2,7 +2,7 @@
 
 use super::{Family, LrShape, RunConfig, StageConfig, TokenizerKind};
 use crate::data::BERT_SPECIALS;
-use msg_models::{Sizes, bert::BertConfig, cost::Logits, gpt::GptConfig};
+use msg_models::{GrowingAxis, Sizes, bert::BertConfig, cost::Logits, gpt::GptConfig};
 
 impl RunConfig {
     /// The same run with every default written out: sizes of every stage, positions, the family's
@@ -14,10 +14,10 @@ impl RunConfig {
         let mut run = self.clone();
         let mut before = StageConfig::default();
         for stage in &mut run.stages {
-            stage.layers = stage.layers.or(before.layers);
-            stage.hidden = stage.hidden.or(before.hidden);
-            stage.ffn = stage.ffn.or(before.ffn);
-            stage.heads = stage.heads.or(before.heads);
+            for &axis in GrowingAxis::ALL {
+                let size = stage.size_mut(axis);
+                *size = size.or(before.size(axis));
+            }
             stage.sequence = stage.sequence.or(before.sequence);
             stage.batch = stage.batch.or(before.batch);
             before = stage.clone();
@@ -110,12 +110,6 @@ impl RunConfig {
 impl StageConfig {
     /// The sizes of a resolved stage; 0 for what no stage gave.
     pub fn sizes(&self) -> Sizes {
-        let given = |size: Option<usize>| size.unwrap_or(0);
-        Sizes {
-            layers: given(self.layers),
-            hidden: given(self.hidden),
-            ffn: given(self.ffn),
-            heads: given(self.heads),
-        }
+        Sizes::from_fn(|axis| self.size(axis).unwrap_or(0))
     }
 }

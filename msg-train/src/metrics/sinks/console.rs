@@ -5,7 +5,6 @@
 
 use crate::metrics::{Growth, Receipt, Record, RunPlan, Step, StepTiming};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use msg_models::Sizes;
 use std::{
     io::{IsTerminal, Write},
     time::Duration,
@@ -79,12 +78,8 @@ impl Console {
     pub fn record(&mut self, record: &Record) {
         match record {
             Record::Start(start) => {
-                let text = format!(
-                    "{}: {} parameters, {}",
-                    start.name,
-                    count(start.params as f64),
-                    sizes(start.sizes)
-                );
+                let text =
+                    format!("{}: {} parameters, {}", start.name, count(start.params as f64), start.sizes);
                 self.say(&text);
             }
             Record::Step(step) => {
@@ -224,7 +219,7 @@ fn grown(growth: &Growth) -> String {
         growth.step,
         growth.to_stage,
         count(growth.params as f64),
-        changes(growth.from, growth.to).unwrap_or_else(|| "same sizes".to_owned()),
+        growth.from.changes_in_words(growth.to).unwrap_or_else(|| "same sizes".to_owned()),
         receipt(&growth.receipt)
     )
 }
@@ -237,27 +232,6 @@ fn receipt(receipt: &Receipt) -> String {
         receipt.dloss,
         if receipt.function_preserving { "function preserved" } else { "FUNCTION NOT PRESERVED" }
     )
-}
-
-fn sizes(sizes: Sizes) -> String {
-    let Sizes { layers, hidden, ffn, heads } = sizes;
-    format!("{layers} layers, hidden {hidden}, ffn {ffn}, {heads} heads")
-}
-
-/// What grew, in words; none where nothing did.
-pub(crate) fn changes(from: Sizes, to: Sizes) -> Option<String> {
-    let axes = [
-        ("layers", from.layers, to.layers),
-        ("hidden", from.hidden, to.hidden),
-        ("ffn", from.ffn, to.ffn),
-        ("heads", from.heads, to.heads),
-    ];
-    let grown: Vec<String> = axes
-        .iter()
-        .filter(|(_, from, to)| from != to)
-        .map(|(axis, from, to)| format!("{axis} {from} → {to}"))
-        .collect();
-    (!grown.is_empty()).then(|| grown.join(", "))
 }
 
 /// A count with three digits and a unit of thousands.
