@@ -7,7 +7,7 @@
 
 use crate::{
     checkpoint::{self, Header},
-    config::{Family, RunConfig, size_spec::Target},
+    config::{Family, Resolved, size_spec::Target},
     data::Prepared,
     error::Result,
     families::family::Task,
@@ -129,13 +129,13 @@ const DRAWN: usize = 32;
 /// The batch that a checkpoint's own run has for receipts, or a drawn one.
 pub(crate) fn own_batch<D: Backend, M: Task<D>>(
     path: &Path,
-    config: Option<&RunConfig>,
+    config: Option<&Resolved>,
     state: &State,
     model: &M,
 ) -> (Batch, M::Host, (usize, usize)) {
-    let stage = config.and_then(|config| config.stages.get(state.stage.saturating_sub(1)));
+    let stage = config.and_then(|config| config.stages().get(state.stage.saturating_sub(1)));
     let length = match config {
-        Some(_) => stage.and_then(|stage| stage.sequence).unwrap_or(1),
+        Some(_) => stage.map_or(1, |stage| stage.sequence),
         None => DRAWN.min(model.positions()),
     };
     let text = config.ok_or_else(|| "the model has no run".to_owned()).and_then(|config| {
@@ -199,7 +199,7 @@ fn larger(from: Sizes) -> Sizes {
 }
 
 /// The data that the run trained on, where it still lies; or why not.
-fn data_of(path: &Path, config: &RunConfig) -> Result<(PathBuf, Arc<Prepared>), String> {
+fn data_of(path: &Path, config: &Resolved) -> Result<(PathBuf, Arc<Prepared>), String> {
     // Where the configuration says, or beside the checkpoints of a run that was moved.
     let beside = path.parent().and_then(Path::parent).map(|run| run.join("data"));
     let folders = [Some(data_folder(config)), beside];
@@ -225,7 +225,7 @@ impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verification { checkpoint, family, sizes, ramping, batch, shape: (sequences, length), rows } =
             self;
-        let family = format!("{family:?}").to_lowercase();
+        let family = family.name();
         let named: Vec<String> = sizes.iter().map(|(axis, size)| format!("{} {size}", axis.key())).collect();
         let named = named.join(", ");
         let ramp = if *ramping { ", inside a ramp" } else { "" };

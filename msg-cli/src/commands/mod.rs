@@ -15,10 +15,10 @@ mod train;
 mod verify;
 
 use crate::{
-    Done,
-    args::{Args, Command, Configured, Data},
+    args::{Args, Command, Data},
+    exit::Done,
 };
-use msg_train::{Fault, config::RunConfig, interop::Parity};
+use msg_train::{Fault, interop::Parity};
 
 /// Runs what was asked for.
 pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
@@ -37,11 +37,6 @@ pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
         Command::Inspect(args) => inspect::run(&args)?,
     }
     Ok(Done::All)
-}
-
-/// The checked configuration.
-fn read(args: &Configured) -> anyhow::Result<RunConfig> {
-    Ok(RunConfig::read(&args.config, &args.set)?)
 }
 
 /// A receipt in two lines.

@@ -2,7 +2,7 @@
 
 use super::{CONFIG, MARKER, STATE, latest};
 use crate::{
-    config::{Family, RunConfig},
+    config::{self, Family, Resolved},
     error::{Error, Result},
     files::bounded_json,
 };
@@ -49,7 +49,7 @@ pub fn family_of(checkpoint: &Path) -> Result<Family> {
     }
     let config = config_of(checkpoint)?;
     config
-        .map(|config| config.model.family)
+        .map(|config| config.model().family)
         .ok_or_else(|| Error::Checkpoint { path, message: "expected the key `family`, got none".into() })
 }
 
@@ -57,11 +57,11 @@ pub fn family_of(checkpoint: &Path) -> Result<Family> {
 ///
 /// # Errors
 /// Where it cannot be read.
-pub fn config_of(checkpoint: &Path) -> Result<Option<RunConfig>> {
+pub fn config_of(checkpoint: &Path) -> Result<Option<Resolved>> {
     let path = checkpoint.join(CONFIG);
     if !path.exists() {
         return Ok(None);
     }
     let text = bounded_json::text(&path)?;
-    RunConfig::parse(&text, &path.display().to_string(), &[]).map(Some)
+    config::parse(&text, &path.display().to_string(), &[]).map(Some)
 }

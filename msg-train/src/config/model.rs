@@ -59,3 +59,24 @@ pub struct ModelConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_std: Option<f32>,
 }
+
+/// The `[model]` table, filled in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ResolvedModel {
+    /// The architecture.
+    pub family: Family,
+    /// Size of one head.
+    pub head_dim: usize,
+    /// Longest sequence.
+    pub positions: usize,
+    /// Entries of the token table; where none are given, the tokenizer's.
+    pub vocab: Option<usize>,
+    /// Dropout rate.
+    pub dropout: f32,
+    /// Added to the variance in every norm.
+    pub eps: f64,
+    /// Form of the activation.
+    pub gelu: Gelu,
+    /// Standard deviation of first weights.
+    pub init_std: f32,
+}

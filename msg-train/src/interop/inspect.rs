@@ -68,7 +68,7 @@ fn saved(text: &mut String, path: &Path, found: &Path) -> Result<()> {
     let header: Header = bounded_json::read(&found.join(checkpoint::STATE))?;
     let kind = if found == path { "checkpoint" } else { "run, its last checkpoint" };
     line(text, format_args!("{}: {kind} of a {}", found.display(), family.name()));
-    let stages = checkpoint::config_of(found)?.map(|config| config.stages.len());
+    let stages = checkpoint::config_of(found)?.map(|config| config.stages().len());
     match stages {
         Some(stages) => {
             let (step, stage) = (header.state.step, header.state.stage);

@@ -1,7 +1,7 @@
 //! A plan as a table for people: what each stage is, costs and does.
 
 use crate::{
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     schedule::plan::{Plan, Stage},
     text::table::aligned,
 };
@@ -35,7 +35,7 @@ pub struct Savings {
 
 impl Savings {
     /// Of a plan with a vocabulary of `vocab`, token logits computed at `logits`.
-    pub fn new(config: &RunConfig, plan: &Plan, vocab: usize, logits: Logits) -> Self {
+    pub fn new(config: &Resolved, plan: &Plan, vocab: usize, logits: Logits) -> Self {
         let cost = cost(config, vocab);
         let Some(last) = plan.stages().last() else { return Savings { flops: 0.0, full_size: 0.0 } };
         let sum = |sizes: fn(&Stage, &Stage) -> msg_models::Sizes| {
@@ -54,7 +54,7 @@ impl Savings {
 }
 
 /// The plan of a run with a vocabulary of `vocab`, a line for each stage, and what it saves.
-pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
+pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
     let (cost, logits) = (cost(config, vocab), config.logits());
     let savings = Savings::new(config, plan, vocab, logits);
     let axes = GrowingAxis::of(plan.stages().iter().map(|stage| &stage.sizes));
@@ -65,8 +65,8 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
     };
     let rows = plan.stages().iter().map(|stage| {
         let per_token = cost.training_flops(stage.sizes, stage.sequence, logits);
-        let micro_batch = config.train.micro_batch.unwrap_or(stage.batch);
-        let compute = config.train.compute();
+        let micro_batch = config.train().micro_batch.unwrap_or(stage.batch);
+        let compute = config.train().compute();
         let memory = |head_logits| {
             cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, head_logits).total()
         };
@@ -108,8 +108,8 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
     table
 }
 
-pub(crate) fn cost(config: &RunConfig, vocab: usize) -> Cost {
-    match config.model.family {
+pub(crate) fn cost(config: &Resolved, vocab: usize) -> Cost {
+    match config.model().family {
         Family::Gpt => Cost::gpt(&config.gpt(vocab)),
         Family::Bert => Cost::bert(&config.bert(vocab)),
     }
