@@ -32,14 +32,9 @@ pub struct StagePlan {
     pub first_step: u64,
     /// How many steps it has.
     pub steps: u64,
-    /// Blocks.
-    pub layers: usize,
-    /// Units of the residual stream.
-    pub hidden: usize,
-    /// Units of the feed-forward layer.
-    pub ffn: usize,
-    /// Attention heads.
-    pub heads: usize,
+    /// The model's sizes, a key for each axis.
+    #[serde(flatten)]
+    pub sizes: Sizes,
     /// Tokens of a sequence.
     pub sequence: usize,
     /// Sequences of a step.
@@ -53,11 +48,6 @@ pub struct StagePlan {
 }
 
 impl StagePlan {
-    /// The model's sizes.
-    pub fn sizes(&self) -> Sizes {
-        Sizes { layers: self.layers, hidden: self.hidden, ffn: self.ffn, heads: self.heads }
-    }
-
     /// Its last step.
     pub fn last_step(&self) -> u64 {
         (self.first_step + self.steps).saturating_sub(1)
@@ -135,24 +125,22 @@ impl RunPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msg_models::sizes;
 
     fn plan() -> RunPlan {
         let first = StagePlan {
             number: 1,
             first_step: 1,
             steps: 10,
-            layers: 1,
-            hidden: 8,
-            ffn: 12,
-            heads: 2,
+            sizes: sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 },
             sequence: 4,
             batch: 2,
             params: 100,
             flops_per_token: 3.0,
             ramp: 0,
         };
-        let second =
-            StagePlan { number: 2, first_step: 11, steps: 5, hidden: 16, flops_per_token: 5.0, ..first };
+        let sizes = Sizes { hidden: 16, ..first.sizes };
+        let second = StagePlan { number: 2, first_step: 11, steps: 5, sizes, flops_per_token: 5.0, ..first };
         RunPlan { name: "a".into(), family: "gpt".into(), stages: vec![first, second], total_steps: 15 }
     }
 
@@ -167,6 +155,24 @@ mod tests {
         assert_eq!(plan.stage_of(10).map(|stage| stage.number), Some(1));
         assert_eq!(plan.stage_of(11).map(|stage| stage.number), Some(2));
         assert_eq!(plan.stage_of(16), None);
+    }
+
+    #[test]
+    fn a_stage_is_one_flat_object_with_these_keys_and_no_others() {
+        let stage = plan().stages[0];
+        let text = r#"{"number":1,"first_step":1,"steps":10,"layers":1,"hidden":8,"ffn":12,"heads":2,"sequence":4,"batch":2,"params":100,"flops_per_token":3.0,"ramp":0}"#;
+        assert_eq!(serde_json::to_string(&stage).unwrap(), text);
+        let read = |text: &str| serde_json::from_str::<StagePlan>(text);
+        assert_eq!(read(text).unwrap(), stage);
+        for (change, to) in [
+            (r#""ffn":12,"#, ""),
+            (r#""batch":2,"#, ""),
+            (r#""ffn":12,"#, r#""ffn":12,"ffm":12,"#),
+            (r#""ffn":12,"#, r#""ffn":12,"ffn":13,"#),
+            (r#""ffn":12,"#, r#""ffn":-1,"#),
+        ] {
+            assert!(read(&text.replace(change, to)).is_err(), "{change} to {to}");
+        }
     }
 
     #[test]

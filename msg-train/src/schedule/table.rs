@@ -6,15 +6,12 @@ use crate::{
     text::{quantity::count, table::aligned},
 };
 use msg_core::ops::head::{LOGITS_ON_CPU, LOGITS_ON_GPU};
-use msg_models::{Cost, cost::Logits};
+use msg_models::{Cost, GrowingAxis, cost::Logits};
 
-const HEADINGS: [&str; 16] = [
+/// The columns; those of the axes stand after the first two.
+const HEADINGS: [&str; 12] = [
     "stage",
     "steps",
-    "layers",
-    "hidden",
-    "ffn",
-    "heads",
     "sequence",
     "batch",
     "parameters",
@@ -60,6 +57,12 @@ impl Savings {
 pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
     let (cost, logits) = (cost(config, vocab), config.logits());
     let savings = Savings::new(config, plan, vocab, logits);
+    let axes = GrowingAxis::of(plan.stages().iter().map(|stage| &stage.sizes));
+    let with_axes = |cells: [String; HEADINGS.len()], of: &dyn Fn(GrowingAxis) -> String| {
+        let mut cells = Vec::from(cells);
+        cells.splice(2..2, axes.iter().map(|axis| of(*axis)));
+        cells
+    };
     let rows = plan.stages().iter().map(|stage| {
         let per_token = cost.training_flops(stage.sizes, stage.sequence, logits);
         let micro_batch = config.train().micro_batch.unwrap_or(stage.batch);
@@ -69,13 +72,9 @@ pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
         };
         let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;
         let ramp = stage.boundary.map_or("-".to_owned(), |boundary| boundary.ramp.length.to_string());
-        [
+        let cells = [
             stage.number.to_string(),
             stage.steps.to_string(),
-            stage.sizes.layers.to_string(),
-            stage.sizes.hidden.to_string(),
-            stage.sizes.ffn.to_string(),
-            stage.sizes.heads.to_string(),
             stage.sequence.to_string(),
             stage.batch.to_string(),
             count(cost.parameters(stage.sizes) as f64),
@@ -86,10 +85,11 @@ pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
             ramp,
             format!("{:.2e}", plan.lr(stage.first_step)),
             format!("{:.2e}", plan.lr(stage.last_step())),
-        ]
+        ];
+        with_axes(cells, &|axis| stage.sizes.get(axis).to_string())
     });
-    let lines: Vec<Vec<String>> =
-        [HEADINGS.map(str::to_owned)].into_iter().chain(rows).map(Vec::from).collect();
+    let headings = with_axes(HEADINGS.map(str::to_owned), &|axis| axis.key().to_owned());
+    let lines: Vec<Vec<String>> = [headings].into_iter().chain(rows).collect();
     let mut table = aligned(&lines);
     let tokens = plan.tokens_through(plan.total_steps()) as f64;
     table.push_str(&format!(

@@ -8,7 +8,6 @@ use crate::{
     text::quantity::{count, duration},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use msg_models::Sizes;
 use std::{
     io::{IsTerminal, Write},
     time::Duration,
@@ -82,12 +81,8 @@ impl Console {
     pub fn record(&mut self, record: &Record) {
         match record {
             Record::Start(start) => {
-                let text = format!(
-                    "{}: {} parameters, {}",
-                    start.name,
-                    count(start.params as f64),
-                    sizes(start.sizes)
-                );
+                let text =
+                    format!("{}: {} parameters, {}", start.name, count(start.params as f64), start.sizes);
                 self.say(&text);
             }
             Record::Step(step) => {
@@ -227,7 +222,7 @@ fn grown(growth: &Growth) -> String {
         growth.step,
         growth.to_stage,
         count(growth.params as f64),
-        changes(growth.from, growth.to).unwrap_or_else(|| "same sizes".to_owned()),
+        growth.from.changes_in_words(growth.to).unwrap_or_else(|| "same sizes".to_owned()),
         receipt(&growth.receipt)
     )
 }
@@ -240,27 +235,6 @@ fn receipt(receipt: &Receipt) -> String {
         receipt.dloss,
         if receipt.function_preserving { "function preserved" } else { "FUNCTION NOT PRESERVED" }
     )
-}
-
-fn sizes(sizes: Sizes) -> String {
-    let Sizes { layers, hidden, ffn, heads } = sizes;
-    format!("{layers} layers, hidden {hidden}, ffn {ffn}, {heads} heads")
-}
-
-/// What grew, in words; none where nothing did.
-pub(crate) fn changes(from: Sizes, to: Sizes) -> Option<String> {
-    let axes = [
-        ("layers", from.layers, to.layers),
-        ("hidden", from.hidden, to.hidden),
-        ("ffn", from.ffn, to.ffn),
-        ("heads", from.heads, to.heads),
-    ];
-    let grown: Vec<String> = axes
-        .iter()
-        .filter(|(_, from, to)| from != to)
-        .map(|(axis, from, to)| format!("{axis} {from} → {to}"))
-        .collect();
-    (!grown.is_empty()).then(|| grown.join(", "))
 }
 
 #[cfg(test)]

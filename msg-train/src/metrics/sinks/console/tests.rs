@@ -1,5 +1,6 @@
 use super::*;
 use crate::metrics::{Eval, StagePlan};
+use msg_models::sizes;
 use std::sync::{Arc, Mutex};
 
 #[derive(Clone, Default)]
@@ -27,10 +28,7 @@ fn plan() -> RunPlan {
         number: 1,
         first_step: 1,
         steps: 10,
-        layers: 1,
-        hidden: 8,
-        ffn: 12,
-        heads: 2,
+        sizes: sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 },
         sequence: 5,
         batch: 2,
         params: 100,
@@ -89,8 +87,8 @@ fn the_last_step_of_a_stage_and_the_first_of_the_next_always_have_a_line() {
                 step: 11,
                 from_stage: 1,
                 to_stage: 2,
-                from: Sizes { layers: 1, hidden: 8, ffn: 12, heads: 2 },
-                to: Sizes { layers: 2, hidden: 8, ffn: 16, heads: 2 },
+                from: sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 },
+                to: sizes! { layers: 2, hidden: 8, ffn: 16, heads: 2 },
                 params: 1234,
                 receipt: Receipt { max_dlogit: 0.0, dloss: 0.0, tolerance: 0.0, function_preserving: true },
             }));
