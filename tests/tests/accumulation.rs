@@ -4,7 +4,7 @@ use crate::runs::{STEPS, config, corpus, run, steps};
 use msg_core::ops::cross_entropy::IGNORED;
 use msg_tests::close::assert_close;
 use msg_train::{
-    config::RunConfig,
+    config::{Resolved, RunConfig},
     data::{Batches, Mlm},
     metrics::Step,
     run::{Resume, open_data},
@@ -81,9 +81,9 @@ fn bert_micro_batches_with_different_numbers_of_labels_are_one_batch() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
     corpus(folder);
-    let config = small(folder, "bert", 1);
+    let config = Resolved::new(small(folder, "bert", 1)).unwrap();
     let data = open_data(&config, &mut |_, _, _| {}).unwrap();
-    let batches = Mlm::new(data, config.run.seed, config.data.mlm).unwrap();
+    let batches = Mlm::new(data, config.run().seed, config.data().mlm).unwrap();
     let labels = |cursor| {
         let batch = batches.batch(cursor, 1, 12).unwrap();
         batch.labels.iter().filter(|&&label| label != IGNORED).count()

@@ -4,7 +4,7 @@
 use msg_models::cost::Logits;
 use msg_train::{
     Plan,
-    config::{LrAtGrowth, RunConfig, differing_keys},
+    config::{self, LrAtGrowth, Resolved, differing_keys},
     schedule::table::{Savings, plan_table},
 };
 use std::path::PathBuf;
@@ -53,12 +53,12 @@ layers = 4
 batch = 6
 "#;
 
-fn parse(text: &str, overrides: &[&str]) -> msg_train::Result<RunConfig> {
+fn parse(text: &str, overrides: &[&str]) -> msg_train::Result<Resolved> {
     let overrides: Vec<String> = overrides.iter().map(|&given| given.to_owned()).collect();
-    RunConfig::parse(text, FILE, &overrides)
+    config::parse(text, FILE, &overrides)
 }
 
-fn tiny(overrides: &[&str]) -> RunConfig {
+fn tiny(overrides: &[&str]) -> Resolved {
     parse(TEXT, overrides).unwrap()
 }
 
@@ -78,9 +78,9 @@ fn configs() -> Vec<PathBuf> {
     files
 }
 
-fn config(name: &str) -> RunConfig {
+fn config(name: &str) -> Resolved {
     let path = configs().into_iter().find(|path| path.file_stem().unwrap() == name).unwrap();
-    RunConfig::read(path, &[]).unwrap()
+    config::read(path, &[]).unwrap()
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn text_that_is_no_toml_is_refused_with_line_and_column() {
     assert!(broken.starts_with("run.toml:2:") && !broken.contains('\n'), "{broken}");
     let twice = parse("[run]\nname = \"a\"\nname = \"b\"\n", &[]).unwrap_err().to_string();
     assert!(twice.starts_with("run.toml:3:1: duplicate key") && !twice.contains('\n'), "{twice}");
-    let missing = RunConfig::read("no/such/run.toml", &[]).unwrap_err().to_string();
+    let missing = config::read("no/such/run.toml", &[]).unwrap_err().to_string();
     assert!(missing.starts_with("no/such/run.toml: "), "{missing}");
 }
 
@@ -291,12 +291,13 @@ fn overrides_take_toml_values_and_bare_words_and_remove_keys() {
         "lr.warmup=0",
         "init.from=runs/other/step-100",
     ]);
+    let run = run.written();
     assert_eq!(run.run.name, "2026-01-02");
     assert_eq!(run.data.sources, [PathBuf::from("a"), PathBuf::from("b c")]);
     assert_eq!((run.train.weight_decay, run.train.clip), (0.0, None));
     assert_eq!((run.stages[0].steps, run.stages[2].steps, run.stages[2].tokens), (Some(7), Some(8), None));
     assert_eq!(run.stages[1].lr, LrAtGrowth::RewindPublished);
-    assert_eq!(run.init.unwrap().from, PathBuf::from("runs/other/step-100"));
+    assert_eq!(run.init.as_ref().unwrap().from, PathBuf::from("runs/other/step-100"));
 }
 
 #[test]
@@ -320,11 +321,12 @@ fn a_resolved_run_holds_every_default_and_survives_its_text() {
     for run in [tiny(&[]), tiny(&["train.clip=off", "model.dropout=0.1", "train.micro_batch=2"])] {
         let text = run.to_toml().unwrap();
         assert_eq!(parse(&text, &[]).unwrap(), run, "{text}");
-        assert_eq!(run.resolved(), run);
+        assert_eq!(Resolved::new(run.written().clone()).unwrap(), run);
     }
     let run = tiny(&[]);
-    assert_eq!((run.model.positions, run.model.eps, run.model.dropout), (Some(32), Some(1e-5), Some(0.0)));
-    assert_eq!((run.stages[2].hidden, run.stages[2].heads, run.lr.r#final), (Some(12), Some(2), Some(0.0)));
+    let (model, sizes) = (run.model(), run.stages()[2].sizes);
+    assert_eq!((model.positions, model.eps, model.dropout), (32, 1e-5, 0.0));
+    assert_eq!((sizes.hidden, sizes.heads, run.lr().r#final), (12, 2, Some(0.0)));
     let bytes = ["data.tokenizer={kind = \"bytes\"}", "model.family=bert"];
     assert_eq!([run.vocab(), tiny(&bytes[..1]).vocab(), tiny(&bytes).vocab()], [300, 257, 261].map(Some));
     assert!(tiny(&["model.dropout=0.1"]).to_toml().unwrap().contains("dropout = 0.1\n"));
@@ -336,8 +338,9 @@ fn the_keys_that_differ_are_those_whose_meaning_differs() {
     assert_eq!(differing_keys(&run, &tiny(&["model.positions=32", "data.held_out=0.02"])), [""; 0]);
     let other = tiny(&["train.clip=off", "stage.2.ramp=3", "model.dropout=0.5", "data.sources=[\"b\"]"]);
     assert_eq!(differing_keys(&run, &other), ["data.sources", "model.dropout", "stage.2.ramp", "train.clip"]);
-    let mut fewer = run.clone();
+    let mut fewer = run.written().clone();
     fewer.stages.pop();
+    let fewer = Resolved::new(fewer).unwrap();
     assert_eq!(differing_keys(&run, &fewer), ["stage.3"]);
     assert_eq!(differing_keys(&run, &tiny(&["init.from=x"])), ["init"]);
 }
@@ -347,11 +350,11 @@ fn every_config_of_the_repository_reads_plans_and_survives_its_text() {
     let files = configs();
     assert!(files.len() >= 3, "{files:?}");
     for path in files {
-        let run = RunConfig::read(&path, &[]).unwrap();
-        assert_eq!(RunConfig::parse(&run.to_toml().unwrap(), "again", &[]).unwrap(), run, "{path:?}");
-        let plan = Plan::new(&run).unwrap();
+        let run = config::read(&path, &[]).unwrap();
+        assert_eq!(config::parse(&run.to_toml().unwrap(), "again", &[]).unwrap(), run, "{path:?}");
+        let plan = Plan::new(&run);
         assert!(plan.total_steps() > 0);
-        assert_eq!(run.run.name, path.file_stem().unwrap().to_str().unwrap());
+        assert_eq!(run.run().name, path.file_stem().unwrap().to_str().unwrap());
         let table = plan_table(&run, &plan, run.vocab().unwrap_or(30_000));
         assert!(table.lines().count() > plan.stages().len(), "{table}");
     }
@@ -362,7 +365,7 @@ fn the_published_schedules_save_what_they_are_said_to() {
     // With token logits at all positions, and at 15 % of them.
     for (name, everywhere, labelled) in [("bert-base", 2.0, 2.4), ("bert-large", 2.4, 2.6)] {
         let run = config(name);
-        let plan = Plan::new(&run).unwrap();
+        let plan = Plan::new(&run);
         for (logits, said) in [(Logits::Everywhere, everywhere), (run.logits(), labelled)] {
             let factor = Savings::new(&run, &plan, 30522, logits).factor();
             assert!((factor - said).abs() <= 0.06, "{name} {logits:?}: {factor}");
@@ -373,7 +376,7 @@ fn the_published_schedules_save_what_they_are_said_to() {
 #[test]
 fn the_table_of_a_plan_is_aligned_and_says_what_is_saved() {
     let run = config("bert-base");
-    let table = plan_table(&run, &Plan::new(&run).unwrap(), 30522);
+    let table = plan_table(&run, &Plan::new(&run), 30522);
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[..7].iter().all(|line| line.len() == lines[0].len()), "{table}");
     assert!(lines[0].trim_start().starts_with("stage") && lines[6].trim_start().starts_with('6'), "{table}");
