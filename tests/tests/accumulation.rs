@@ -1,10 +1,10 @@
 //! Gradient accumulation: n micro-batches of m sequences are one batch of n m, growth and ramps included.
 
 use crate::runs::{STEPS, config, corpus, run, steps};
-use msg_core::ops::cross_entropy::IGNORED;
+use msg_core::{ops::cross_entropy::IGNORED, optim::AdamWConfig};
 use msg_tests::close::assert_close;
 use msg_train::{
-    config::{Resolved, RunConfig},
+    config::{OptimizerConfig, Resolved, RunConfig},
     data::{Batches, Mlm},
     metrics::Step,
     run::{Resume, open_data},
@@ -28,7 +28,7 @@ fn small(folder: &Path, family: &str, micro: usize) -> RunConfig {
     }
     // Makes the update a smooth function of the gradient. With the usual 1e-8 an entry whose gradient is zero
     // but for rounding (a bias of the keys) would move by the whole rate in a direction that rounding draws.
-    config.train.adam_eps = 1e-2;
+    config.optimizer = OptimizerConfig::AdamW(AdamWConfig { eps: 1e-2, ..AdamWConfig::default() });
     config
 }
 

@@ -1,10 +1,11 @@
 //! Configurations: what is refused and in which words, overrides, defaults, the text form, the published
 //! schedules.
 
+use msg_core::optim::AdamWConfig;
 use msg_models::cost::Logits;
 use msg_train::{
     Plan,
-    config::{self, LrAtGrowth, Resolved, differing_keys},
+    config::{self, LrAtGrowth, OptimizerConfig, Resolved, differing_keys},
     schedule::table::{Savings, plan_table},
 };
 use std::path::PathBuf;
@@ -97,6 +98,7 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
             "run.toml: unknown key `lr.end`: expected `shape`, `peak`, `final`, `warmup` or `decay`",
         ),
         ("lr.finale=0", "run.toml: unknown key `lr.finale`: did you mean `final`?"),
+        ("optimizer.beta3=0", "run.toml: unknown key `optimizer.beta3`: did you mean `beta1`?"),
         ("run.sed=3", "run.toml: unknown key `run.sed`: did you mean `seed`?"),
     ] {
         assert_eq!(refusal(&[given]), text);
@@ -154,6 +156,35 @@ fn a_missing_key_is_named_with_its_table() {
 }
 
 #[test]
+fn keys_that_moved_are_refused_with_their_new_names_but_read_where_they_were_saved() {
+    for (old, new) in
+        [("weight_decay", "weight_decay"), ("beta1", "beta1"), ("beta2", "beta2"), ("adam_eps", "eps")]
+    {
+        let text = format!("run.toml: unknown key `train.{old}`: moved to `optimizer.{new}`");
+        assert_eq!(refusal(&[&format!("train.{old}=0.5")]), text);
+    }
+    let saved =
+        TEXT.replace("clip = 1", "clip = 1\nweight_decay = 0.3\nbeta1 = 0.8\nbeta2 = 0.7\nadam_eps = 1e-5");
+    let saved = config::parse_saved(&saved, FILE).unwrap();
+    let numbers =
+        ["weight_decay=0.3", "beta1=0.8", "beta2=0.7", "eps=1e-5"].map(|key| format!("optimizer.{key}"));
+    assert_eq!(saved, tiny(&numbers.each_ref().map(String::as_str)));
+    assert!(saved.to_toml().unwrap().contains("[optimizer]\nkind = \"adamw\"\n"));
+}
+
+#[test]
+fn an_optimizer_is_a_kind_and_its_keys() {
+    assert_eq!(tiny(&["optimizer.kind=adamw"]), tiny(&[]));
+    assert_eq!(refusal(&["optimizer.kind=adam"]), "run.toml: optimizer.kind: expected `adamw`, got \"adam\"");
+    assert_eq!(
+        refusal(&["optimizer.kind=3"]),
+        "run.toml: optimizer.kind: expected variant identifier, got 3"
+    );
+    assert_eq!(refusal(&["optimizer.eps=x"]), "run.toml: optimizer.eps: expected a number, got \"x\"");
+    assert_eq!(refusal(&["optimizer=3"]), "run.toml: optimizer: expected `adamw`, got 3");
+}
+
+#[test]
 fn text_that_is_no_toml_is_refused_with_line_and_column() {
     let broken = parse("[run]\nname = \n", &[]).unwrap_err().to_string();
     assert!(broken.starts_with("run.toml:2:") && !broken.contains('\n'), "{broken}");
@@ -191,10 +222,10 @@ fn each_value_out_of_its_range_is_refused_with_the_range() {
         ("model.init_std=-1", "model.init_std: expected a number above 0, got -1.0"),
         ("train.micro_batch=0", "train.micro_batch: expected 1 to 16777216, got 0"),
         ("train.clip=0", "train.clip: expected a number above 0, or \"off\", got 0.0"),
-        ("train.weight_decay=-0.1", "train.weight_decay: expected a number of at least 0, got -0.1"),
-        ("train.beta1=1", "train.beta1: expected a share of at least 0 and below 1, got 1.0"),
-        ("train.beta2=-0.5", "train.beta2: expected a share of at least 0 and below 1, got -0.5"),
-        ("train.adam_eps=0", "train.adam_eps: expected a number above 0, got 0.0"),
+        ("optimizer.weight_decay=-0.1", "optimizer.weight_decay: expected at least 0, got -0.1"),
+        ("optimizer.beta1=1", "optimizer.beta1: expected at least 0 and less than 1, got 1.0"),
+        ("optimizer.beta2=-0.5", "optimizer.beta2: expected at least 0 and less than 1, got -0.5"),
+        ("optimizer.eps=0", "optimizer.eps: expected a positive f32, got 0.0"),
         ("train.eval_sequences=0", "train.eval_sequences: expected at least 1, got 0"),
         ("train.keep_last=0", "train.keep_last: expected at least 1, got 0"),
         ("train.receipt_tolerance=-1", "train.receipt_tolerance: expected a number of at least 0, got -1.0"),
@@ -282,7 +313,7 @@ fn overrides_take_toml_values_and_bare_words_and_remove_keys() {
     let run = tiny(&[
         "run.name=2026-01-02",
         "data.sources=[\"a\", \"b c\"]",
-        "train.weight_decay = 0",
+        "optimizer.weight_decay = 0",
         "train.clip=off",
         "stage.1.steps=7",
         "stage.3.tokens=",
@@ -294,7 +325,8 @@ fn overrides_take_toml_values_and_bare_words_and_remove_keys() {
     let run = run.written();
     assert_eq!(run.run.name, "2026-01-02");
     assert_eq!(run.data.sources, [PathBuf::from("a"), PathBuf::from("b c")]);
-    assert_eq!((run.train.weight_decay, run.train.clip), (0.0, None));
+    let OptimizerConfig::AdamW(AdamWConfig { weight_decay, beta1, .. }) = run.optimizer;
+    assert_eq!((weight_decay, beta1, run.train.clip), (0.0, 0.9, None));
     assert_eq!((run.stages[0].steps, run.stages[2].steps, run.stages[2].tokens), (Some(7), Some(8), None));
     assert_eq!(run.stages[1].lr, LrAtGrowth::RewindPublished);
     assert_eq!(run.init.as_ref().unwrap().from, PathBuf::from("runs/other/step-100"));
