@@ -4,6 +4,7 @@
 //! types, ranges and defaults are what reading says of a small run. After a change of the structs,
 //! `MSG_WRITE_DOCS=1 cargo test -p msg-tests --test main reference` writes the page again.
 
+use msg_models::GrowingAxis;
 use msg_train::{
     Error, Result,
     config::{self, Resolved},
@@ -93,7 +94,8 @@ fn documented(file: &str, name: &str) -> Documented {
     let mut comment: Vec<&str> = Vec::new();
     let mut lines = source.lines().map(str::trim);
     let take = |comment: &mut Vec<&str>| std::mem::take(comment).join(" ").trim().to_owned();
-    let opening = format!("pub struct {name} {{");
+    let opening =
+        if name == "growing_axes" { "$with! {".to_owned() } else { format!("pub struct {name} {{") };
     for line in lines.by_ref() {
         match line.strip_prefix("///") {
             Some(text) => comment.push(text.trim()),
@@ -105,14 +107,27 @@ fn documented(file: &str, name: &str) -> Documented {
     let about = take(&mut comment);
     let mut fields = Vec::new();
     for line in lines.take_while(|line| *line != "}") {
+        // A field, or a row of the table of axes.
+        let field = line.strip_prefix("pub ").or(line.strip_prefix("[] "));
         if let Some(text) = line.strip_prefix("///") {
             comment.push(text.trim());
-        } else if let Some((field, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
-            fields.push((field.trim_start_matches("r#").to_owned(), take(&mut comment)));
+        } else if let Some((field, _)) = field.and_then(|field| field.split_once(':')) {
+            match field.trim_start_matches("r#") {
+                // The keys of the table of growing axes.
+                "$key" => fields.extend(axes()),
+                field => fields.push((field.to_owned(), take(&mut comment))),
+            }
         }
     }
     assert!(!fields.is_empty(), "{file} has no struct {name} with fields");
     Documented { about, fields }
+}
+
+/// The keys of the growing axes, with the comments of their rows.
+fn axes() -> Vec<(String, String)> {
+    let Documented { fields, .. } = documented("msg-models/src/sizes.rs", "growing_axes");
+    assert_eq!(fields.len(), GrowingAxis::ALL.len());
+    fields
 }
 
 /// The value of a key in a run with every default written out.

@@ -1,10 +1,10 @@
 //! `msg plan`.
 
-use crate::args::Plan as Args;
+use crate::{args::Plan as Args, inputs};
 use msg_train::{Plan, schedule::table::plan_table};
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let config = super::read(&args.configured)?;
+    let config = inputs::config(&args.configured)?;
     if args.resolved {
         print!("{}", config.to_toml()?);
         return Ok(());

@@ -1,6 +1,7 @@
 //! `[model]`: what does not grow.
 
 use msg_core::ops::Gelu;
+use msg_models::{GrowingAxis, bert::BertConfig, gpt::GptConfig};
 use serde::{Deserialize, Serialize};
 
 /// Which architecture.
@@ -19,6 +20,14 @@ impl Family {
         match self {
             Family::Gpt => "gpt",
             Family::Bert => "bert",
+        }
+    }
+
+    /// The axes along which it grows.
+    pub fn axes(self) -> &'static [GrowingAxis] {
+        match self {
+            Family::Gpt => GptConfig::AXES,
+            Family::Bert => BertConfig::AXES,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     data::{Batches, Causal, Mlm, Phase, Prepare, Prepared, Progress, prepare},
     error::Result,
     families::family::Task,
+    files::names,
     schedule::plan::Plan,
     step::fault_injection::Fault,
 };
@@ -62,7 +63,7 @@ pub fn check_folder(config: &Resolved, resume: Resume) -> Result<()> {
 
 /// The folder of a run's prepared data.
 pub fn data_folder(config: &Resolved) -> PathBuf {
-    config.data().shards.clone().unwrap_or_else(|| config.run().folder().join("data"))
+    config.data().shards.clone().unwrap_or_else(|| config.run().folder().join(names::DATA))
 }
 
 /// Prepares a run's data where that is not done yet, and opens it.

@@ -8,10 +8,10 @@ use crate::{
     error::{AtPath, Error, Result},
     eval::{Span, evaluate},
     families::family::Task,
+    files::names::{CONFIG, EVENTS, METRICS, TIMING, TOKENIZER},
     interop::write_final,
     metrics::{
-        End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, Step, StepTiming, TIMING,
-        sinks::console::Console,
+        End, Eval, Record, RunLog, RunPlan, StagePlan, Start, Step, StepTiming, sinks::console::Console,
     },
     schedule::{plan::Plan, table::cost},
     step::{state::State, trainer::Trainer},
@@ -219,7 +219,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     fn save(&mut self) -> Result<()> {
         self.log.sync()?;
         let all = self.folder.checkpoints();
-        let tokenizer = data_folder(&self.config).join("tokenizer.json");
+        let tokenizer = data_folder(&self.config).join(TOKENIZER);
         let snapshot = Snapshot {
             model: self.trainer.model(),
             optimizer: self.trainer.optimizer(),
@@ -255,7 +255,7 @@ fn remove_logs(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).at(folder)? {
         let path = entry.at(folder)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name == METRICS || name == TIMING || name.starts_with("events.out.tfevents.") {
+        if [METRICS, TIMING].contains(&name) || name.starts_with(EVENTS) {
             fs::remove_file(&path).at(&path)?;
         }
     }
@@ -283,7 +283,7 @@ fn vocabulary(config: &Resolved, data: &Prepared) -> Result<usize> {
 
 /// Refuses a configuration that contradicts the one that the checkpoint was saved under.
 fn same_config(path: &Path, saved: &str, ours: &Resolved) -> Result<()> {
-    let saved = config::parse_saved(saved, &path.join("config.toml").display().to_string())?;
+    let saved = config::parse_saved(saved, &path.join(CONFIG).display().to_string())?;
     // Folders are where a run lies, not what it is: it may be moved. How much of a step a device does at once
     // may have to change where memory ran out: the sums stay the same but for rounding.
     let free = ["run.dir", "data.shards", "train.micro_batch", "train.recompute"];
@@ -303,10 +303,7 @@ fn run_plan(config: &Resolved, plan: &Plan, cost: &Cost) -> RunPlan {
         number: stage.number,
         first_step: stage.first_step,
         steps: stage.steps,
-        layers: stage.sizes.layers,
-        hidden: stage.sizes.hidden,
-        ffn: stage.sizes.ffn,
-        heads: stage.sizes.heads,
+        sizes: stage.sizes,
         sequence: stage.sequence,
         batch: stage.batch,
         params: cost.parameters(stage.sizes),
