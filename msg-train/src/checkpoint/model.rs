@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    families::family::Task,
+    families::family::Family,
     files::new_folder::fresh_folder,
     step::state::State,
 };
@@ -36,7 +36,7 @@ pub struct ModelSnapshot<'a, M> {
 ///
 /// # Errors
 /// Where it is there, the system refuses, or a value is not finite as stored. Then there is no such folder.
-pub fn save_model<D: Backend, M: Task<D>>(out: &Path, snapshot: &ModelSnapshot<'_, M>) -> Result<()> {
+pub fn save_model<D: Backend, M: Family<D>>(out: &Path, snapshot: &ModelSnapshot<'_, M>) -> Result<()> {
     let ModelSnapshot { model, state, config, tokenizer, origin, format } = snapshot;
     fresh_folder(out, |folder| {
         let format = Format { named: &|name| Some(name.to_owned()), largest: u64::MAX, ..*format };

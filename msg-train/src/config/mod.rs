@@ -14,7 +14,7 @@ pub mod size_spec;
 mod suggest;
 mod train;
 
-pub use data::{DataConfig, InvalidUtf8, MlmConfig, TokenizerConfig, TokenizerKind};
+pub use data::{DataConfig, InvalidUtf8, MlmConfig, SpecialTokens, TokenizerConfig, TokenizerKind};
 pub use model::{Family, ModelConfig};
 pub use read::differing_keys;
 pub use schedule::{LrAtGrowth, LrConfig, LrShape, StageConfig};

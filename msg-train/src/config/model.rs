@@ -1,5 +1,6 @@
 //! `[model]`: what does not grow.
 
+use super::SpecialTokens;
 use msg_core::ops::Gelu;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,14 @@ impl Family {
         match self {
             Family::Gpt => "gpt",
             Family::Bert => "bert",
+        }
+    }
+
+    /// The special tokens that its tokenizers need.
+    pub fn specials(self) -> SpecialTokens {
+        match self {
+            Family::Gpt => SpecialTokens::EndOfText,
+            Family::Bert => SpecialTokens::Bert,
         }
     }
 }

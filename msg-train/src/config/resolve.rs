@@ -1,7 +1,6 @@
 //! What is left out, filled in.
 
 use super::{Family, LrShape, RunConfig, StageConfig, TokenizerKind};
-use crate::data::BERT_SPECIALS;
 use msg_models::{Sizes, bert::BertConfig, cost::Logits, gpt::GptConfig};
 
 impl RunConfig {
@@ -53,10 +52,7 @@ impl RunConfig {
 
     /// The tokenizer's entries, where the configuration alone tells them.
     pub(super) fn tokenizer_vocab(&self) -> Option<usize> {
-        let specials = match self.model.family {
-            Family::Gpt => 1,
-            Family::Bert => BERT_SPECIALS.len(),
-        };
+        let specials = self.model.family.specials().count();
         match self.data.tokenizer.kind {
             TokenizerKind::Bytes => Some(256 + specials),
             TokenizerKind::Bpe | TokenizerKind::WordPiece => self.data.tokenizer.vocab,

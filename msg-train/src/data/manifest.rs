@@ -3,7 +3,7 @@
 
 use super::writer::replace_file;
 use crate::{
-    config::{Family, TokenizerConfig, TokenizerKind},
+    config::{SpecialTokens, TokenizerConfig, TokenizerKind},
     error::{AtPath, Error, Result},
     files::bounded_json,
 };
@@ -25,8 +25,9 @@ const VERSION: u32 = 1;
 pub struct Recipe {
     /// BLAKE3 of all documents' text, each followed by a byte 255, which no text has.
     pub text: String,
-    /// Whose special tokens are used.
-    pub family: Family,
+    /// The special tokens.
+    #[serde(rename = "family")]
+    pub specials: SpecialTokens,
     /// How the tokenizer was made.
     pub tokenizer: TokenizerKind,
     /// Entries asked of a trained tokenizer.
@@ -43,7 +44,7 @@ impl Recipe {
     /// The recipe of a configuration for a certain text.
     pub(super) fn new(
         text: String,
-        family: Family,
+        specials: SpecialTokens,
         config: &TokenizerConfig,
         tokenizer_file: Option<String>,
         held_out: f64,
@@ -55,7 +56,7 @@ impl Recipe {
             TokenizerKind::Bytes | TokenizerKind::File => None,
         };
         let held_out = held_out.to_string();
-        Recipe { text, family, tokenizer: config.kind, vocab, tokenizer_file, held_out, shard_tokens }
+        Recipe { text, specials, tokenizer: config.kind, vocab, tokenizer_file, held_out, shard_tokens }
     }
 
     /// The keys in which two recipes differ, with both values.
@@ -63,7 +64,7 @@ impl Recipe {
         let rows = |recipe: &Recipe| {
             [
                 ("text", recipe.text.clone()),
-                ("model.family", format!("{:?}", recipe.family)),
+                ("model.family", recipe.specials.name().to_owned()),
                 ("data.tokenizer.kind", format!("{:?}", recipe.tokenizer)),
                 ("data.tokenizer.vocab", format!("{:?}", recipe.vocab)),
                 ("data.tokenizer.path (its hash)", format!("{:?}", recipe.tokenizer_file)),

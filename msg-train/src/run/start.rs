@@ -15,7 +15,7 @@ use crate::{
     config::{InitFrom, RunConfig},
     data::Prepared,
     error::{AtPath, Error, Result},
-    families::family::Task,
+    families::family::Family,
     step::state::State,
 };
 use msg_core::{
@@ -32,7 +32,7 @@ pub(super) type Start<D, M> = (M, AdamW<D>, State);
 ///
 /// # Errors
 /// What the checkpoint or the device refuse; [`Error::Config`] where the checkpoint does not fit the run.
-pub(super) fn begin<D: Backend, M: Task<D>>(
+pub(super) fn begin<D: Backend, M: Family<D>>(
     device: &D,
     config: &RunConfig,
     data: &Prepared,
@@ -54,7 +54,7 @@ pub(super) fn grows_first(state: &State) -> bool {
     state.stage == 0 || state.births.first().is_some_and(|(steps, _)| *steps == 0)
 }
 
-fn from_checkpoint<D: Backend, M: Task<D>>(
+fn from_checkpoint<D: Backend, M: Family<D>>(
     device: &D,
     init: &InitFrom,
     config: &RunConfig,
