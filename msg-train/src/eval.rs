@@ -50,7 +50,7 @@ pub fn evaluate_saved<D: Backend>(saved: &Saved<D>, choice: &Choice) -> Result<E
     let state = &saved.state;
     // An imported model has no run; what its run would say has to be given.
     let config = saved.config.as_ref();
-    let stage = config.map(Plan::new).transpose()?.map(|plan| *plan.stage_at(state.step.max(1)));
+    let stage = config.map(Plan::new).map(|plan| *plan.stage_at(state.step.max(1)));
     let (shortest, positions) = saved.model.lengths();
     let length = choice.length.or(stage.map(|stage| stage.sequence)).unwrap_or(positions);
     if !(shortest..=positions).contains(&length) {
@@ -68,7 +68,7 @@ pub fn evaluate_saved<D: Backend>(saved: &Saved<D>, choice: &Choice) -> Result<E
         got: "none".into(),
     })?;
     let data = open_data(saved, &folder)?;
-    let micro_batch = config.and_then(|config| config.train.micro_batch);
+    let micro_batch = config.and_then(|config| config.train().micro_batch);
     let micro_batch = micro_batch.or(stage.map(|stage| stage.batch)).unwrap_or(MICRO_BATCH);
     let span = Span { sequences, length, micro_batch };
     // Windows are of training alone.

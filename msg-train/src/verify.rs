@@ -85,7 +85,7 @@ pub fn verify<D: Backend>(device: &D, path: &Path, target: Option<Target>) -> Re
         }
     }
     let path = checkpoint::find(path)?;
-    with_family(checkpoint::family_of(&path)?, Verify(device, &path, target))?
+    with_family(&checkpoint::family_of(&path)?, &path, Verify(device, &path, target))?
 }
 
 /// As [`verify`], of the family `M`, which need not be in the list.
@@ -98,7 +98,7 @@ pub fn verify_as<D: Backend, M: Family<D>>(
     target: Option<Target>,
 ) -> Result<Verification> {
     let path = checkpoint::find(path)?;
-    let config = checkpoint::config_of(&path)?;
+    let config = checkpoint::config_of(&path, &[M::RULES])?;
     let (model, Header { state, growing, .. }) = checkpoint::load_model::<D, M>(&path, device)?;
     let to = target.unwrap_or_else(|| larger(growing.sizes)).of(growing.sizes)?;
     let tokenizer = checkpoint::tokenizer_bytes(&path);
@@ -107,7 +107,7 @@ pub fn verify_as<D: Backend, M: Family<D>>(
     let rows = receipts(&model, state.step, &host, to, &|masks| masks)?;
     Ok(Verification {
         checkpoint: path,
-        family: M::FAMILY.name(),
+        family: M::RULES.name,
         sizes: growing.sizes,
         ramping: !growing.ramps.is_empty(),
         batch,

@@ -3,9 +3,11 @@
 use crate::args::Configured;
 use indicatif::{ProgressBar, ProgressStyle};
 use msg_train::{
-    config::RunConfig,
-    data::{Counts, Phase, Prepared},
-    run::{data_folder, open_data},
+    config::Resolved,
+    data::{
+        Counts, Phase, Prepared,
+        open::{data_folder, open_data},
+    },
 };
 use std::sync::Arc;
 
@@ -22,7 +24,7 @@ pub fn prepare(args: &Configured) -> anyhow::Result<()> {
 }
 
 /// Prepares data with a progress bar, where that is not done yet, and opens it.
-pub fn open(config: &RunConfig) -> anyhow::Result<Arc<Prepared>> {
+pub fn open(config: &Resolved) -> anyhow::Result<Arc<Prepared>> {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{msg:20} [{bar:30}] {bytes}/{total_bytes} {eta}") {
         bar.set_style(style);

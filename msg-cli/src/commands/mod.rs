@@ -18,7 +18,7 @@ use crate::{
     Done,
     args::{Args, Command, Configured, Data},
 };
-use msg_train::{Fault, config::RunConfig, interop::Parity};
+use msg_train::{Fault, config::Resolved, families::registry, interop::Parity};
 
 /// Runs what was asked for.
 pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
@@ -39,9 +39,9 @@ pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
     Ok(Done::All)
 }
 
-/// The checked configuration.
-fn read(args: &Configured) -> anyhow::Result<RunConfig> {
-    Ok(RunConfig::read(&args.config, &args.set)?)
+/// The configuration.
+fn read(args: &Configured) -> anyhow::Result<Resolved> {
+    Ok(registry::read(&args.config, &args.set)?)
 }
 
 /// A receipt in two lines.

@@ -11,6 +11,7 @@ use dfdx::tensor::{Cache, Cpu};
 use msg_core::device::{Backend, open_cuda};
 use msg_train::{
     Fault, Plan,
+    families::registry::cost_of,
     run::{Request, Resume, check_folder, train},
     schedule::table::plan_table,
 };
@@ -27,8 +28,9 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
     };
     check_folder(&config, resume)?;
     let data = super::data::open(&config)?;
-    let vocab = config.model.vocab.unwrap_or(data.tokenizer().vocab());
-    eprintln!("{}", plan_table(&config, &Plan::new(&config)?, vocab));
+    let vocab = config.model().vocab.unwrap_or(data.tokenizer().vocab());
+    let plan = Plan::new(&config);
+    eprintln!("{}", plan_table(&config, &plan, &cost_of(&config, vocab)?));
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -43,7 +45,7 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
     signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
         .context("SIGTERM cannot be caught")?;
 
-    let request = Request { config, data, resume, stop: &stop, console: true, fault };
+    let request = Request { config: &config, plan: &plan, data, resume, stop: &stop, console: true, fault };
     match args.device {
         DeviceChoice::Cpu => {
             let device = Cpu::default();
@@ -60,7 +62,7 @@ fn on<D: Backend>(device: &D, request: Request<'_>) -> anyhow::Result<Done> {
     let data = request.data.clone();
     let outcome = train(device.clone(), request)?;
     if !outcome.finished {
-        eprintln!("stopped after step {}; `--resume auto` goes on", outcome.step);
+        eprintln!("stopped after step {}; `--resume auto` continues", outcome.step);
         return Ok(Done::Stopped);
     }
     summary::show(device, &outcome, &data)?;

@@ -30,7 +30,7 @@ pub(crate) use write::hash;
 pub(crate) use write::sync_folder;
 pub use write::{Snapshot, save};
 
-use crate::{config::Family, step::state::State};
+use crate::step::state::State;
 use msg_core::optim::Births;
 use msg_models::Growing;
 use serde::{Deserialize, Serialize};
@@ -73,7 +73,7 @@ struct Marker {
 pub struct Header {
     /// The family; early checkpoints say it in their configuration alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub family: Option<Family>,
+    pub family: Option<String>,
     /// Where the run stands.
     pub state: State,
     /// Sizes, ramps and layer identities.

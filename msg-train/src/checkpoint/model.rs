@@ -42,7 +42,7 @@ pub fn save_model<D: Backend, M: Family<D>>(out: &Path, snapshot: &ModelSnapshot
         let format = Format { named: &|name| Some(name.to_owned()), largest: u64::MAX, ..*format };
         hf::save_folder(*model, &M::NAMING, &format, folder)?;
         let header = Header {
-            family: Some(M::FAMILY),
+            family: Some(M::RULES.name.to_owned()),
             state: (*state).clone(),
             growing: model.growing().clone(),
             model: json(folder, &model.config_now())?,

@@ -122,7 +122,8 @@ pub(crate) fn blank_model<D: Backend, M: Family<D>>(
     *model.growing_mut() = header.growing.clone();
     model.masks(header.state.step)?;
     // As its run computed, so that figures and receipts are the run's own.
-    let precision = config_of(path)?.map_or_else(Default::default, |config| config.train.precision);
+    let precision =
+        config_of(path, &[M::RULES])?.map_or_else(Default::default, |config| config.train().precision);
     model.set_compute(Compute { precision, ..Compute::default() });
     Ok((model, header, file))
 }

@@ -2,7 +2,7 @@
 
 use super::{TOKENIZER, config_of, family_of, find, load_model};
 use crate::{
-    config::{RunConfig, SpecialTokens},
+    config::{Resolved, SpecialTokens},
     data::Tokenizer,
     error::{Error, Result},
     families::{
@@ -27,7 +27,7 @@ pub struct Saved<D: Backend> {
     /// Its tokenizer, where it has one.
     pub tokenizer: Option<Tokenizer>,
     /// The resolved configuration that it was saved under, where it came from a run.
-    pub config: Option<RunConfig>,
+    pub config: Option<Resolved>,
     /// Where its run stood.
     pub state: State,
 }
@@ -64,7 +64,7 @@ pub fn open<D: Backend>(path: &Path, device: &D) -> Result<Saved<D>> {
         }
     }
     let path = find(path)?;
-    with_family(family_of(&path)?, Open(&path, device))?
+    with_family(&family_of(&path)?, &path, Open(&path, device))?
 }
 
 /// As [`open()`], of the family `M`, which need not be in the list.
@@ -74,7 +74,7 @@ pub fn open<D: Backend>(path: &Path, device: &D) -> Result<Saved<D>> {
 pub fn open_as<D: Backend, M: Family<D>>(path: &Path, device: &D) -> Result<Saved<D>> {
     let path = find(path)?;
     let (model, header) = load_model::<D, M>(&path, device)?;
-    let (config, tokenizer) = (config_of(&path)?, tokenizer_of(&path, M::SPECIALS)?);
+    let (config, tokenizer) = (config_of(&path, &[M::RULES])?, tokenizer_of(&path, M::RULES.specials)?);
     Ok(Saved { path, model: Box::new(model), tokenizer, config, state: header.state })
 }
 

@@ -80,7 +80,7 @@ fn write_files<D: Backend, M: Family<D>>(folder: &Path, snapshot: &Snapshot<'_, 
     let malformed =
         |error: serde_json::Error| Error::Checkpoint { path: folder.join(STATE), message: error.to_string() };
     let header = Header {
-        family: Some(M::FAMILY),
+        family: Some(M::RULES.name.to_owned()),
         state: (*state).clone(),
         growing: model.growing().clone(),
         model: serde_json::to_value(model.config_now()).map_err(malformed)?,

@@ -4,31 +4,25 @@ use super::SpecialTokens;
 use msg_core::ops::Gelu;
 use serde::{Deserialize, Serialize};
 
-/// Which architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// GPT-2's.
-    Gpt,
-    /// BERT's.
-    Bert,
+/// What a configuration needs to know of a family. The families themselves are not known here.
+#[derive(Clone, Copy, Debug)]
+pub struct FamilyRules {
+    /// Its name: the value of `model.family`.
+    pub name: &'static str,
+    /// Fills in what `[model]` leaves out with the family's published values. A key that stays open is one that the
+    /// family does not have.
+    pub fill: fn(&mut ModelConfig),
+    /// The special tokens that its tokenizers need.
+    pub specials: SpecialTokens,
+    /// Whether sequences are pieces of one window, so that their length must divide the longest.
+    pub whole_windows: bool,
+    /// Whether it predicts masked tokens, as `[data.mlm]` says.
+    pub mlm: bool,
 }
 
-impl Family {
-    /// Its name in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::Gpt => "gpt",
-            Family::Bert => "bert",
-        }
-    }
-
-    /// The special tokens that its tokenizers need.
-    pub fn specials(self) -> SpecialTokens {
-        match self {
-            Family::Gpt => SpecialTokens::EndOfText,
-            Family::Bert => SpecialTokens::Bert,
-        }
+impl PartialEq for FamilyRules {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }
 
@@ -37,7 +31,7 @@ impl Family {
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// The architecture.
-    pub family: Family,
+    pub family: String,
     /// Size of one head.
     pub head_dim: usize,
     /// Longest sequence; by default the longest of the plan.
@@ -58,4 +52,25 @@ pub struct ModelConfig {
     /// Standard deviation of first weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_std: Option<f32>,
+}
+
+/// The `[model]` table, filled in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ResolvedModel {
+    /// The architecture.
+    pub family: FamilyRules,
+    /// Size of one head.
+    pub head_dim: usize,
+    /// Longest sequence.
+    pub positions: usize,
+    /// Entries of the token table; where none are given, the tokenizer's.
+    pub vocab: Option<usize>,
+    /// Dropout rate.
+    pub dropout: f32,
+    /// Added to the variance in every norm, where the family has the key.
+    pub eps: Option<f64>,
+    /// Form of the activation, where the family has the key.
+    pub gelu: Option<Gelu>,
+    /// Standard deviation of first weights.
+    pub init_std: f32,
 }

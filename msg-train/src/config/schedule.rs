@@ -1,7 +1,7 @@
 //! `[lr]` and `[[stage]]`.
 
 use msg_core::optim::StatePolicy;
-use msg_models::{LayerInit, UnitInit};
+use msg_models::{LayerInit, Sizes, UnitInit};
 use serde::{Deserialize, Serialize};
 
 /// The `[lr]` table.
@@ -100,4 +100,43 @@ pub struct StageConfig {
     /// What becomes of the optimizer's state.
     #[serde(default)]
     pub state: StatePolicy,
+}
+
+/// A `[[stage]]` table, filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResolvedStage {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// The model's sizes.
+    pub sizes: Sizes,
+    /// Tokens of a sequence.
+    pub sequence: usize,
+    /// Sequences of a step.
+    pub batch: usize,
+    /// How the stage begins, where it begins with a growth.
+    pub growth: AtGrowth,
+}
+
+/// What a stage says about the growth into it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtGrowth {
+    /// Steps over which new units and layers rise from 0 to 1.
+    pub ramp: u64,
+    /// What new units start from.
+    pub units: UnitInit,
+    /// Where new layers stand and what they start from.
+    pub layers: LayerInit,
+    /// What the learning rate does.
+    pub lr: LrAtGrowth,
+    /// Steps of a rewarming; 0 without one.
+    pub rewarm_steps: u64,
+    /// What becomes of the optimizer's state.
+    pub state: StatePolicy,
+}
+
+impl ResolvedStage {
+    /// Tokens of one step.
+    pub fn tokens_per_step(&self) -> u64 {
+        self.sequence as u64 * self.batch as u64
+    }
 }

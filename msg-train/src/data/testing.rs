@@ -37,7 +37,12 @@ pub(super) fn corpus(folder: &Path, documents: usize) {
 }
 
 /// A prepared corpus of that many documents.
-pub(crate) fn prepared(folder: &Path, specials: SpecialTokens, documents: usize, held_out: f64) -> Arc<Prepared> {
+pub(crate) fn prepared(
+    folder: &Path,
+    specials: SpecialTokens,
+    documents: usize,
+    held_out: f64,
+) -> Arc<Prepared> {
     corpus(&folder.join("text"), documents);
     let config = DataConfig { held_out, ..config(&folder.join("text")) };
     let out = folder.join("data");

@@ -127,11 +127,13 @@ fn an_identical_preparation_is_left_alone_and_another_is_refused_or_replaced() {
     corpus(&text, 30);
     let first = config(&text);
     let mut phases = Vec::new();
-    let manifest = prepare(&request(&first, SpecialTokens::EndOfText, &out), &mut |at| phases.push(at.phase)).unwrap();
+    let manifest =
+        prepare(&request(&first, SpecialTokens::EndOfText, &out), &mut |at| phases.push(at.phase)).unwrap();
     assert_eq!(phases, [Phase::Scan, Phase::Learn, Phase::Tokenize]);
     let before = contents(&out);
     let mut phases = Vec::new();
-    let again = prepare(&request(&first, SpecialTokens::EndOfText, &out), &mut |at| phases.push(at.phase)).unwrap();
+    let again =
+        prepare(&request(&first, SpecialTokens::EndOfText, &out), &mut |at| phases.push(at.phase)).unwrap();
     assert_eq!((again, phases), (manifest, vec![Phase::Scan]));
     let other = DataConfig { held_out: 0.1, ..bpe(&text, 300) };
     let error = refusal(prepare(&request(&other, SpecialTokens::EndOfText, &out), &mut |_| ()));
@@ -198,7 +200,8 @@ fn texts_that_cannot_be_used_are_refused() {
     let (text, out) = (folder.path().join("text"), folder.path().join("data"));
     write(&text.join("a.txt"), b"");
     let shown = text.join("a.txt").display().to_string();
-    let run = |config: &DataConfig| refusal(prepare(&request(config, SpecialTokens::EndOfText, &out), &mut |_| ()));
+    let run =
+        |config: &DataConfig| refusal(prepare(&request(config, SpecialTokens::EndOfText, &out), &mut |_| ()));
     assert_eq!(run(&config(&text)), format!("{shown}: expected text, got 1 empty files"));
     write(&text.join("a.txt"), b"ab\xFF");
     let refuse = DataConfig { invalid_utf8: InvalidUtf8::Refuse, ..config(&text) };

@@ -5,19 +5,15 @@ use super::{
     held_out::{HeldOut, Span, evaluate},
     objective::{BatchOptions, Objective, Text},
 };
-use crate::{
-    config::Family as Name,
-    data::Prepared,
-    error::Result,
-};
+use crate::{data::Prepared, error::Result};
 use msg_core::device::Backend;
 use msg_models::{Growing, Masks};
 use std::sync::Arc;
 
 /// A model of any family, for what does not depend on which one it is.
 pub trait AnyModel<D: Backend> {
-    /// Its family.
-    fn family(&self) -> Name;
+    /// The name of its family.
+    fn family(&self) -> &'static str;
 
     /// Its present sizes and ramps.
     fn growth_state(&self) -> &Growing;
@@ -51,8 +47,8 @@ pub trait AnyModel<D: Backend> {
 }
 
 impl<D: Backend, M: Family<D>> AnyModel<D> for M {
-    fn family(&self) -> Name {
-        M::FAMILY
+    fn family(&self) -> &'static str {
+        M::RULES.name
     }
 
     fn growth_state(&self) -> &Growing {

@@ -9,7 +9,7 @@ use super::{
     },
 };
 use crate::{
-    config::{Family as Name, RunConfig, SpecialTokens},
+    config::{FamilyRules, Resolved, ResolvedModel, SpecialTokens},
     data::{MlmBatch, Specials},
     error::Result,
 };
@@ -20,7 +20,7 @@ use msg_core::{
     ops::{Compute, Dropout, Scores, cross_entropy::IGNORED},
 };
 use msg_models::{
-    Growable, Masks,
+    Cost, Growable, Masks,
     bert::{Bert, BertBatch, BertConfig, BertHfConfig, BertInput, hf::names},
     hf::{Naming, Unrepresentable},
 };
@@ -113,15 +113,40 @@ impl<D: Backend> FillIn<D> for Bert<D> {
 }
 
 impl<D: Backend> Family<D> for Bert<D> {
-    const FAMILY: Name = Name::Bert;
-    const SPECIALS: SpecialTokens = SpecialTokens::Bert;
+    const RULES: FamilyRules = FamilyRules {
+        name: "bert",
+        fill: |model| {
+            let BertConfig { eps, gelu, dropout, .. } = BertConfig::default();
+            model.eps.get_or_insert(eps);
+            model.gelu.get_or_insert(gelu);
+            model.dropout.get_or_insert(dropout);
+        },
+        specials: SpecialTokens::Bert,
+        whole_windows: false,
+        mlm: true,
+    };
     const NAMING: Naming = names::NAMING;
     const MODEL_TYPE: Option<&'static str> = Some("bert");
     const CARD: CardWords = CardWords { class: "BERT", pipeline: "fill-mask", norms: "post-norm" };
     type Config = BertConfig;
 
-    fn config_of(run: &RunConfig, vocab: usize) -> BertConfig {
-        run.bert(vocab)
+    fn config_of(run: &Resolved, vocab: usize) -> BertConfig {
+        let default = BertConfig::default();
+        let ResolvedModel { positions, head_dim, eps, gelu, dropout, .. } = *run.model();
+        BertConfig {
+            vocab,
+            positions,
+            segments: default.segments,
+            head_dim,
+            sizes: run.first_sizes(),
+            eps: eps.unwrap_or(default.eps),
+            gelu: gelu.unwrap_or(default.gelu),
+            dropout,
+        }
+    }
+
+    fn cost(config: &BertConfig) -> Cost {
+        Cost::bert(config)
     }
 
     fn config_now(&self) -> BertConfig {

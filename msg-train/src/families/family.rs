@@ -6,13 +6,13 @@
 
 use super::objective::Objective;
 use crate::{
-    config::{Family as Name, RunConfig, SpecialTokens},
+    config::{FamilyRules, Resolved},
     data::Specials,
     error::Result,
 };
 use msg_core::{device::Backend, growth::Init, ops::Compute};
 use msg_models::{
-    Growable,
+    Cost, Growable,
     hf::{Naming, Unrepresentable, Unsupported},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -83,10 +83,8 @@ pub struct CardWords {
 
 /// A family of models: what runs and files need besides training.
 pub trait Family<D: Backend>: Trainable<D> + 'static {
-    /// Its name in configurations and checkpoints.
-    const FAMILY: Name;
-    /// The special tokens that its tokenizers need.
-    const SPECIALS: SpecialTokens;
+    /// Its name, the values of `[model]` that a run leaves out, its special tokens.
+    const RULES: FamilyRules;
     /// How its tensors are stored in files.
     const NAMING: Naming;
     /// Its `model_type` in `config.json`, where transformers knows it.
@@ -98,10 +96,13 @@ pub trait Family<D: Backend>: Trainable<D> + 'static {
     type Config: Copy + Serialize + DeserializeOwned;
 
     /// The configuration of a run's first stage, with a vocabulary of `vocab`.
-    fn config_of(run: &RunConfig, vocab: usize) -> Self::Config;
+    fn config_of(run: &Resolved, vocab: usize) -> Self::Config;
 
     /// The configuration that the model was made from, at its present sizes.
     fn config_now(&self) -> Self::Config;
+
+    /// What a model of that configuration costs, at any sizes.
+    fn cost(config: &Self::Config) -> Cost;
 
     /// A model with first weights from `init`.
     ///
@@ -118,7 +119,7 @@ pub trait Family<D: Backend>: Trainable<D> + 'static {
     /// # Errors
     /// Where no class computes the same function.
     fn hugging_face(&self, _specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
-        Err(Unrepresentable::Family { family: Self::FAMILY.name() })
+        Err(Unrepresentable::Family { family: Self::RULES.name })
     }
 
     /// Parses a `config.json`; also returns remarks about settings that training does not preserve.
@@ -129,7 +130,7 @@ pub trait Family<D: Backend>: Trainable<D> + 'static {
         Err(NoModel::Unsupported(Unsupported {
             key: "model_type".into(),
             expected: "a family that transformers knows".into(),
-            got: Self::FAMILY.name().into(),
+            got: Self::RULES.name.into(),
         }))
     }
 }

@@ -9,7 +9,7 @@ use super::{
     },
 };
 use crate::{
-    config::{Family as Name, RunConfig, SpecialTokens},
+    config::{FamilyRules, Resolved, ResolvedModel, SpecialTokens},
     data::{CausalBatch, Specials},
     error::Result,
 };
@@ -20,7 +20,7 @@ use msg_core::{
     ops::{Compute, Dropout, Scores, cross_entropy::IGNORED},
 };
 use msg_models::{
-    Growable, Masks,
+    Cost, Growable, Masks,
     gpt::{Gpt, GptBatch, GptConfig, GptHfConfig, hf::names},
     hf::{Naming, Unrepresentable},
 };
@@ -87,15 +87,39 @@ impl<D: Backend> NextToken<D> for Gpt<D> {
 }
 
 impl<D: Backend> Family<D> for Gpt<D> {
-    const FAMILY: Name = Name::Gpt;
-    const SPECIALS: SpecialTokens = SpecialTokens::EndOfText;
+    const RULES: FamilyRules = FamilyRules {
+        name: "gpt",
+        fill: |model| {
+            let GptConfig { eps, gelu, dropout, .. } = GptConfig::default();
+            model.eps.get_or_insert(eps);
+            model.gelu.get_or_insert(gelu);
+            model.dropout.get_or_insert(dropout);
+        },
+        specials: SpecialTokens::EndOfText,
+        whole_windows: true,
+        mlm: false,
+    };
     const NAMING: Naming = names::NAMING;
     const MODEL_TYPE: Option<&'static str> = Some("gpt2");
     const CARD: CardWords = CardWords { class: "GPT-2", pipeline: "text-generation", norms: "pre-norm" };
     type Config = GptConfig;
 
-    fn config_of(run: &RunConfig, vocab: usize) -> GptConfig {
-        run.gpt(vocab)
+    fn config_of(run: &Resolved, vocab: usize) -> GptConfig {
+        let default = GptConfig::default();
+        let ResolvedModel { positions, head_dim, eps, gelu, dropout, .. } = *run.model();
+        GptConfig {
+            vocab,
+            positions,
+            head_dim,
+            sizes: run.first_sizes(),
+            eps: eps.unwrap_or(default.eps),
+            gelu: gelu.unwrap_or(default.gelu),
+            dropout,
+        }
+    }
+
+    fn cost(config: &GptConfig) -> Cost {
+        Cost::gpt(config)
     }
 
     fn config_now(&self) -> GptConfig {

@@ -8,7 +8,7 @@ pub mod causal;
 pub mod masked;
 
 use crate::{
-    config::{MlmConfig, RunConfig},
+    config::{MlmConfig, Resolved},
     data::{Batches, Prepared},
     error::Result,
 };
@@ -101,8 +101,8 @@ pub struct BatchOptions {
 
 impl BatchOptions {
     /// Those of a run, or the defaults of a model without one.
-    pub fn new(run: Option<&RunConfig>, longest: usize) -> Self {
-        let (seed, mlm) = run.map_or_else(Default::default, |run| (run.run.seed, run.data.mlm));
+    pub fn new(run: Option<&Resolved>, longest: usize) -> Self {
+        let (seed, mlm) = run.map_or_else(Default::default, |run| (run.run().seed, run.data().mlm));
         BatchOptions { seed, longest, mlm }
     }
 }

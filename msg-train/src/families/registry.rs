@@ -2,12 +2,13 @@
 
 use super::family::Family;
 use crate::{
-    config::Family as Name,
+    config::{self, FamilyRules, Resolved, RunConfig},
     error::{Error, Result},
 };
 use dfdx::tensor::Cpu;
 use msg_core::device::Backend;
-use msg_models::{bert::Bert, function_preserving::Architecture, gpt::Gpt};
+use msg_models::{Cost, bert::Bert, function_preserving::Architecture, gpt::Gpt};
+use std::path::Path;
 
 /// Work on a family that is known by its name only.
 pub trait ForFamily<D: Backend> {
@@ -25,29 +26,78 @@ impl<D: Backend, M: Family<D> + Architecture<D>> Listed<D> for M {}
 
 macro_rules! families {
     ($($family:ident),*) => {
-        /// Does `work` for the family of that name.
-        pub fn with_family<D: Backend, W: ForFamily<D>>(name: Name, work: W) -> Result<W::Out> {
-            $(if name == <$family<D> as Family<D>>::FAMILY {
+        /// Does `work` for the family of that name, which the file `path` has.
+        ///
+        /// # Errors
+        /// [`Error::Family`] where no family has the name.
+        pub fn with_family<D: Backend, W: ForFamily<D>>(name: &str, path: &Path, work: W) -> Result<W::Out> {
+            $(if name == <$family<D> as Family<D>>::RULES.name {
                 return Ok(work.with::<$family<D>>());
             })*
-            Err(unknown(name.name()))
+            Err(Error::Family { path: path.to_owned(), known: names(), got: name.to_owned() })
         }
 
-        /// The family of a published model by its `model_type`.
-        pub fn of_model_type(model_type: &str) -> Option<Name> {
-            let known = [$((<$family<Cpu> as Family<Cpu>>::MODEL_TYPE, <$family<Cpu> as Family<Cpu>>::FAMILY)),*];
-            known.into_iter().find(|(known, _)| *known == Some(model_type)).map(|(_, family)| family)
-        }
+        /// What configurations need to know of every family.
+        pub const RULES: &[FamilyRules] = &[$(<$family<Cpu> as Family<Cpu>>::RULES),*];
 
-        /// The values of `model_type` that can be imported.
-        pub fn model_types() -> Vec<&'static str> {
-            [$(<$family<Cpu> as Family<Cpu>>::MODEL_TYPE),*].into_iter().flatten().collect()
-        }
+        /// The `model_type` of every family in `config.json`, where transformers knows it.
+        const MODEL_TYPES: &[Option<&str>] = &[$(<$family<Cpu> as Family<Cpu>>::MODEL_TYPE),*];
     };
 }
 
 families!(Gpt, Bert);
 
-fn unknown(name: &str) -> Error {
-    Error::Argument { name: "family", expected: "a known family".into(), got: name.into() }
+/// The names of all families.
+pub fn names() -> Vec<&'static str> {
+    RULES.iter().map(|family| family.name).collect()
+}
+
+/// The family of a published model by its `model_type`.
+pub fn of_model_type(model_type: &str) -> Option<&'static str> {
+    let known = RULES.iter().zip(MODEL_TYPES).find(|(_, known)| **known == Some(model_type));
+    known.map(|(family, _)| family.name)
+}
+
+/// The values of `model_type` that can be imported.
+pub fn model_types() -> Vec<&'static str> {
+    MODEL_TYPES.iter().copied().flatten().collect()
+}
+
+/// Reads a run of any family of the list from a file; see [`config::read`].
+///
+/// # Errors
+/// As [`config::read`].
+pub fn read(path: impl AsRef<Path>, overrides: &[String]) -> Result<Resolved> {
+    config::read(path, overrides, RULES)
+}
+
+/// As [`read`], from text; `file` is its name in errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Resolved> {
+    config::parse(text, file, overrides, RULES)
+}
+
+/// Checks and fills in a configuration that was made in code; see [`Resolved::new`].
+///
+/// # Errors
+/// As [`Resolved::new`].
+pub fn resolve(config: RunConfig) -> Result<Resolved> {
+    Resolved::new(config, RULES)
+}
+
+/// What the model of a run costs, with a vocabulary of `vocab`.
+///
+/// # Errors
+/// [`Error::Family`] where its family is not in the list.
+pub fn cost_of(run: &Resolved, vocab: usize) -> Result<Cost> {
+    struct CostOf<'a>(&'a Resolved, usize);
+    impl ForFamily<Cpu> for CostOf<'_> {
+        type Out = Cost;
+        fn with<M: Listed<Cpu>>(self) -> Cost {
+            M::cost(&M::config_of(self.0, self.1))
+        }
+    }
+    with_family(run.model().family.name, Path::new("configuration"), CostOf(run, vocab))
 }

@@ -48,7 +48,7 @@ pub fn continued<D: Backend>(
 ) -> Result<Vec<u32>> {
     let Text::Continues(next) = model.text() else {
         let expected = "one that continues a text".into();
-        return Err(Error::Argument { name: "model", expected, got: model.family().name().into() });
+        return Err(Error::Argument { name: "model", expected, got: model.family().into() });
     };
     request.sampling.check()?;
     if request.tokens == 0 {

@@ -87,7 +87,7 @@ pub fn fill_ids<D: Backend>(
     let ids = [&[specials.cls], ids, &[specials.sep]].concat();
     let Text::Fills(fills) = model.text() else {
         let expected = "one that fills in masked tokens".into();
-        return refuse("model", expected, model.family().name().into());
+        return refuse("model", expected, model.family().into());
     };
     let rows = fills.fill_in_logits(&ids, specials.mask, &model.masks_at(step)?)?;
     let never = specials.sorted();

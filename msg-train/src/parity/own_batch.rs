@@ -1,7 +1,7 @@
 //! The batch on which a checkpoint is compared with what becomes of it: text of its own run, or random ids.
 
 use crate::{
-    config::RunConfig,
+    config::Resolved,
     data::{
         Prepared,
         fixed_batch::{FIXED_SEQUENCES, fixed_batch},
@@ -59,7 +59,7 @@ pub struct CheckpointOf<'a> {
     /// Its folder.
     pub path: &'a Path,
     /// The configuration of its run, where it had one.
-    pub run: Option<&'a RunConfig>,
+    pub run: Option<&'a Resolved>,
     /// Its stage, from 1.
     pub stage: usize,
     /// Its tokenizer.json; empty without one.
@@ -74,8 +74,8 @@ pub fn own_batch<D: Backend, M: Trainable<D>>(
     let CheckpointOf { run, stage, .. } = checkpoint;
     let length = match run {
         Some(run) => {
-            let stage = run.stages.get(stage.saturating_sub(1));
-            stage.and_then(|stage| stage.sequence).unwrap_or(1)
+            let stage = run.stages().get(stage.saturating_sub(1));
+            stage.map_or(1, |stage| stage.sequence)
         }
         None => DRAWN.min(model.positions()),
     };
@@ -96,7 +96,7 @@ pub fn own_batch<D: Backend, M: Trainable<D>>(
 }
 
 /// The data that the run trained on, where they are still there; or why not.
-fn data_of(checkpoint: CheckpointOf<'_>, run: &RunConfig) -> Result<(PathBuf, Arc<Prepared>), String> {
+fn data_of(checkpoint: CheckpointOf<'_>, run: &Resolved) -> Result<(PathBuf, Arc<Prepared>), String> {
     // Where the configuration says, or beside the checkpoints of a run that was moved.
     let beside = checkpoint.path.parent().and_then(Path::parent).map(|run| run.join("data"));
     let folders = [Some(data_folder(run)), beside];

@@ -1,7 +1,7 @@
 //! A device without memory left, told so that a user sees what to change.
 
 use crate::{
-    config::RunConfig,
+    config::Resolved,
     error::Error,
     schedule::{plan::Plan, table::scaled},
 };
@@ -12,7 +12,7 @@ use msg_models::{Cost, hf};
 /// other refusal as it is.
 pub(super) fn explained<D: Backend>(
     error: Error,
-    config: &RunConfig,
+    config: &Resolved,
     plan: &Plan,
     cost: &Cost,
     step: u64,
@@ -23,7 +23,7 @@ pub(super) fn explained<D: Backend>(
         other => return other,
     };
     let stage = plan.stage_at(step.max(1));
-    let train = &config.train;
+    let train = config.train();
     let micro_batch = train.micro_batch.unwrap_or(stage.batch);
     let (logits, compute) = (config.logits(), train.compute());
     let memory = cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, D::LOGITS).total();
@@ -49,7 +49,7 @@ pub(super) fn explained<D: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::table::cost;
+    use crate::families::registry::{cost_of, parse};
     use dfdx::tensor::Cpu;
 
     fn told(changes: &[&str], error: Error) -> String {
@@ -78,8 +78,8 @@ mod tests {
             layers = 2
         "#;
         let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
-        let config = RunConfig::parse(text, "small.toml", &changes).unwrap();
-        let (plan, cost) = (Plan::new(&config).unwrap(), cost(&config, 257));
+        let config = parse(text, "small.toml", &changes).unwrap();
+        let (plan, cost) = (Plan::new(&config), cost_of(&config, 257).unwrap());
         explained::<Cpu>(error, &config, &plan, &cost, 4).to_string()
     }
 

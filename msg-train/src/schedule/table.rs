@@ -1,7 +1,7 @@
 //! A plan as a table for people: what each stage is, costs and does.
 
 use crate::{
-    config::{Family, RunConfig},
+    config::Resolved,
     schedule::plan::{Plan, Stage},
     text::table::aligned,
 };
@@ -37,9 +37,8 @@ pub struct Savings {
 }
 
 impl Savings {
-    /// Of a plan with a vocabulary of `vocab`, token logits computed at `logits`.
-    pub fn new(config: &RunConfig, plan: &Plan, vocab: usize, logits: Logits) -> Self {
-        let cost = cost(config, vocab);
+    /// Of a plan for a model of that cost, token logits computed at `logits`.
+    pub fn new(plan: &Plan, cost: &Cost, logits: Logits) -> Self {
         let Some(last) = plan.stages().last() else { return Savings { flops: 0.0, full_size: 0.0 } };
         let sum = |sizes: fn(&Stage, &Stage) -> msg_models::Sizes| {
             let of_stage = |stage: &Stage| {
@@ -56,14 +55,14 @@ impl Savings {
     }
 }
 
-/// The plan of a run with a vocabulary of `vocab`, a line for each stage, and what it saves.
-pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
-    let (cost, logits) = (cost(config, vocab), config.logits());
-    let savings = Savings::new(config, plan, vocab, logits);
+/// The plan of a run whose model has that cost, a line for each stage, and what it saves.
+pub fn plan_table(config: &Resolved, plan: &Plan, cost: &Cost) -> String {
+    let logits = config.logits();
+    let savings = Savings::new(plan, cost, logits);
     let rows = plan.stages().iter().map(|stage| {
         let per_token = cost.training_flops(stage.sizes, stage.sequence, logits);
-        let micro_batch = config.train.micro_batch.unwrap_or(stage.batch);
-        let compute = config.train.compute();
+        let micro_batch = config.train().micro_batch.unwrap_or(stage.batch);
+        let compute = config.train().compute();
         let memory = |head_logits| {
             cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, head_logits).total()
         };
@@ -106,13 +105,6 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
     });
     table.push_str("memory is a rough estimate of what training holds.\n");
     table
-}
-
-pub(crate) fn cost(config: &RunConfig, vocab: usize) -> Cost {
-    match config.model.family {
-        Family::Gpt => Cost::gpt(&config.gpt(vocab)),
-        Family::Bert => Cost::bert(&config.bert(vocab)),
-    }
 }
 
 /// Three digits and a letter for the power of a thousand.

@@ -1,7 +1,7 @@
 //! What steps and growths change: the model, its optimizer, and where the run is.
 
 use crate::{
-    config::{Guard, RunConfig},
+    config::{Guard, Resolved},
     families::family::Trainable,
     step::{fault_injection::Fault, state::State},
 };
@@ -39,19 +39,25 @@ pub struct StepOptions {
 
 impl Default for StepOptions {
     fn default() -> Self {
-        StepOptions { seed: 0, micro_batch: None, clip: Some(1.0), guard: Guard::Stop, receipt_tolerance: None }
+        StepOptions {
+            seed: 0,
+            micro_batch: None,
+            clip: Some(1.0),
+            guard: Guard::Stop,
+            receipt_tolerance: None,
+        }
     }
 }
 
 impl StepOptions {
     /// Those of a run.
-    pub fn of(run: &RunConfig) -> Self {
+    pub fn of(run: &Resolved) -> Self {
         StepOptions {
-            seed: run.run.seed,
-            micro_batch: run.train.micro_batch,
-            clip: run.train.clip,
-            guard: run.train.guard,
-            receipt_tolerance: run.train.receipt_tolerance,
+            seed: run.run().seed,
+            micro_batch: run.train().micro_batch,
+            clip: run.train().clip,
+            guard: run.train().guard,
+            receipt_tolerance: run.train().receipt_tolerance,
         }
     }
 }

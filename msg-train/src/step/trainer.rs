@@ -37,11 +37,11 @@ use std::{sync::Arc, time::Duration};
 
 /// A run in progress. [`Trainer::builder`] makes one.
 pub struct Trainer<D: Backend, M: Trainable<D>, S> {
-    pub(super) run: Running<D, M>,
+    pub(crate) run: Running<D, M>,
     pub(super) plan: Plan,
     /// Floating-point operations of training on one token, by sizes and sequence length.
     pub(super) flops: Box<Flops>,
-    pub(super) source: Arc<S>,
+    pub(crate) source: Arc<S>,
     pub(super) feed: Option<Feed<HostOf<D, M>>>,
     /// The last step, until it is settled.
     pub(super) pending: Option<Pending>,
@@ -155,7 +155,13 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
     }
 
     /// Queues a step, and settles the one before it in between.
-    fn step(&mut self, step: u64, stage: &Stage, data: &StepData<HostOf<D, M>>, on: &mut OnEvent<'_>) -> Result<()> {
+    fn step(
+        &mut self,
+        step: u64,
+        stage: &Stage,
+        data: &StepData<HostOf<D, M>>,
+        on: &mut OnEvent<'_>,
+    ) -> Result<()> {
         let grads = match self.run.grads.take() {
             Some(grads) => zeroed_again(&self.run.model, grads)?,
             None => zero_grads(&self.run.model)?,

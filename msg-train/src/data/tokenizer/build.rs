@@ -211,7 +211,12 @@ impl Default for Spelling {
 }
 
 /// A WordPiece tokenizer of these symbols, the first with id 0.
-pub(super) fn pieces(tokens: SpecialTokens, symbols: &[String], specials: &[&str], spelling: Spelling) -> Value {
+pub(super) fn pieces(
+    tokens: SpecialTokens,
+    symbols: &[String],
+    specials: &[&str],
+    spelling: Spelling,
+) -> Value {
     let model = json!({
         "type": "WordPiece", "unk_token": UNKNOWN, "continuing_subword_prefix": CONTINUES,
         "max_input_chars_per_word": 100, "vocab": vocabulary(symbols),
@@ -230,7 +235,12 @@ pub(super) fn pieces(tokens: SpecialTokens, symbols: &[String], specials: &[&str
 }
 
 /// A byte-level tokenizer, which can spell every text.
-pub(super) fn byte_level(tokens: SpecialTokens, learned: &Learned, specials: &[&str], split_words: bool) -> Value {
+pub(super) fn byte_level(
+    tokens: SpecialTokens,
+    learned: &Learned,
+    specials: &[&str],
+    split_words: bool,
+) -> Value {
     let level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split_words,
     });
@@ -374,17 +384,20 @@ mod tests {
             (TokenizerKind::WordPiece, Some(3), "at least 4 entries, got 3"),
             (TokenizerKind::Bytes, Some(300), "257 entries for bytes, got 300"),
         ] {
-            let error = Trainer::new(&TokenizerConfig { kind, vocab, path: None }, SpecialTokens::EndOfText).unwrap_err();
+            let error = Trainer::new(&TokenizerConfig { kind, vocab, path: None }, SpecialTokens::EndOfText)
+                .unwrap_err();
             assert_eq!(error.to_string(), format!("configuration: data.tokenizer.vocab: expected {text}"));
         }
         let gpt = train(TokenizerKind::Bytes, None, SpecialTokens::EndOfText);
-        let error = Tokenizer::parse(Path::new("t.json"), gpt.json().to_vec(), SpecialTokens::Bert).unwrap_err();
+        let error =
+            Tokenizer::parse(Path::new("t.json"), gpt.json().to_vec(), SpecialTokens::Bert).unwrap_err();
         assert_eq!(
             error.to_string(),
             "t.json: expected the special token [PAD], got a vocabulary without it"
         );
-        let error =
-            Tokenizer::parse(Path::new("t.json"), b"{".to_vec(), SpecialTokens::Bert).unwrap_err().to_string();
+        let error = Tokenizer::parse(Path::new("t.json"), b"{".to_vec(), SpecialTokens::Bert)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("t.json: expected a tokenizer.json, got "), "{error}");
     }
 }
