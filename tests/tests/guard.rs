@@ -1,7 +1,7 @@
 //! The guard: an update whose loss or gradient is not finite leaves everything as it was.
 
 use crate::{
-    optim::{run as optimizer_run, state, step},
+    optim::{AdamWConfig, run as optimizer_run, state, step},
     runs::{bytes, checkpoint, config, corpus, run, steps},
 };
 use dfdx::tensor::{Cpu, TensorFrom};
@@ -16,7 +16,7 @@ use msg_tests::{
 };
 use msg_train::{
     Error,
-    config::{Guard, LrShape, RunConfig},
+    config::{Guard, LrShape, OptimizerConfig, RunConfig},
     run::Resume,
 };
 use std::path::Path;
@@ -116,7 +116,7 @@ fn diverging(folder: &Path, name: &str, guard: Guard) -> RunConfig {
     config.lr.warmup = 0;
     config.lr.peak = 1e30;
     config.lr.r#final = None;
-    config.train.weight_decay = 0.0;
+    config.optimizer = OptimizerConfig::AdamW(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
     config.train.guard = guard;
     config
 }

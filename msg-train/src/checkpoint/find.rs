@@ -66,5 +66,5 @@ pub fn config_of(checkpoint: &Path, families: &[FamilyRules]) -> Result<Option<R
         return Ok(None);
     }
     let text = bounded_json::text(&path)?;
-    config::parse(&text, &path.display().to_string(), &[], families).map(Some)
+    config::parse_saved(&text, &path.display().to_string(), families).map(Some)
 }

@@ -5,6 +5,7 @@ use crate::{
         RunConfig,
         data::{DataConfig, MlmConfig, TokenizerConfig, TokenizerKind},
         model::{FamilyRules, ModelConfig, ResolvedModel},
+        optimizer::OptimizerConfig,
         schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
         suggest::any_of,
         train::{InitFrom, RunTable, TrainConfig},
@@ -44,6 +45,7 @@ impl Rules<'_> {
         self.data(&config.data)?;
         self.model(&config.model)?;
         self.train(&config.train)?;
+        self.optimizer(&config.optimizer)?;
         self.lr(&config.lr)?;
         if let Some(init) = &config.init {
             self.init(init)?;
@@ -147,12 +149,6 @@ impl Rules<'_> {
         if let Some(clip) = train.clip {
             self.number(clip > 0.0, "train.clip", "a number above 0, or \"off\"", clip)?;
         }
-        let decay = train.weight_decay;
-        self.number(decay >= 0.0, "train.weight_decay", "a number of at least 0", decay)?;
-        for (key, beta) in [("train.beta1", train.beta1), ("train.beta2", train.beta2)] {
-            self.number((0.0..1.0).contains(&beta), key, "a share of at least 0 and below 1", beta)?;
-        }
-        self.number(train.adam_eps > 0.0, "train.adam_eps", "a number above 0", train.adam_eps)?;
         self.need(train.eval_sequences > 0, "train.eval_sequences", "at least 1", train.eval_sequences)?;
         self.need(train.keep_last > 0, "train.keep_last", "at least 1", train.keep_last)?;
         match train.receipt_tolerance {
@@ -160,6 +156,17 @@ impl Rules<'_> {
                 self.number(bound >= 0.0, "train.receipt_tolerance", "a number of at least 0", bound)
             }
             None => Ok(()),
+        }
+    }
+
+    /// The ranges are the optimizer's own.
+    fn optimizer(self, optimizer: &OptimizerConfig) -> Result<()> {
+        match optimizer.check() {
+            Err(msg_core::error::Error::Value { what, expected, got }) => {
+                let key = what.rsplit(' ').next().unwrap_or(what);
+                Err(self.refused(format_args!("optimizer.{key}"), expected, format!("{got:?}")))
+            }
+            other => Ok(other?),
         }
     }
 

@@ -179,6 +179,11 @@ impl<'de> Deserializer<'de> for At {
     ) -> Result<V::Value, Fault> {
         match self.0 {
             Value::String(name) => visitor.visit_enum(Name(name)),
+            // A table names its variant by `kind`; without one it is the first.
+            Value::Table(mut table) if variants.len() > 0 => {
+                let kind = table.remove("kind").unwrap_or_else(|| variants[0].into());
+                visitor.visit_enum(Tagged { kind, rest: table })
+            }
             _ => Err(Fault::invalid_type(self.unexpected(), &any_of(variants).as_str())),
         }
     }
@@ -222,6 +227,46 @@ impl<'de> MapAccess<'de> for Keys {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let (key, value) = self.value.take().ok_or_else(|| Fault::custom("a value without its key"))?;
         seed.deserialize(At(value)).map_err(|fault| fault.within(key))
+    }
+}
+
+/// A table whose `kind` is the name of a variant; the other keys are its content.
+struct Tagged {
+    kind: Value,
+    rest: toml::Table,
+}
+
+impl<'de> EnumAccess<'de> for Tagged {
+    type Error = Fault;
+    type Variant = At;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, At), Fault> {
+        let variant = seed.deserialize(At(self.kind)).map_err(|fault| fault.within("kind"))?;
+        Ok((variant, At(Value::Table(self.rest))))
+    }
+}
+
+impl<'de> VariantAccess<'de> for At {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        Err(Fault::invalid_type(self.unexpected(), &"a name in quotes"))
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(self)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
+        Err(Fault::invalid_type(self.unexpected(), &"a list"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        self.deserialize_any(visitor)
     }
 }
 

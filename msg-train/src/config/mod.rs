@@ -8,6 +8,7 @@ mod check;
 mod data;
 mod de;
 mod model;
+mod optimizer;
 mod read;
 mod resolved;
 mod schedule;
@@ -19,7 +20,8 @@ mod train;
 
 pub use data::{DataConfig, InvalidUtf8, MlmConfig, SpecialTokens, TokenizerConfig, TokenizerKind};
 pub use model::{FamilyRules, ModelConfig, ResolvedModel};
-pub use read::{differing_keys, parse, read};
+pub use optimizer::OptimizerConfig;
+pub use read::{differing_keys, parse, parse_saved, read};
 pub use resolved::Resolved;
 pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig};
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
@@ -43,6 +45,9 @@ pub struct RunConfig {
     /// How steps are made.
     #[serde(default)]
     pub train: TrainConfig,
+    /// What updates the parameters.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
     /// The learning rate.
     pub lr: LrConfig,
     /// The stages, first to last.

@@ -6,6 +6,7 @@ use crate::{
         check::Rules,
         data::{DataConfig, TokenizerKind},
         model::{FamilyRules, ModelConfig, ResolvedModel},
+        optimizer::OptimizerConfig,
         schedule::{AtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
         train::{InitFrom, RunTable, TrainConfig},
     },
@@ -97,6 +98,11 @@ impl Resolved {
     /// How steps are made.
     pub fn train(&self) -> &TrainConfig {
         &self.written.train
+    }
+
+    /// What updates the parameters.
+    pub fn optimizer(&self) -> &OptimizerConfig {
+        &self.written.optimizer
     }
 
     /// The learning rate.

@@ -43,14 +43,6 @@ pub struct TrainConfig {
     /// Largest global norm of the gradient, or `"off"`.
     #[serde(with = "or_off")]
     pub clip: Option<f64>,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub adam_eps: f64,
     /// What a loss or gradient does that is not finite. On a GPU, whose results are read one step late, `"stop"`
     /// ends the run one step after that one; nothing has changed since the step before it.
     pub guard: Guard,
@@ -77,10 +69,6 @@ impl Default for TrainConfig {
             recompute: false,
             tf32: false,
             clip: Some(1.0),
-            weight_decay: 0.01,
-            beta1: 0.9,
-            beta2: 0.999,
-            adam_eps: 1e-8,
             guard: Guard::Stop,
             eval_every: 0,
             eval_sequences: 64,

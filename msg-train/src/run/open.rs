@@ -3,7 +3,7 @@
 use super::{Request, RunFolder, clock::Clock, memory::explained, session::Session, start};
 use crate::{
     checkpoint::{self, Loaded},
-    config::{self, Resolved, differing_keys},
+    config::{self, OptimizerConfig, Resolved, differing_keys},
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     families::family::{Family, HostOf},
@@ -11,7 +11,7 @@ use crate::{
     schedule::plan::Plan,
     step::{running::StepOptions, trainer::Trainer},
 };
-use msg_core::{device::Backend, optim::AdamWConfig};
+use msg_core::device::Backend;
 use msg_models::Cost;
 use std::{
     fs,
@@ -33,12 +33,7 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
         let begun = folder.is_begun();
         let vocab = vocabulary(&config, &request.data)?;
         let (mut plan, cost) = (request.plan.clone(), M::cost(&M::config_of(&config, vocab)));
-        let adamw = AdamWConfig {
-            beta1: config.train().beta1,
-            beta2: config.train().beta2,
-            eps: config.train().adam_eps,
-            weight_decay: config.train().weight_decay,
-        };
+        let OptimizerConfig::AdamW(adamw) = *config.optimizer();
         let latest = if begun { checkpoint::latest(&folder.checkpoints())? } else { None };
         let config_text = config.to_toml()?;
         let resumed = latest.is_some();
@@ -121,7 +116,7 @@ fn vocabulary(config: &Resolved, data: &Prepared) -> Result<usize> {
 /// Refuses a configuration that contradicts the one that the checkpoint was saved under.
 fn same_config(path: &Path, saved: &str, ours: &Resolved) -> Result<()> {
     let families = &[ours.model().family];
-    let saved = config::parse(saved, &path.join("config.toml").display().to_string(), &[], families)?;
+    let saved = config::parse_saved(saved, &path.join("config.toml").display().to_string(), families)?;
     // Folders are where a run lies, not what it is: it may be moved. How much of a step a device does at once
     // may have to change where memory ran out: the sums stay the same but for rounding.
     let free = ["run.dir", "data.shards", "train.micro_batch", "train.recompute"];
