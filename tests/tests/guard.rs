@@ -1,14 +1,14 @@
 //! The guard: an update whose loss or gradient is not finite leaves everything as it was.
 
 use crate::{
-    optim::{AdamWConfig, run as optimizer_run, state, step},
+    optim::{run as optimizer_run, state, step},
     runs::{bytes, checkpoint, config, corpus, run, steps},
 };
 use dfdx::tensor::{Cpu, TensorFrom};
 use msg_core::{
     Result,
     growth::{Masked, grow},
-    optim::{StatePolicy, Update, Verdict},
+    optim::{AdamWConfig, StatePolicy, Update, Verdict},
 };
 use msg_tests::{
     lineage::{Run, growth_to},

@@ -79,6 +79,14 @@ pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Resolved> {
     config::parse(text, file, overrides, RULES)
 }
 
+/// As [`parse`], for a configuration that a checkpoint or a run's folder holds; see [`config::parse_saved`].
+///
+/// # Errors
+/// As [`read`].
+pub fn parse_saved(text: &str, file: &str) -> Result<Resolved> {
+    config::parse_saved(text, file, RULES)
+}
+
 /// Checks and fills in a configuration that was made in code; see [`Resolved::new`].
 ///
 /// # Errors

@@ -20,7 +20,8 @@ use msg_models::{
     gpt::{Gpt, GptConfig},
     hf::{self, Format, StoredType},
 };
-use msg_train::families::family::Task;
+use msg_tests::families::{drawn, loss};
+use msg_train::families::registry::Listed;
 use std::{
     collections::BTreeMap,
     fs,
@@ -84,7 +85,7 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A family as it is published.
-trait Publishable: Task<Cpu> {
+trait Publishable: Listed<Cpu> {
     const NAME: &'static str;
 
     fn tiny() -> Self;
@@ -133,7 +134,7 @@ impl Publishable for Bert<Cpu> {
 }
 
 /// The model with random numbers in every tensor, biases and norms included.
-fn scattered<M: Task<Cpu>>(model: M) -> M {
+fn scattered<M: Listed<Cpu>>(model: M) -> M {
     use msg_core::{
         axis::NamedShape,
         growth::{Fill, Growth, NewEntries},
