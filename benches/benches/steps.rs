@@ -11,14 +11,14 @@ use msg_benches::{
     timed,
 };
 use msg_core::ops::{Compute, Precision};
-use msg_models::Sizes;
+use msg_models::{Sizes, sizes};
 use std::error::Error;
 
 /// Steps of the table's medians.
 const ROUNDS: usize = 5;
 
 fn sizes(layers: usize, hidden: usize) -> Sizes {
-    Sizes { layers, hidden, ffn: 4 * hidden, heads: hidden / 64 }
+    sizes! { layers, hidden, ffn: 4 * hidden, heads: hidden / 64 }
 }
 
 /// From the smallest to the largest about twenty times the operations.

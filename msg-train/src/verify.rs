@@ -7,7 +7,7 @@
 
 use crate::{
     checkpoint::{self, Header},
-    config::{growing, size_spec::Target},
+    config::size_spec::Target,
     error::Result,
     families::{
         family::{Family, HostOf, Trainable},
@@ -25,7 +25,7 @@ use msg_core::{
     growth::{FillRule, Masked},
     mask::Ramp,
 };
-use msg_models::{GrowthSpec, LayerInit, Masks, Sizes, UnitInit};
+use msg_models::{Grows, GrowthSpec, LayerInit, Masks, Sizes, UnitInit};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -100,7 +100,7 @@ pub fn verify_as<D: Backend, M: Family<D>>(
     let path = checkpoint::find(path)?;
     let config = checkpoint::config_of(&path, &[M::RULES])?;
     let (model, Header { state, growing, .. }) = checkpoint::load_model::<D, M>(&path, device)?;
-    let to = target.unwrap_or_else(|| larger(growing.sizes)).of(growing.sizes)?;
+    let to = target.map_or_else(|| Ok(larger(growing.sizes)), |target| target.of(growing.sizes))?;
     let tokenizer = checkpoint::tokenizer_bytes(&path);
     let of = CheckpointOf { path: &path, run: config.as_ref(), stage: state.stage, tokenizer: &tokenizer };
     let OwnBatch { of: batch, host, shape } = own_batch(of, &model);
@@ -130,14 +130,9 @@ pub fn receipts<D: Backend, M: Trainable<D>>(
 ) -> Result<Vec<Row>> {
     let from = model.growing().sizes;
     let before = measure(model, host, &model.masks(step)?)?;
-    let single = [
-        ("layers", Sizes { layers: to.layers, ..from }),
-        ("hidden", Sizes { hidden: to.hidden, ..from }),
-        ("ffn", Sizes { ffn: to.ffn, ..from }),
-        ("heads", Sizes { heads: to.heads, ..from }),
-    ];
     let mut rows = Vec::new();
-    for (what, to) in single.into_iter().filter(|(_, to)| *to != from) {
+    for (axis, _, size) in from.changes(to) {
+        let (what, to) = (axis.key(), from.with(axis, size));
         let grown = grown(model, step, to)?;
         let after = measure(&grown, host, &hook(grown.masks(step)?))?;
         rows.push(Row { what, from, to, receipt: compare(None, D::EXACT, &before, &after) });
@@ -162,14 +157,11 @@ fn grown<D: Backend, M: Trainable<D>>(model: &M, step: u64, to: Sizes) -> Result
 }
 
 /// Each axis a quarter larger, layers and heads by one.
-fn larger(from: Sizes) -> Target {
-    let quarter = |size: usize| Some(size + size.div_ceil(4));
-    Target {
-        layers: Some(from.layers + 1),
-        hidden: quarter(from.hidden),
-        ffn: quarter(from.ffn),
-        heads: Some(from.heads + 1),
-    }
+fn larger(from: Sizes) -> Sizes {
+    from.iter().fold(from, |sizes, (axis, size)| {
+        let more = if let Grows::Width(_) = axis.grows() { size.div_ceil(4) } else { 1 };
+        sizes.with(axis, size + more)
+    })
 }
 
 impl Verification {
@@ -184,7 +176,8 @@ impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verification { checkpoint, family, sizes, ramping, batch, shape: (sequences, length), rows } =
             self;
-        let named = growing(*sizes).map(|(name, size)| format!("{name} {size}")).join(", ");
+        let named: Vec<String> = sizes.iter().map(|(axis, size)| format!("{} {size}", axis.key())).collect();
+        let named = named.join(", ");
         let ramp = if *ramping { ", inside a ramp" } else { "" };
         writeln!(f, "{}: {family}, {named}{ramp}", checkpoint.display())?;
         writeln!(
@@ -202,9 +195,9 @@ impl fmt::Display for Verification {
 impl Row {
     fn cells(&self) -> Vec<String> {
         let Row { what, from, to, receipt } = self;
-        let mut changed = growing(*from).into_iter().zip(growing(*to)).filter(|((_, a), (_, b))| a != b);
+        let mut changed = from.changes(*to);
         let (old, new) = match (changed.next(), changed.next()) {
-            (Some(((_, old), (_, new))), None) => (old.to_string(), new.to_string()),
+            (Some((_, old, new)), None) => (old.to_string(), new.to_string()),
             (None, _) => ("masks of 1".to_owned(), "none".to_owned()),
             _ => ("all".to_owned(), "all".to_owned()),
         };

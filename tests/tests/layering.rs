@@ -39,7 +39,8 @@ const MODELS_FLOORS: &[&[&str]] = &[
 ];
 const TRAIN_FLOORS: &[&[&str]] = &[
     &["error", "text"],
-    &["config", "files", "metrics"],
+    &["files"],
+    &["config", "metrics"],
     &["data", "report", "schedule"],
     &["families"],
     &["parity"],
@@ -48,7 +49,8 @@ const TRAIN_FLOORS: &[&[&str]] = &[
     &["eval", "generate", "interop", "verify"],
     &["run"],
 ];
-const CLI_FLOORS: &[&[&str]] = &[&["device", "output", "values"], &["args"], &["commands"]];
+const CLI_FLOORS: &[&[&str]] =
+    &[&["device", "exit", "output", "values"], &["args"], &["inputs"], &["commands"]];
 
 /// Imports, as `FILE -> FILE` with paths from the root, that run back up or close a circle all the same. The list
 /// can only become shorter: one that is no longer needed fails.

@@ -1,10 +1,10 @@
 //! `msg plan`.
 
-use crate::args::Configured;
+use crate::{args::Configured, inputs};
 use msg_train::{Plan, families::registry::cost_of, schedule::table::plan_table};
 
 pub fn run(args: &Configured) -> anyhow::Result<()> {
-    let config = super::read(args)?;
+    let config = inputs::config(args)?;
     let plan = Plan::new(&config);
     // A tokenizer file's size is not known before it is read; the default of its family stands in.
     let vocab = config.vocab().unwrap_or(30522);

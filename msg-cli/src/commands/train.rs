@@ -1,10 +1,10 @@
 //! `msg train`.
 
-use super::summary;
 use crate::{
-    Done, STOPPED,
     args::{ResumeChoice, Train},
     device::DeviceChoice,
+    exit::{Done, STOPPED},
+    inputs, output,
 };
 use anyhow::Context;
 use dfdx::tensor::{Cache, Cpu};
@@ -21,13 +21,13 @@ use std::sync::{
 };
 
 pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
-    let config = super::read(&args.configured)?;
+    let config = inputs::config(&args.configured)?;
     let resume = match args.resume {
         Some(ResumeChoice::Auto) => Resume::Auto,
         None => Resume::Never,
     };
     check_folder(&config, resume)?;
-    let data = super::data::open(&config)?;
+    let data = inputs::data(&config)?;
     let vocab = config.model().vocab.unwrap_or(data.tokenizer().vocab());
     let plan = Plan::new(&config);
     eprintln!("{}", plan_table(&config, &plan, &cost_of(&config, vocab)?));
@@ -65,6 +65,6 @@ fn on<D: Backend>(device: &D, request: Request<'_>) -> anyhow::Result<Done> {
         eprintln!("stopped after step {}; `--resume auto` continues", outcome.step);
         return Ok(Done::Stopped);
     }
-    summary::show(device, &outcome, &data)?;
+    output::finished(device, &outcome, &data)?;
     Ok(Done::All)
 }

@@ -5,7 +5,7 @@
 //! forward pass sees: the values on the device, or nothing once all units are at 1.
 
 use crate::{
-    axis::{Axis, EndsWith},
+    axis::{Axis, AxisInfo, EndsWith},
     device::{Float, Kernels},
     error::{Context, Error, Result, same_shape, same_size, some_entries},
     growth::Growth,
@@ -106,8 +106,16 @@ impl Ramps {
     /// # Errors
     /// Where the axis has another size than the book.
     pub fn values<A: Axis>(&self, axis: &A, step: u64) -> Result<Option<Vec<f32>>> {
-        let Some(units) = self.axes.get(A::GROWS_AS) else { return Ok(None) };
-        same_size("mask", A::NAME, units.len(), axis.size())?;
+        self.values_for(&AxisInfo::of(axis), step)
+    }
+
+    /// As [`Ramps::values`], for an axis known by its name.
+    ///
+    /// # Errors
+    /// As [`Ramps::values`].
+    pub fn values_for(&self, axis: &AxisInfo, step: u64) -> Result<Option<Vec<f32>>> {
+        let Some(units) = self.axes.get(axis.grows_as) else { return Ok(None) };
+        same_size("mask", axis.name, units.len(), axis.size)?;
         let value = |ramp: &Option<Ramp>| ramp.map_or(1.0, |ramp| ramp.value(step));
         Ok(Some(units.iter().map(value).collect()))
     }

@@ -5,7 +5,10 @@ use crate::{
     config::{self, FamilyRules, Resolved},
     error::{Error, Result},
     families::registry,
-    files::bounded_json,
+    files::{
+        bounded_json,
+        names::{CHECKPOINTS, HF_CONFIG},
+    },
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -18,11 +21,11 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     if path.join(MARKER).is_file() {
         return Ok(path.to_owned());
     }
-    let found = match path.join("checkpoints") {
+    let found = match path.join(CHECKPOINTS) {
         all if all.is_dir() => latest(&all)?,
         _ => None,
     };
-    let got = match path.join("config.json").is_file() {
+    let got = match path.join(HF_CONFIG).is_file() {
         true => "a published folder: `msg import` makes a checkpoint of it",
         false => "neither",
     };

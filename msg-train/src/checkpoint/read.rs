@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::{AtPath, Error, Result},
     families::family::Family,
-    files::bounded_json,
+    files::{bounded_json, names::checkpoint_step},
 };
 use msg_core::{
     device::Backend,
@@ -47,7 +47,7 @@ pub fn steps(all: &Path) -> Result<Vec<u64>> {
     for entry in fs::read_dir(all).at(all)? {
         let entry = entry.at(all)?;
         let name = entry.file_name();
-        let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.parse().ok());
+        let step = name.to_str().and_then(checkpoint_step);
         if let Some(step) = step.filter(|_| entry.path().join(MARKER).is_file()) {
             steps.push(step);
         }

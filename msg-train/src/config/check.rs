@@ -12,12 +12,10 @@ use crate::{
     },
     error::{Error, Result},
 };
-use msg_models::Sizes;
+use msg_models::{GrowingAxis, Grows, Sizes, sizes::LARGEST};
 use serde::Serialize;
 use std::{fmt::Display, path::Path};
 
-/// Largest size of any one axis, and of a batch. Beyond it products leave 64 bits.
-pub(crate) const LARGEST: usize = 1 << 24;
 /// Largest number of steps or tokens, and the largest seed: TOML's whole numbers are signed.
 const MOST: u64 = i64::MAX as u64;
 
@@ -192,8 +190,16 @@ impl Rules<'_> {
     }
 
     /// The numbers of one stage.
-    pub(super) fn stage_sizes(self, number: usize, stage: &StageConfig) -> Result<()> {
-        for (name, size) in sizes(stage) {
+    pub(super) fn stage_sizes(self, number: usize, family: FamilyRules, stage: &StageConfig) -> Result<()> {
+        for &axis in GrowingAxis::ALL {
+            let (key, size) = (format!("stage.{number}.{}", axis.key()), stage.size(axis));
+            if let Some(size) = size.filter(|_| !family.axes.contains(&axis)) {
+                let expected = format!("no such key with family = {:?}", family.name);
+                return Err(self.refused(key, expected, size));
+            }
+            self.size(key, size)?;
+        }
+        for (name, size) in [("sequence", stage.sequence), ("batch", stage.batch)] {
             self.size(format_args!("stage.{number}.{name}"), size)?;
         }
         let key = || format!("stage.{number}.rewarm_steps");
@@ -280,12 +286,12 @@ impl Rules<'_> {
             Before::Stage(stage) => (stage.sizes, format!("stage {}", number - 1)),
         };
         // Sequence and batch may change either way.
-        for ((name, old), (_, new)) in growing(old).into_iter().zip(growing(new)) {
-            self.need(new >= old, key(name), format_args!("at least {old}, as in {place}"), new)?;
+        for (axis, old, new) in old.changes(new) {
+            self.need(new >= old, key(axis.key()), format_args!("at least {old}, as in {place}"), new)?;
         }
         let (AtGrowth { ramp, units, layers, lr, state, .. }, none) = (stage.growth, AtGrowth::default());
-        let deeper = new.layers > old.layers;
-        let wider = new != Sizes { layers: new.layers, ..old };
+        let deeper = old.changes(new).any(|(axis, ..)| axis.grows() == Grows::Depth);
+        let wider = old.changes(new).any(|(axis, ..)| axis.grows() != Grows::Depth);
         let grows = deeper || wider;
         let nothing = |what: &str| {
             let before =
@@ -380,22 +386,4 @@ impl Rules<'_> {
 /// A value as TOML writes it.
 fn word<T: Serialize>(value: T) -> String {
     toml::Value::try_from(value).map_or_else(|_| "another".to_owned(), |value| value.to_string())
-}
-
-/// The numbers of a stage by their keys; those that grow come first.
-fn sizes(stage: &StageConfig) -> [(&'static str, Option<usize>); 6] {
-    [
-        ("layers", stage.layers),
-        ("hidden", stage.hidden),
-        ("ffn", stage.ffn),
-        ("heads", stage.heads),
-        ("sequence", stage.sequence),
-        ("batch", stage.batch),
-    ]
-}
-
-/// The sizes that grow by their keys.
-pub(crate) fn growing(sizes: Sizes) -> [(&'static str, usize); 4] {
-    let Sizes { layers, hidden, ffn, heads } = sizes;
-    [("layers", layers), ("hidden", hidden), ("ffn", ffn), ("heads", heads)]
 }

@@ -24,11 +24,8 @@ pub use optimizer::OptimizerConfig;
 pub use read::{differing_keys, parse, parse_saved, read};
 pub use resolved::Resolved;
 pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig};
+pub(crate) use suggest::hint;
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
-pub(crate) use {
-    check::{LARGEST, growing},
-    suggest::hint,
-};
 
 use serde::{Deserialize, Serialize};
 

@@ -2,6 +2,7 @@
 
 use super::SpecialTokens;
 use msg_core::ops::Gelu;
+use msg_models::GrowingAxis;
 use serde::{Deserialize, Serialize};
 
 /// What a configuration needs to know of a family. The families themselves are not known here.
@@ -12,6 +13,8 @@ pub struct FamilyRules {
     /// Fills in what `[model]` leaves out with the family's published values. A key that stays open is one that the
     /// family does not have.
     pub fill: fn(&mut ModelConfig),
+    /// The axes along which it grows.
+    pub axes: &'static [GrowingAxis],
     /// The special tokens that its tokenizers need.
     pub specials: SpecialTokens,
     /// Whether sequences are pieces of one window, so that their length must divide the longest.

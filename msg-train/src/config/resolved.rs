@@ -40,7 +40,7 @@ impl Resolved {
         let rules = Rules { file };
         let family = rules.family(&config.model.family, families)?;
         rules.tables(&config)?;
-        let stages = stages(rules, &config.stages)?;
+        let stages = stages(rules, family, &config.stages)?;
         rules.growths(&stages, config.init.as_ref())?;
         let model = model(rules, &config.model, family, &stages)?;
         let written = written(config, &model, &stages);
@@ -153,22 +153,21 @@ impl Resolved {
 }
 
 /// The stages with what the ones before say.
-fn stages(rules: Rules<'_>, tables: &[StageConfig]) -> Result<Vec<ResolvedStage>> {
+fn stages(rules: Rules<'_>, family: FamilyRules, tables: &[StageConfig]) -> Result<Vec<ResolvedStage>> {
     let mut stages: Vec<ResolvedStage> = Vec::with_capacity(tables.len());
     for (number, table) in (1..).zip(tables) {
         let before = stages.last();
         let size = |name: &str, given: Option<usize>, before: Option<usize>| {
             given.or(before).ok_or_else(|| rules.missing(format_args!("stage.{number}.{name}")))
         };
-        let sizes = Sizes {
-            layers: size("layers", table.layers, before.map(|stage| stage.sizes.layers))?,
-            hidden: size("hidden", table.hidden, before.map(|stage| stage.sizes.hidden))?,
-            ffn: size("ffn", table.ffn, before.map(|stage| stage.sizes.ffn))?,
-            heads: size("heads", table.heads, before.map(|stage| stage.sizes.heads))?,
-        };
+        let mut sizes = Sizes::NONE;
+        for &axis in family.axes {
+            let before = before.map(|stage| stage.sizes.get(axis));
+            sizes = sizes.with(axis, size(axis.key(), table.size(axis), before)?);
+        }
         let sequence = size("sequence", table.sequence, before.map(|stage| stage.sequence))?;
         let batch = size("batch", table.batch, before.map(|stage| stage.batch))?;
-        rules.stage_sizes(number, table)?;
+        rules.stage_sizes(number, family, table)?;
         let steps = rules.steps_of(number, table, sequence as u64 * batch as u64)?;
         let growth = AtGrowth {
             ramp: table.ramp,
@@ -222,10 +221,9 @@ fn model(
 /// The configuration with every default written out.
 fn written(mut run: RunConfig, model: &ResolvedModel, stages: &[ResolvedStage]) -> RunConfig {
     for (table, stage) in run.stages.iter_mut().zip(stages) {
-        table.layers = Some(stage.sizes.layers);
-        table.hidden = Some(stage.sizes.hidden);
-        table.ffn = Some(stage.sizes.ffn);
-        table.heads = Some(stage.sizes.heads);
+        for (axis, size) in stage.sizes.iter() {
+            *table.size_mut(axis) = Some(size);
+        }
         table.sequence = Some(stage.sequence);
         table.batch = Some(stage.batch);
     }

@@ -2,6 +2,7 @@
 
 use super::{FamilyRules, SpecialTokens};
 use msg_core::ops::Gelu;
+use msg_models::gpt::GptConfig;
 
 /// The rules of a GPT.
 pub(crate) const FAMILIES: &[FamilyRules] = &[FamilyRules {
@@ -11,6 +12,7 @@ pub(crate) const FAMILIES: &[FamilyRules] = &[FamilyRules {
         model.gelu.get_or_insert(Gelu::Tanh);
         model.dropout.get_or_insert(0.1);
     },
+    axes: GptConfig::AXES,
     specials: SpecialTokens::EndOfText,
     whole_windows: true,
     mlm: false,

@@ -1,12 +1,12 @@
 //! The prepared data of a run: where they are, and how they are made and opened.
 
 use super::{Phase, Prepare, Prepared, Progress, prepare};
-use crate::{config::Resolved, error::Result};
+use crate::{config::Resolved, error::Result, files::names};
 use std::{path::PathBuf, sync::Arc};
 
 /// The folder of a run's prepared data.
 pub fn data_folder(config: &Resolved) -> PathBuf {
-    config.data().shards.clone().unwrap_or_else(|| config.run().folder().join("data"))
+    config.data().shards.clone().unwrap_or_else(|| config.run().folder().join(names::DATA))
 }
 
 /// Prepares a run's data where that is not done yet, and opens it.

@@ -121,6 +121,7 @@ impl<D: Backend> Family<D> for Bert<D> {
             model.gelu.get_or_insert(gelu);
             model.dropout.get_or_insert(dropout);
         },
+        axes: BertConfig::AXES,
         specials: SpecialTokens::Bert,
         whole_windows: false,
         mlm: true,

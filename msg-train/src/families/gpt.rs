@@ -95,6 +95,7 @@ impl<D: Backend> Family<D> for Gpt<D> {
             model.gelu.get_or_insert(gelu);
             model.dropout.get_or_insert(dropout);
         },
+        axes: GptConfig::AXES,
         specials: SpecialTokens::EndOfText,
         whole_windows: true,
         mlm: false,

@@ -9,9 +9,12 @@ use super::{
 };
 use crate::{
     checkpoint,
-    error::{AtPath, Error, Result},
+    error::{Error, Result},
     families::registry::{ForFamily, Listed, with_family},
-    files::new_folder::{check_free, fresh_folder},
+    files::{
+        atomic::write_synced,
+        new_folder::{check_free, fresh_folder},
+    },
 };
 use msg_core::device::Backend;
 use msg_models::{
@@ -21,7 +24,6 @@ use msg_models::{
 };
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -165,8 +167,7 @@ pub(super) fn write_published<D: Backend, M: Listed<D>>(
         if let Some(reason) = write_folder(model, &contents, folder)? {
             return Err(unrepresentable(source.place.path(), &reason.to_string()));
         }
-        let at = folder.join(CARD);
-        fs::write(&at, card).at(&at)
+        write_synced(&folder.join(CARD), card.as_bytes())
     })
 }
 

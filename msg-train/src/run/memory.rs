@@ -1,10 +1,6 @@
 //! A device without memory left, told so that a user sees what to change.
 
-use crate::{
-    config::Resolved,
-    error::Error,
-    schedule::{plan::Plan, table::scaled},
-};
+use crate::{config::Resolved, error::Error, schedule::plan::Plan, text::quantity::count};
 use msg_core::{device::Backend, ops::Precision};
 use msg_models::{Cost, hf};
 
@@ -41,7 +37,7 @@ pub(super) fn explained<D: Backend>(
     Error::Memory {
         source,
         stage: stage.number,
-        estimate: format!("{}B", scaled(memory)),
+        estimate: format!("{}B", count(memory)),
         ways: ways.join(", "),
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     families::family::{Family, HostOf},
-    metrics::{METRICS, Record, RunLog, RunPlan, StagePlan, Start, TIMING, sinks::console::Console},
+    files::names::{CONFIG, EVENTS, METRICS, TIMING},
+    metrics::{Record, RunLog, RunPlan, StagePlan, Start, sinks::console::Console},
     schedule::plan::Plan,
     step::{running::StepOptions, trainer::Trainer},
 };
@@ -91,7 +92,7 @@ fn remove_logs(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).at(folder)? {
         let path = entry.at(folder)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name == METRICS || name == TIMING || name.starts_with("events.out.tfevents.") {
+        if [METRICS, TIMING].contains(&name) || name.starts_with(EVENTS) {
             fs::remove_file(&path).at(&path)?;
         }
     }
@@ -116,7 +117,7 @@ fn vocabulary(config: &Resolved, data: &Prepared) -> Result<usize> {
 /// Refuses a configuration that contradicts the one that the checkpoint was saved under.
 fn same_config(path: &Path, saved: &str, ours: &Resolved) -> Result<()> {
     let families = &[ours.model().family];
-    let saved = config::parse_saved(saved, &path.join("config.toml").display().to_string(), families)?;
+    let saved = config::parse_saved(saved, &path.join(CONFIG).display().to_string(), families)?;
     // Folders are where a run lies, not what it is: it may be moved. How much of a step a device does at once
     // may have to change where memory ran out: the sums stay the same but for rounding.
     let free = ["run.dir", "data.shards", "train.micro_batch", "train.recompute"];
@@ -136,10 +137,7 @@ fn run_plan(config: &Resolved, plan: &Plan, cost: &Cost) -> RunPlan {
         number: stage.number,
         first_step: stage.first_step,
         steps: stage.steps,
-        layers: stage.sizes.layers,
-        hidden: stage.sizes.hidden,
-        ffn: stage.sizes.ffn,
-        heads: stage.sizes.heads,
+        sizes: stage.sizes,
         sequence: stage.sequence,
         batch: stage.batch,
         params: cost.parameters(stage.sizes),

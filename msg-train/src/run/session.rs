@@ -10,6 +10,7 @@ use crate::{
         family::{Family, HostOf},
         held_out::{Span, evaluate},
     },
+    files::names::TOKENIZER,
     interop::write_final,
     metrics::{End, Eval, Record, RunLog},
     schedule::plan::Plan,
@@ -133,7 +134,7 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
     fn save(&mut self) -> Result<()> {
         self.log.sync()?;
         let all = self.folder.checkpoints();
-        let tokenizer = data_folder(&self.config).join("tokenizer.json");
+        let tokenizer = data_folder(&self.config).join(TOKENIZER);
         let snapshot = Snapshot {
             model: self.trainer.model(),
             optimizer: self.trainer.optimizer(),

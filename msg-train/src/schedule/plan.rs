@@ -180,6 +180,7 @@ fn boundary(number: u64, start: u64, growth: &AtGrowth) -> Boundary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msg_models::sizes;
 
     const TEXT: &str = r#"
         [run]
@@ -230,7 +231,7 @@ mod tests {
             plan.stages().iter().map(|stage| (stage.first_step, stage.steps, stage.last_step())).collect();
         assert_eq!(ends, [(1, 10, 10), (11, 5, 15), (16, 11, 26)]);
         assert_eq!((plan.total_steps(), plan.window()), (26, 32));
-        assert_eq!(plan.stages()[2].sizes, Sizes { layers: 2, hidden: 12, ffn: 16, heads: 2 });
+        assert_eq!(plan.stages()[2].sizes, sizes! { layers: 2, hidden: 12, ffn: 16, heads: 2 });
     }
 
     #[test]

@@ -14,12 +14,13 @@ pub use specials::{BertSpecials, END_OF_TEXT, Specials};
 pub use words::WordParts;
 
 use crate::{
-    config::{LARGEST, SpecialTokens},
+    config::SpecialTokens,
     error::{AtPath, Error, Result},
     files::bounded_json,
 };
 use caught::caught;
 use chunks::{Cache, can_cut, chunks};
+use msg_models::sizes::LARGEST;
 use std::{
     fs,
     path::Path,
