@@ -22,7 +22,7 @@ mod values;
 pub use mimalloc::MiMalloc as Allocator;
 
 use clap::{Parser, error::ErrorKind};
-use msg_core::device::{out_of_memory_as_error, says_out_of_memory};
+use msg_core::{device::out_of_memory_as_error, error::says_out_of_memory};
 use msg_train::Fault;
 use std::{ffi::OsString, panic, process::ExitCode, sync::Once};
 use tracing_subscriber::EnvFilter;

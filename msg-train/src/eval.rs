@@ -14,7 +14,7 @@ use crate::{
     run::data_folder,
     schedule::plan::Plan,
 };
-use msg_core::{device::Backend, ops::Scores};
+use msg_core::{Backend, ops::Scores};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,

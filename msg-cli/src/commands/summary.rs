@@ -1,6 +1,6 @@
 //! The last words of `msg train`: a sample, a table, and where everything lies.
 
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_train::{
     checkpoint,
     data::Prepared,

@@ -8,10 +8,9 @@ use super::{
 use crate::{Growing, Sizes};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Error,
+    Backend, Error,
     axis::{Axis, Ffn, Hidden, Inner, NamedShape},
-    device::Backend,
-    mask::Ramps,
+    growth::Ramps,
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role, Visitor},
 };

@@ -10,7 +10,7 @@ use crate::{
     files::new_folder::fresh_folder,
     step::state::State,
 };
-use msg_core::{device::Backend, optim::Births};
+use msg_core::{Backend, optim::BirthSteps};
 use msg_models::hf::{self, Format};
 use serde::Serialize;
 use std::path::Path;
@@ -46,7 +46,7 @@ pub fn save_model<D: Backend, M: Task<D>>(out: &Path, snapshot: &ModelSnapshot<'
             state: (*state).clone(),
             growing: model.growing().clone(),
             model: json(folder, &model.config_now())?,
-            births: Births::default(),
+            births: BirthSteps::default(),
             applied: 0,
         };
         write_json(folder, STATE, &header)?;

@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     step::state::State,
 };
-use msg_core::{device::Backend, params::Module};
+use msg_core::{Backend, params::Module};
 use msg_models::{Growable, Growing, bert::Bert, gpt::Gpt};
 use std::path::{Path, PathBuf};
 

@@ -13,7 +13,7 @@ use crate::{
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::{Compute, Dropout, cross_entropy::IGNORED},
 };

@@ -7,7 +7,7 @@ use crate::{
 };
 use dfdx::tensor::{Tape, Tensor};
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::{Compute, Dropout, Scores},
 };

@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
     generate::sampling::Sampling,
 };
-use msg_core::{device::Backend, ops::cross_entropy::IGNORED};
+use msg_core::{Backend, ops::cross_entropy::IGNORED};
 use msg_models::{
     Growable,
     gpt::{Gpt, GptBatch},

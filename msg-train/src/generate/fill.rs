@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     generate::sampling::{ranked, softmax},
 };
-use msg_core::{device::Backend, ops::cross_entropy::IGNORED};
+use msg_core::{Backend, ops::cross_entropy::IGNORED};
 use msg_models::{
     Growable,
     bert::{Bert, BertBatch, BertInput},

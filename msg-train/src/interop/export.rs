@@ -14,7 +14,7 @@ use crate::{
     families::family::Task,
     files::new_folder::{check_free, fresh_folder},
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::{
     Sizes,
     bert::Bert,

@@ -7,7 +7,7 @@ use crate::{
     error::{AtPath, Error, Result},
     families::family::{HfConfig, Task},
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::hf::{self, Format, InFile, StoredType, Unrepresentable};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, fs, path::Path};

@@ -9,7 +9,7 @@ use crate::{
     files::bounded_json,
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::{self, Init},
 };
 use msg_models::hf::{self, TensorFile};

@@ -10,7 +10,7 @@ use crate::{
     step::stage_transition::{measure, receipt},
     verify::own_batch,
 };
-use msg_core::device::{Backend, release_buffers};
+use msg_core::{Backend, device::release_buffers};
 use msg_models::Masks;
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@ use crate::{
     error::Error,
     schedule::{plan::Plan, table::scaled},
 };
-use msg_core::{device::Backend, ops::Precision};
+use msg_core::{Backend, ops::Precision};
 use msg_models::{Cost, hf};
 
 /// Where a device had no memory left in the step: the refusal with the plan's estimate and the ways out. Any

@@ -15,7 +15,7 @@ use crate::{
     families::family::Task,
     step::fault_injection::Fault,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::{bert::Bert, gpt::Gpt};
 use std::{
     path::PathBuf,

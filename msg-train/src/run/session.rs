@@ -16,11 +16,7 @@ use crate::{
     schedule::{plan::Plan, table::cost},
     step::{state::State, trainer::Trainer},
 };
-use msg_core::{
-    device::{Backend, out_of_memory_as_error},
-    error::Context,
-    optim::AdamWConfig,
-};
+use msg_core::{Backend, device::out_of_memory_as_error, error::Context, optim::AdamWConfig};
 use msg_models::{Cost, hf::Unrepresentable};
 use std::{
     fs,
