@@ -12,8 +12,8 @@ use msg_core::{
     params::Module,
 };
 use msg_models::{
-    Sizes,
     gpt::{Gpt, GptConfig},
+    sizes,
 };
 use msg_train::{
     State,
@@ -42,7 +42,7 @@ fn plain_write(path: &Path, bytes: usize) -> std::io::Result<f64> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let device = Cpu::default();
-    let sizes = Sizes { layers: 6, hidden: 384, ffn: 1536, heads: 6 };
+    let sizes = sizes! { layers: 6, hidden: 384, ffn: 1536, heads: 6 };
     let config = GptConfig { vocab: 8192, positions: 256, head_dim: 64, sizes, ..GptConfig::default() };
     let model = Gpt::new(&device, config, Init::default())?;
     let optimizer = AdamW::new(&model, AdamWConfig::default())?;

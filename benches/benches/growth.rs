@@ -12,12 +12,12 @@ use msg_core::{
     optim::{AdamW, AdamWConfig, StatePolicy, Update},
     params::Module,
 };
-use msg_models::{Growable, GrowthSpec, Sizes, UnitInit, bert::Bert, bert::BertConfig};
+use msg_models::{Growable, GrowthSpec, Sizes, UnitInit, bert::Bert, bert::BertConfig, sizes};
 use rayon::prelude::*;
 use std::{hint::black_box, time::Duration};
 
 const ROUNDS: usize = 7;
-const LARGE: Sizes = Sizes { layers: 24, hidden: 1024, ffn: 4096, heads: 16 };
+const LARGE: Sizes = sizes! { layers: 24, hidden: 1024, ffn: 4096, heads: 16 };
 
 /// A model with the state of an optimizer that has made one step.
 struct Trained {

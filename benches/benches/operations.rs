@@ -29,7 +29,7 @@ use msg_core::{
     params::Param,
     random::{Key, bits_at},
 };
-use msg_models::{Sizes, gpt::Gpt, gpt::GptConfig};
+use msg_models::{gpt::Gpt, gpt::GptConfig, sizes};
 use std::hint::black_box;
 
 const ROUNDS: usize = 5;
@@ -216,7 +216,7 @@ fn heads(suite: &mut Suite) -> Result<()> {
 fn updates(suite: &mut Suite) -> Result<()> {
     let device = Cpu::default();
     device.enable_cache();
-    let sizes = Sizes { layers: 6, hidden: HIDDEN, ffn: FFN, heads: HEADS };
+    let sizes = sizes! { layers: 6, hidden: HIDDEN, ffn: FFN, heads: HEADS };
     let config =
         GptConfig { vocab: VOCAB, positions: SHAPE.1, head_dim: HEAD_DIM, sizes, ..GptConfig::default() };
     let mut model = Gpt::new(&device, config, Default::default())?;

@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use dfdx::tensor::Cpu;
 use msg_benches::{median, peak, step::Case, timed};
 use msg_core::ops::{Compute, Precision};
-use msg_models::Sizes;
+use msg_models::{Sizes, sizes};
 use msg_train::config::Family;
 use std::error::Error;
 
@@ -15,7 +15,7 @@ use std::error::Error;
 const ROUNDS: usize = 5;
 
 fn sizes(layers: usize, hidden: usize) -> Sizes {
-    Sizes { layers, hidden, ffn: 4 * hidden, heads: hidden / 64 }
+    sizes! { layers, hidden, ffn: 4 * hidden, heads: hidden / 64 }
 }
 
 /// From the smallest to the largest about twenty times the operations.

@@ -18,6 +18,7 @@ use msg_models::{
     bert::{Bert, BertConfig},
     cost::Logits,
     gpt::{Gpt, GptConfig},
+    sizes,
 };
 use msg_train::{
     config::Family,
@@ -112,7 +113,7 @@ impl Case {
         device.enable_cache();
         // A model that ramps comes from one of about half the size.
         let to = self.sizes;
-        let small = Sizes {
+        let small = sizes! {
             layers: to.layers.div_ceil(2),
             hidden: to.hidden * 3 / 4,
             ffn: to.ffn / 2,

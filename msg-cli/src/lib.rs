@@ -14,6 +14,8 @@ mod output;
 mod args;
 mod commands;
 mod device;
+mod exit;
+mod inputs;
 mod values;
 
 /// The command's allocator. It lays large blocks into huge pages where Linux gives them on request: products visit
@@ -21,25 +23,12 @@ mod values;
 /// pages lie (BENCHMARKS.md).
 pub use mimalloc::MiMalloc as Allocator;
 
+use crate::exit::{Done, REFUSED, STOPPED};
 use clap::{Parser, error::ErrorKind};
 use msg_core::{device::out_of_memory_as_error, error::says_out_of_memory};
 use msg_train::Fault;
 use std::{ffi::OsString, panic, process::ExitCode, sync::Once};
 use tracing_subscriber::EnvFilter;
-
-/// What a command ends with that was not refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Done {
-    /// All that was asked for.
-    All,
-    /// A run that was asked to stop, and can go on.
-    Stopped,
-}
-
-/// Exit code of a refusal.
-const REFUSED: u8 = 2;
-/// Exit code of a run that was asked to stop: 128 and the number of SIGINT, as shells have it.
-const STOPPED: u8 = 130;
 
 /// Does what the command line asks for; the first of `arguments` is the program's name. With a `fault`,
 /// which no argument can ask for, `train` makes it at every growth: tests of the receipts want that.

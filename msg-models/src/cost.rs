@@ -188,18 +188,18 @@ impl Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bert::Bert, gpt::Gpt};
+    use crate::{bert::Bert, gpt::Gpt, sizes};
     use dfdx::tensor::Cpu;
     use msg_core::{growth::Init, ops::head::LOGITS_ON_CPU, params::Module};
 
-    const BASE: Sizes = Sizes { layers: 12, hidden: 768, ffn: 3072, heads: 12 };
+    const BASE: Sizes = sizes! { layers: 12, hidden: 768, ffn: 3072, heads: 12 };
 
     #[test]
     fn parameters_are_those_that_a_model_walks() {
         let device = Cpu::default();
         for sizes in [
-            Sizes { layers: 1, hidden: 5, ffn: 7, heads: 2 },
-            Sizes { layers: 3, hidden: 10, ffn: 13, heads: 1 },
+            sizes! { layers: 1, hidden: 5, ffn: 7, heads: 2 },
+            sizes! { layers: 3, hidden: 10, ffn: 13, heads: 1 },
         ] {
             let gpt = GptConfig { vocab: 17, positions: 6, head_dim: 3, sizes, ..GptConfig::default() };
             let model = Gpt::new(&device, gpt, Init::default()).unwrap();
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn flops_are_twice_the_multiply_adds_of_each_product() {
-        let sizes = Sizes { layers: 2, hidden: 5, ffn: 7, heads: 3 };
+        let sizes = sizes! { layers: 2, hidden: 5, ffn: 7, heads: 3 };
         let gpt = GptConfig { vocab: 11, positions: 8, head_dim: 2, sizes, ..GptConfig::default() };
         // A layer: four projections 5x6, scores and mix 6x8 each, 5x7 and 7x5; then the head 5x11.
         let by_hand = 2 * (2 * (4 * 30 + 2 * 48 + 2 * 35) + 55);

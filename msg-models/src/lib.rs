@@ -8,12 +8,12 @@
 //! ```
 //! use dfdx::tensor::{Cpu, NoneTape};
 //! use msg_core::{growth::{Init, Masked, Ramp}, ops::Dropout, params::Module};
-//! use msg_models::{Growable, GrowthSpec, Sizes, gpt::{Gpt, GptBatch, GptConfig}};
+//! use msg_models::{Growable, GrowthSpec, gpt::{Gpt, GptBatch, GptConfig}, sizes};
 //!
 //! let device = Cpu::default();
-//! let sizes = Sizes { layers: 1, hidden: 8, ffn: 12, heads: 2 };
+//! let sizes = sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 };
 //! let small = Gpt::new(&device, GptConfig { vocab: 11, positions: 6, head_dim: 4, sizes, ..GptConfig::default() }, Init::default())?;
-//! let target = Sizes { layers: 2, hidden: 10, ffn: 16, heads: 3 };
+//! let target = sizes! { layers: 2, hidden: 10, ffn: 16, heads: 3 };
 //! let growth = small.growth_to(target, &GrowthSpec::default())?;
 //! let grown = small.grown(&growth, &Masked::default(), Ramp { start: 0, length: 100 })?;
 //!
@@ -36,9 +36,9 @@ pub mod gpt;
 mod growing;
 pub mod hf;
 pub mod layers;
-mod sizes;
+pub mod sizes;
 
 pub use cost::Cost;
 pub use growing::masks::{Masks, Place, Site};
 pub use growing::model::{Growable, Growing, GrowthSpec, LayerInit, UnitInit};
-pub use sizes::Sizes;
+pub use sizes::{GrowingAxis, Grows, Sizes};

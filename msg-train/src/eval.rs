@@ -147,7 +147,7 @@ pub fn evaluate_saved<D: Backend>(saved: &Saved<D>, choice: &Choice) -> Result<E
     let state = &saved.state;
     // An imported model has no run; what its run would say has to be given.
     let config = saved.config.as_ref();
-    let stage = config.map(Plan::new).transpose()?.map(|plan| *plan.stage_at(state.step.max(1)));
+    let stage = config.map(Plan::new).map(|plan| *plan.stage_at(state.step.max(1)));
     let (shortest, positions) = match &saved.model {
         Model::Gpt(model) => (1, model.config().positions),
         Model::Bert(model) => (Mlm::SHORTEST, model.config().positions),
@@ -168,9 +168,9 @@ pub fn evaluate_saved<D: Backend>(saved: &Saved<D>, choice: &Choice) -> Result<E
         got: "none".into(),
     })?;
     let data = open_data(saved, &folder)?;
-    let micro_batch = config.and_then(|config| config.train.micro_batch);
+    let micro_batch = config.and_then(|config| config.train().micro_batch);
     let micro_batch = micro_batch.or(stage.map(|stage| stage.batch)).unwrap_or(MICRO_BATCH);
-    let (seed, mlm) = config.map_or_else(Default::default, |config| (config.run.seed, config.data.mlm));
+    let (seed, mlm) = config.map_or_else(Default::default, |config| (config.run().seed, config.data().mlm));
     let span = Span { sequences, length, micro_batch };
     let held_out = match &saved.model {
         // Windows are of training alone.

@@ -12,7 +12,7 @@ pub mod data;
 pub mod error;
 pub mod eval;
 pub mod families;
-mod files;
+pub mod files;
 pub mod generate;
 pub mod interop;
 pub mod metrics;

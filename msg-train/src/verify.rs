@@ -7,10 +7,11 @@
 
 use crate::{
     checkpoint::{self, Header},
-    config::{Family, RunConfig, growing, size_spec::Target},
+    config::{Family, Resolved, size_spec::Target},
     data::Prepared,
     error::Result,
     families::family::Task,
+    files::names,
     parity::receipt::Receipt,
     run::data_folder,
     step::{
@@ -23,7 +24,7 @@ use msg_core::{
     Backend,
     growth::{FillRule, Masked, Ramp},
 };
-use msg_models::{GrowthSpec, LayerInit, Masks, Sizes, UnitInit, bert::Bert, gpt::Gpt};
+use msg_models::{Grows, GrowthSpec, LayerInit, Masks, Sizes, UnitInit, bert::Bert, gpt::Gpt};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -108,7 +109,7 @@ fn verify_on<D: Backend, M: Task<D>>(
 ) -> Result<Verification> {
     let config = checkpoint::config_of(&path)?;
     let (model, Header { state, growing, .. }) = checkpoint::load_model::<D, M>(&path, device)?;
-    let to = target.unwrap_or_else(|| larger(growing.sizes)).of(growing.sizes)?;
+    let to = target.map_or_else(|| Ok(larger(growing.sizes)), |target| target.of(growing.sizes))?;
     let (batch, host, shape) = own_batch(&path, config.as_ref(), &state, &model);
     let rows = receipts(&model, state.step, &host, to, &|masks| masks)?;
     Ok(Verification {
@@ -128,13 +129,13 @@ const DRAWN: usize = 32;
 /// The batch that a checkpoint's own run has for receipts, or a drawn one.
 pub(crate) fn own_batch<D: Backend, M: Task<D>>(
     path: &Path,
-    config: Option<&RunConfig>,
+    config: Option<&Resolved>,
     state: &State,
     model: &M,
 ) -> (Batch, M::Host, (usize, usize)) {
-    let stage = config.and_then(|config| config.stages.get(state.stage.saturating_sub(1)));
+    let stage = config.and_then(|config| config.stages().get(state.stage.saturating_sub(1)));
     let length = match config {
-        Some(_) => stage.and_then(|stage| stage.sequence).unwrap_or(1),
+        Some(_) => stage.map_or(1, |stage| stage.sequence),
         None => DRAWN.min(model.positions()),
     };
     let text = config.ok_or_else(|| "the model has no run".to_owned()).and_then(|config| {
@@ -163,14 +164,9 @@ pub fn receipts<D: Backend, M: Task<D>>(
 ) -> Result<Vec<Row>> {
     let from = model.growing().sizes;
     let before = measure(model, host, &model.masks(step)?)?;
-    let single = [
-        ("layers", Sizes { layers: to.layers, ..from }),
-        ("hidden", Sizes { hidden: to.hidden, ..from }),
-        ("ffn", Sizes { ffn: to.ffn, ..from }),
-        ("heads", Sizes { heads: to.heads, ..from }),
-    ];
     let mut rows = Vec::new();
-    for (what, to) in single.into_iter().filter(|(_, to)| *to != from) {
+    for (axis, _, size) in from.changes(to) {
+        let (what, to) = (axis.key(), from.with(axis, size));
         let grown = grown(model, step, to)?;
         let after = measure(&grown, host, &hook(grown.masks(step)?))?;
         rows.push(Row { what, from, to, receipt: receipt(None, D::DETERMINISTIC_SUMS, &before, &after) });
@@ -205,20 +201,17 @@ fn grown<D: Backend, M: Task<D>>(model: &M, step: u64, to: Sizes) -> Result<M> {
 }
 
 /// Each axis a quarter larger, layers and heads by one.
-fn larger(from: Sizes) -> Target {
-    let quarter = |size: usize| Some(size + size.div_ceil(4));
-    Target {
-        layers: Some(from.layers + 1),
-        hidden: quarter(from.hidden),
-        ffn: quarter(from.ffn),
-        heads: Some(from.heads + 1),
-    }
+fn larger(from: Sizes) -> Sizes {
+    from.iter().fold(from, |sizes, (axis, size)| {
+        let more = if let Grows::Width(_) = axis.grows() { size.div_ceil(4) } else { 1 };
+        sizes.with(axis, size + more)
+    })
 }
 
 /// The data that the run trained on, where it still lies; or why not.
-fn data_of(path: &Path, config: &RunConfig) -> Result<(PathBuf, Arc<Prepared>), String> {
+fn data_of(path: &Path, config: &Resolved) -> Result<(PathBuf, Arc<Prepared>), String> {
     // Where the configuration says, or beside the checkpoints of a run that was moved.
-    let beside = path.parent().and_then(Path::parent).map(|run| run.join("data"));
+    let beside = path.parent().and_then(Path::parent).map(|run| run.join(names::DATA));
     let folders = [Some(data_folder(config)), beside];
     let folder = folders.into_iter().flatten().find(|folder| folder.is_dir());
     let folder = folder.ok_or_else(|| format!("no data in {}", data_folder(config).display()))?;
@@ -242,8 +235,9 @@ impl fmt::Display for Verification {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verification { checkpoint, family, sizes, ramping, batch, shape: (sequences, length), rows } =
             self;
-        let family = format!("{family:?}").to_lowercase();
-        let named = growing(*sizes).map(|(name, size)| format!("{name} {size}")).join(", ");
+        let family = family.name();
+        let named: Vec<String> = sizes.iter().map(|(axis, size)| format!("{} {size}", axis.key())).collect();
+        let named = named.join(", ");
         let ramp = if *ramping { ", inside a ramp" } else { "" };
         writeln!(f, "{}: {family}, {named}{ramp}", checkpoint.display())?;
         writeln!(
@@ -261,9 +255,9 @@ impl fmt::Display for Verification {
 impl Row {
     fn cells(&self) -> Vec<String> {
         let Row { what, from, to, receipt } = self;
-        let mut changed = growing(*from).into_iter().zip(growing(*to)).filter(|((_, a), (_, b))| a != b);
+        let mut changed = from.changes(*to);
         let (old, new) = match (changed.next(), changed.next()) {
-            (Some(((_, old), (_, new))), None) => (old.to_string(), new.to_string()),
+            (Some((_, old, new)), None) => (old.to_string(), new.to_string()),
             (None, _) => ("masks of 1".to_owned(), "none".to_owned()),
             _ => ("all".to_owned(), "all".to_owned()),
         };

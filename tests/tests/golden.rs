@@ -58,7 +58,7 @@ fn files() -> Vec<PathBuf> {
 
 /// The number of parameters by the architectures' definitions, not by any walk.
 fn count(dims: &Dims, sizes: Sizes) -> usize {
-    let Sizes { layers, hidden: h, ffn: f, heads } = sizes;
+    let Sizes { layers, hidden: h, ffn: f, heads, .. } = sizes;
     let (inner, norm) = (heads * dims.head_dim, 2 * h);
     let linear = |inputs, outputs| inputs * outputs + outputs;
     let block = 3 * linear(h, inner) + linear(inner, h) + linear(h, f) + linear(f, h) + 2 * norm;

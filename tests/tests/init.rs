@@ -3,7 +3,7 @@
 use crate::runs::{STEPS, bytes, checkpoint, config, corpus, records, run};
 use dfdx::tensor::Cpu;
 use msg_core::optim::AdamWConfig;
-use msg_models::{Sizes, bert::Bert, gpt::Gpt};
+use msg_models::{Sizes, bert::Bert, gpt::Gpt, sizes};
 use msg_train::{
     Error, Trainer,
     checkpoint::{Loaded, load},
@@ -37,14 +37,14 @@ fn from(folder: &Path, family: &str, name: &str, step: u64, sizes: Sizes) -> Run
     config.data.tokenizer.path = Some(tokenizer);
     config.data.shards = Some(folder.join(format!("data-of-{name}")));
     config.stages.truncate(1);
-    let Sizes { layers, hidden, ffn, heads } = sizes;
+    let Sizes { layers, hidden, ffn, heads, .. } = sizes;
     let stage = &mut config.stages[0];
     (stage.layers, stage.hidden) = (Some(layers), Some(hidden));
     (stage.ffn, stage.heads) = (Some(ffn), Some(heads));
     config
 }
 
-const GROWN: Sizes = Sizes { layers: 1, hidden: 9, ffn: 11, heads: 3 };
+const GROWN: Sizes = sizes! { layers: 1, hidden: 9, ffn: 11, heads: 3 };
 const DEEP: Sizes = Sizes { layers: 2, ..GROWN };
 
 /// The run's trainer before its first step.

@@ -8,6 +8,7 @@ use msg_models::{
     LayerInit, Sizes, UnitInit,
     gpt::{Gpt, GptConfig},
     hf::{self, Format, StoredType},
+    sizes,
 };
 use msg_tests::fuzz::{Counting, counts, peak_of};
 use msg_train::{
@@ -70,7 +71,7 @@ fn cuda_checkpoints_are_never_on_the_host_as_a_whole() {
 
     let _turn = TURN.lock();
     let gpu = msg_core::device::open_cuda(0).unwrap();
-    let sizes = Sizes { layers: 12, hidden: 128, ffn: 512, heads: 4 };
+    let sizes = sizes! { layers: 12, hidden: 128, ffn: 512, heads: 4 };
     let config = GptConfig { vocab: 1000, positions: 16, head_dim: 32, sizes, ..Default::default() };
     let place = tempfile::tempdir().unwrap();
     let run = r#"
@@ -125,7 +126,7 @@ fn source_and_target_are_never_exceeded() {
     let device = Cpu::default();
 
     // Half precision goes from file to file: as f32 the model alone would be as large as both.
-    let sizes = Sizes { layers: 2, hidden: 256, ffn: 512, heads: 4 };
+    let sizes = sizes! { layers: 2, hidden: 256, ffn: 512, heads: 4 };
     let half = publish(&at("half"), 40_000, sizes, StoredType::F16);
     let both = 2 * weights(&half);
     let pages = pages_of(|| drop(import(&device, &half, &at("half-in")).unwrap()));
@@ -141,7 +142,7 @@ fn source_and_target_are_never_exceeded() {
     let pages = pages_of(|| drop(export(&device, &request).unwrap()));
     assert!(pages.is_none_or(|pages| pages <= both), "export: {pages:?} of {both}");
 
-    let sizes = Sizes { layers: 6, hidden: 128, ffn: 512, heads: 4 };
+    let sizes = sizes! { layers: 6, hidden: 128, ffn: 512, heads: 4 };
     let whole = publish(&at("whole"), 4000, sizes, StoredType::F32);
     for (name, layers, exact) in [
         ("hidden=192,heads=6,ffn=768", LayerInit::Stack, false),

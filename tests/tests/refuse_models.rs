@@ -11,13 +11,14 @@ use msg_models::{
     GrowthSpec, Sizes,
     bert::{Bert, BertBatch, BertConfig, BertInput},
     gpt::{Gpt, GptBatch, GptConfig},
+    sizes,
 };
 use msg_tests::{
     entries::visit_entries,
     families::{Family, Spec},
 };
 
-const SIZES: Sizes = Sizes { layers: 2, hidden: 6, ffn: 9, heads: 2 };
+const SIZES: Sizes = sizes! { layers: 2, hidden: 6, ffn: 9, heads: 2 };
 const SPEC: Spec =
     Spec { vocab: 11, head_dim: 4, sizes: SIZES, batch: (2, 3), seed: 1, precision: Precision::F32 };
 const RAMP: Ramp = Ramp { start: 0, length: 5 };

@@ -7,7 +7,7 @@ use msg_core::{
     mask::take_masked_nodes,
     ops::Precision,
 };
-use msg_models::{GrowthSpec, LayerInit, Place, Site, Sizes, UnitInit, bert::Bert, gpt::Gpt};
+use msg_models::{GrowthSpec, LayerInit, Place, Site, Sizes, UnitInit, bert::Bert, gpt::Gpt, sizes};
 use msg_tests::{
     entries::visit_entries,
     families::{Family, Spec, names},
@@ -76,13 +76,13 @@ fn one_growth<M: Family<Cpu>>(spec: &Spec, target: Sizes, growth: &GrowthSpec) {
 const TINY: Spec = Spec {
     vocab: 17,
     head_dim: 3,
-    sizes: Sizes { layers: 2, hidden: 8, ffn: 10, heads: 2 },
+    sizes: sizes! { layers: 2, hidden: 8, ffn: 10, heads: 2 },
     batch: (2, 5),
     seed: 5,
     precision: Precision::F32,
 };
 
-const ALL: Sizes = Sizes { layers: 4, hidden: 13, ffn: 19, heads: 3 };
+const ALL: Sizes = sizes! { layers: 4, hidden: 13, ffn: 19, heads: 3 };
 
 #[test]
 fn strict_on_each_axis_alone_and_all_at_once() {
@@ -117,20 +117,20 @@ fn strict_under_every_initialisation_of_units_and_layers() {
 
 /// Sizes that users have, and odd ones across the blocks of the matrix product.
 fn users_sizes<M: Family<Cpu>>(precision: Precision) {
-    let base = Sizes { layers: 1, hidden: 512, ffn: 768, heads: 8 };
+    let base = sizes! { layers: 1, hidden: 512, ffn: 768, heads: 8 };
     let spec = Spec { vocab: 1000, head_dim: 64, sizes: base, batch: (1, 6), seed: 3, precision };
     for target in [
         Sizes { hidden: 768, ..base },
         Sizes { ffn: 3072, ..base },
         Sizes { heads: 12, ..base },
-        Sizes { layers: 2, hidden: 768, ffn: 3072, heads: 12 },
+        sizes! { layers: 2, hidden: 768, ffn: 3072, heads: 12 },
     ] {
         one_growth::<M>(&spec, target, &GrowthSpec::default());
     }
     for (old, new) in [(258, 700), (1, 3), (255, 257), (256, 512)] {
-        let sizes = Sizes { layers: 1, hidden: old, ffn: old + 1, heads: 1 };
+        let sizes = sizes! { layers: 1, hidden: old, ffn: old + 1, heads: 1 };
         let spec = Spec { vocab: 31, head_dim: 5, sizes, batch: (2, 3), seed: 4, precision };
-        let target = Sizes { layers: 2, hidden: new, ffn: new + 1, heads: 4 };
+        let target = sizes! { layers: 2, hidden: new, ffn: new + 1, heads: 4 };
         one_growth::<M>(&spec, target, &GrowthSpec::default());
     }
 }
@@ -160,7 +160,7 @@ fn sequence<M: Family<Cpu>>(spec: &Spec, steps: &[(Sizes, u64)], growth: GrowthS
     for (number, (add, wait)) in (1..).zip(steps) {
         now += wait;
         model.retire_ramps(now);
-        sizes = Sizes {
+        sizes = sizes! {
             layers: sizes.layers + add.layers,
             hidden: sizes.hidden + add.hidden,
             ffn: sizes.ffn + add.ffn,
@@ -177,7 +177,7 @@ fn sequence<M: Family<Cpu>>(spec: &Spec, steps: &[(Sizes, u64)], growth: GrowthS
 
 fn any_sizes(layers: usize, units: usize, heads: usize, least: usize) -> impl Strategy<Value = Sizes> {
     (least..=layers, least..=units, least..=units, least..=heads)
-        .prop_map(|(layers, hidden, ffn, heads)| Sizes { layers, hidden, ffn, heads })
+        .prop_map(|(layers, hidden, ffn, heads)| sizes! { layers, hidden, ffn, heads })
 }
 
 fn any_growth() -> impl Strategy<Value = GrowthSpec> {

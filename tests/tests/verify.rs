@@ -3,7 +3,7 @@
 use crate::runs::{checkpoint, config, corpus, run};
 use dfdx::tensor::Cpu;
 use msg_core::{growth::Ramp, optim::AdamWConfig};
-use msg_models::{GrowthSpec, Sizes, bert::Bert, gpt::Gpt};
+use msg_models::{GrowthSpec, Sizes, bert::Bert, gpt::Gpt, sizes};
 use msg_tests::families::Family;
 use msg_train::{
     checkpoint::load,
@@ -62,7 +62,7 @@ fn every_mask_is_needed<M: Task<Cpu> + Family<Cpu>>(path: &Path, step: u64) -> V
     let model = load::<Cpu, M>(path, &Cpu::default(), AdamWConfig::default()).unwrap().model;
     let from = model.growing().sizes;
     let to =
-        Sizes { layers: from.layers + 1, hidden: from.hidden + 2, ffn: from.ffn + 3, heads: from.heads + 1 };
+        sizes! { layers: from.layers + 1, hidden: from.hidden + 2, ffn: from.ffn + 3, heads: from.heads + 1 };
     let host = model.drawn((2, 12), 1);
     let take = |hook: &dyn Fn(_) -> _| receipts(&model, step, &host, to, hook).unwrap();
     assert!(take(&|masks| masks).iter().all(|row| row.receipt.holds()));

@@ -28,6 +28,7 @@ use msg_core::{
 use msg_models::{
     Growable, GrowthSpec, Sizes,
     gpt::{Gpt, GptConfig},
+    sizes,
 };
 use std::{error::Error, hint::black_box, time::Duration};
 
@@ -52,10 +53,10 @@ const FULL: Size = Size {
     batch: 8,
     length: 1024,
     vocab: 50257,
-    model: Sizes { layers: 12, hidden: 768, ffn: 3072, heads: 12 },
+    model: sizes! { layers: 12, hidden: 768, ffn: 3072, heads: 12 },
 };
 const TINY: Size =
-    Size { batch: 2, length: 40, vocab: 97, model: Sizes { layers: 2, hidden: 128, ffn: 192, heads: 2 } };
+    Size { batch: 2, length: 40, vocab: 97, model: sizes! { layers: 2, hidden: 128, ffn: 192, heads: 2 } };
 
 /// What an operation cannot do without.
 #[derive(Clone, Copy)]
@@ -271,7 +272,7 @@ impl<D: Backend + Synchronize> Suite<D> {
         }
         let to = size.model;
         let sizes =
-            Sizes { layers: to.layers / 2, hidden: to.hidden * 3 / 4, ffn: to.ffn / 2, heads: to.heads / 2 };
+            sizes! { layers: to.layers / 2, hidden: to.hidden * 3 / 4, ffn: to.ffn / 2, heads: to.heads / 2 };
         let small = self.model(size, sizes)?;
         let optimizer = AdamW::new(&small, AdamWConfig::default())?;
         let growth = small.growth_to(to, &GrowthSpec::default())?;

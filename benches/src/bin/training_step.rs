@@ -16,7 +16,7 @@ use msg_core::{
     device::open_cuda,
     ops::{Compute, Precision},
 };
-use msg_models::Sizes;
+use msg_models::sizes;
 use msg_train::config::Family;
 use std::io::BufRead;
 
@@ -40,7 +40,7 @@ fn case(args: &[String]) -> Option<(Case, bool)> {
     let precision = if has("bf16") { Precision::Bf16 } else { Precision::F32 };
     let case = Case {
         family,
-        sizes: Sizes { layers, hidden, ffn, heads },
+        sizes: sizes! { layers, hidden, ffn, heads },
         vocab,
         shape: (batch, length),
         ramp: has("ramp"),

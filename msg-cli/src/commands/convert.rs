@@ -1,7 +1,6 @@
 //! `msg convert`.
 
-use super::parity;
-use crate::args::Convert;
+use crate::{args::Convert, output::parity};
 use dfdx::tensor::Cpu;
 use msg_train::interop::{Conversion, convert};
 

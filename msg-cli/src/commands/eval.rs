@@ -21,7 +21,7 @@ fn on<D: Backend>(args: &Eval, device: &D) -> anyhow::Result<()> {
     let Evaluation { held_out, data, length } = evaluate_saved(&saved, &choice)?;
     let (state, sizes) = (&saved.state, saved.model.growing().sizes);
     let step = match &saved.config {
-        Some(config) => format!("{}, stage {} of {}", state.step, state.stage, config.stages.len()),
+        Some(config) => format!("{}, stage {} of {}", state.step, state.stage, config.stages().len()),
         None => "none: a model without a run".to_owned(),
     };
     let mut facts = vec![

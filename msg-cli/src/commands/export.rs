@@ -1,7 +1,6 @@
 //! `msg export`.
 
-use super::parity;
-use crate::args::Export;
+use crate::{args::Export, output::parity};
 use dfdx::tensor::Cpu;
 use msg_train::interop::{self, export};
 

@@ -1,7 +1,6 @@
 //! `msg grow`.
 
-use super::parity;
-use crate::args::Grow;
+use crate::{args::Grow, output::parity};
 use dfdx::tensor::Cpu;
 use msg_train::interop::{GrowRequest, grow};
 

@@ -10,15 +10,14 @@ mod import;
 mod inspect;
 mod plan;
 mod report;
-mod summary;
 mod train;
 mod verify;
 
 use crate::{
-    Done,
-    args::{Args, Command, Configured, Data},
+    args::{Args, Command, Data},
+    exit::Done,
 };
-use msg_train::{Fault, config::RunConfig, interop::Parity};
+use msg_train::Fault;
 
 /// Runs what was asked for.
 pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
@@ -37,19 +36,4 @@ pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
         Command::Inspect(args) => inspect::run(&args)?,
     }
     Ok(Done::All)
-}
-
-/// The checked configuration.
-fn read(args: &Configured) -> anyhow::Result<RunConfig> {
-    Ok(RunConfig::read(&args.config, &args.set)?)
-}
-
-/// A receipt in two lines.
-fn parity(parity: &Parity) {
-    let Parity { batch, shape: (sequences, length), receipt } = parity;
-    println!("batch   {batch}: {sequences} x {length}");
-    println!(
-        "parity  max |dlogit| {:.1e}, dloss {:.1e}, {} of {} outputs differ (tolerance {:.1e})",
-        receipt.max_dlogit, receipt.dloss, receipt.differing, receipt.outputs, receipt.tolerance
-    );
 }

@@ -1,10 +1,10 @@
 //! `msg train`.
 
-use super::summary;
 use crate::{
-    Done, STOPPED,
     args::{ResumeChoice, Train},
     device::DeviceChoice,
+    exit::{Done, STOPPED},
+    inputs, output,
 };
 use anyhow::Context;
 use dfdx::tensor::{Cache, Cpu};
@@ -20,15 +20,16 @@ use std::sync::{
 };
 
 pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
-    let config = super::read(&args.configured)?;
+    let config = inputs::config(&args.configured)?;
     let resume = match args.resume {
         Some(ResumeChoice::Auto) => Resume::Auto,
         None => Resume::Never,
     };
     check_folder(&config, resume)?;
-    let data = super::data::open(&config)?;
-    let vocab = config.model.vocab.unwrap_or(data.tokenizer().vocab());
-    eprintln!("{}", plan_table(&config, &Plan::new(&config)?, vocab));
+    let data = inputs::data(&config)?;
+    let vocab = config.model().vocab.unwrap_or(data.tokenizer().vocab());
+    let plan = Plan::new(&config);
+    eprintln!("{}", plan_table(&config, &plan, vocab));
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -43,7 +44,7 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
     signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
         .context("SIGTERM cannot be caught")?;
 
-    let request = Request { config, data, resume, stop: &stop, console: true, fault };
+    let request = Request { config: &config, plan: &plan, data, resume, stop: &stop, console: true, fault };
     match args.device {
         DeviceChoice::Cpu => {
             let device = Cpu::default();
@@ -63,6 +64,6 @@ fn on<D: Backend>(device: &D, request: Request<'_>) -> anyhow::Result<Done> {
         eprintln!("stopped after step {}; `--resume auto` goes on", outcome.step);
         return Ok(Done::Stopped);
     }
-    summary::show(device, &outcome, &data)?;
+    output::finished(device, &outcome, &data)?;
     Ok(Done::All)
 }

@@ -2,7 +2,7 @@
 
 use super::Growth;
 use crate::{
-    axis::Axis,
+    axis::{Axis, AxisInfo},
     error::{Result, same_size},
     mask::{Gate, Mask},
 };
@@ -98,8 +98,16 @@ impl Ramps {
     /// # Errors
     /// Where the axis has another size than the book.
     pub fn values<A: Axis>(&self, axis: &A, step: u64) -> Result<Option<Vec<f32>>> {
-        let Some(units) = self.axes.get(A::GROWS_AS) else { return Ok(None) };
-        same_size("mask", A::NAME, units.len(), axis.size())?;
+        self.values_for(&AxisInfo::of(axis), step)
+    }
+
+    /// As [`Ramps::values`], for an axis known by its name.
+    ///
+    /// # Errors
+    /// As [`Ramps::values`].
+    pub fn values_for(&self, axis: &AxisInfo, step: u64) -> Result<Option<Vec<f32>>> {
+        let Some(units) = self.axes.get(axis.grows_as) else { return Ok(None) };
+        same_size("mask", axis.name, units.len(), axis.size)?;
         let value = |ramp: &Option<Ramp>| ramp.map_or(1.0, |ramp| ramp.value(step));
         Ok(Some(units.iter().map(value).collect()))
     }

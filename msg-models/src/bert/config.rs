@@ -1,6 +1,9 @@
 //! What a BERT is made from.
 
-use crate::sizes::{Sizes, not_zero, numbers_in_range};
+use crate::{
+    sizes,
+    sizes::{GrowingAxis, Sizes, not_zero, numbers_in_range},
+};
 use msg_core::{
     Result,
     axis::{HeadDim, Position, Segment, Vocab},
@@ -58,7 +61,7 @@ impl Default for BertConfig {
             positions: 512,
             segments: 2,
             head_dim: 64,
-            sizes: Sizes { layers: 12, hidden: 768, ffn: 3072, heads: 12 },
+            sizes: sizes! { layers: 12, hidden: 768, ffn: 3072, heads: 12 },
             eps: default_eps(),
             gelu: default_gelu(),
             dropout: default_dropout(),
@@ -67,12 +70,16 @@ impl Default for BertConfig {
 }
 
 impl BertConfig {
+    /// The axes along which the family grows.
+    pub const AXES: &[GrowingAxis] =
+        &[GrowingAxis::Layers, GrowingAxis::Hidden, GrowingAxis::Ffn, GrowingAxis::Heads];
+
     /// Refuses what no model can be made from.
     ///
     /// # Errors
     /// [`msg_core::Error::Zero`] for a size of 0, [`msg_core::Error::Value`] for a dropout rate or epsilon out of range.
     pub fn check(&self) -> Result<()> {
-        self.sizes.check()?;
+        self.sizes.check(Self::AXES)?;
         not_zero(&[
             ("vocab", self.vocab),
             ("positions", self.positions),

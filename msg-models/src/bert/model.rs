@@ -2,7 +2,7 @@
 
 use super::{BertBatch, BertConfig, Block, MlmHead, Pooler, batch::Targets, heads::MlmConfig};
 use crate::{
-    Growable, Growing, Masks, Place, Site,
+    Growable, Growing, GrowingAxis, Masks, Place, Site,
     layers::{BlockContext, Embedding, LayerNorm, Linear},
 };
 use dfdx::{
@@ -265,6 +265,8 @@ impl<D: Backend> Module<D> for Bert<D> {
 }
 
 impl<D: Backend> Growable<D> for Bert<D> {
+    const AXES: &[GrowingAxis] = BertConfig::AXES;
+
     fn growing(&self) -> &Growing {
         &self.growing
     }

@@ -5,15 +5,16 @@ use super::{
     heads::{self, Heads, Padding},
     units::Units,
 };
-use crate::{Growing, Sizes};
+use crate::{Growing, GrowingAxis, Sizes};
 use dfdx::shapes::HasShape;
 use msg_core::{
     Backend, Error,
-    axis::{Axis, Ffn, Hidden, Inner, NamedShape},
+    axis::{Axis, Hidden, NamedShape},
     growth::Ramps,
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role, Visitor},
 };
+use std::collections::BTreeMap;
 
 /// Why a model cannot be folded.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -73,9 +74,16 @@ struct Plan {
 impl Plan {
     fn new(growing: &Growing, order: NormOrder, step: u64) -> Result<Self, Unfoldable> {
         let Growing { sizes, ramps, .. } = growing;
-        let masked = |values: Option<Vec<f32>>| values.filter(|values| values.iter().any(|&c| c != 1.0));
-        if masked(ramps.values(&sizes.hidden(), step)?).is_some() {
-            return Err(Unfoldable::HiddenMask);
+        let mut units = BTreeMap::new();
+        let mut masks = Vec::new();
+        for axis in sizes.tensor_axes(growing.head_dim) {
+            let values = ramps.values_for(&axis, step)?;
+            let Some(values) = values.filter(|values| values.iter().any(|&c| c != 1.0)) else { continue };
+            if axis.name == Hidden::NAME {
+                return Err(Unfoldable::HiddenMask);
+            }
+            units.insert(axis.name, values);
+            masks.push(axis.name);
         }
         let gates: Vec<f32> = (0..sizes.layers).map(|layer| ramps.gate(layer, step).value()).collect();
         let gated = gates.iter().position(|&gate| gate != 1.0);
@@ -83,11 +91,8 @@ impl Plan {
             return Err(Unfoldable::LayerGate { layer });
         }
         let heads = [Heads { count: sizes.heads, size: growing.head_dim }, fitting(growing)?];
-        let ffn = masked(ramps.values(&sizes.ffn(), step)?);
-        let inner = masked(ramps.values(&sizes.inner(growing.head_dim()), step)?);
-        let found = [(Ffn::NAME, ffn.is_some()), (Inner::NAME, inner.is_some()), ("layers", gated.is_some())];
-        let masks = found.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
-        Ok(Plan { scale: Scale { ffn, inner, gates }, masks, heads })
+        masks.extend(gated.map(|_| GrowingAxis::Layers.key()));
+        Ok(Plan { scale: Scale { units, gates }, masks, heads })
     }
 }
 
@@ -131,8 +136,8 @@ fn fitting(growing: &Growing) -> Result<Heads, Unfoldable> {
 
 /// Multiplies what produces masked units by their mask, and what a gated layer writes by its gate.
 struct Scale {
-    ffn: Option<Vec<f32>>,
-    inner: Option<Vec<f32>>,
+    /// By the name of the axis.
+    units: BTreeMap<&'static str, Vec<f32>>,
     gates: Vec<f32>,
 }
 
@@ -154,13 +159,11 @@ impl<D: Backend> Visitor<D> for Scale {
         for (axis, (info, _)) in produced {
             let constant;
             let factors = match info.grows_as {
-                Ffn::NAME => self.ffn.as_ref(),
-                Inner::NAME => self.inner.as_ref(),
                 Hidden::NAME if gate != 1.0 => {
                     constant = vec![gate; info.size];
                     Some(&constant)
                 }
-                _ => None,
+                name => self.units.get(name),
             };
             if let Some(factors) = factors {
                 let units = match &mut units {
@@ -180,11 +183,12 @@ impl<D: Backend> Visitor<D> for Scale {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sizes;
 
     #[test]
     fn spare_units_become_heads_of_the_same_size_or_larger_ones() {
         let fitted = |hidden, heads, head_dim| {
-            let growing = Growing::new(Sizes { layers: 1, hidden, ffn: 1, heads }, head_dim).expect("sizes");
+            let growing = Growing::new(sizes! { layers: 1, hidden, ffn: 1, heads }, head_dim).expect("sizes");
             fitting(&growing).map(|heads| (heads.count, heads.size))
         };
         assert_eq!(fitted(12, 2, 4), Ok((3, 4)));

@@ -4,7 +4,7 @@ use super::{Form, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
     Backend, Error, Result,
-    axis::{Axis, Ffn, Hidden, Inner, NamedShape},
+    axis::{Axis, Hidden, NamedShape},
     growth::{FillRule, Growth, GrowthContext, LayerSource, Operator, filled},
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role},
@@ -94,7 +94,7 @@ impl<D: Backend> Operator<D> for Exact {
             let (old, share) = (map.old_size(), map.old_size() as f64 / map.new_size() as f64);
             let flow = role.flow.get(axis).copied().unwrap_or(Flow::Produces);
             match (info.grows_as, flow, form.order) {
-                (Ffn::NAME | Inner::NAME, Flow::Consumes, _) => edits.push(Edit::Zero { axis, old }),
+                (name, Flow::Consumes, _) if name != Hidden::NAME => edits.push(Edit::Zero { axis, old }),
                 (Hidden::NAME, Flow::Produces, NormOrder::Pre) => edits.push(match role.kind {
                     Kind::Gain => Edit::Scale { factor: share.sqrt() as f32 },
                     Kind::Shift => Edit::Zero { axis, old },

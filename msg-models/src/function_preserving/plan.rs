@@ -1,6 +1,6 @@
 //! Whether a model can become so large exactly, and with which head size.
 
-use crate::{Growing, Sizes, UnitInit};
+use crate::{Growing, Grows, Sizes, UnitInit};
 use msg_core::ops::NormOrder;
 
 /// Sizes that a model can grow to exactly, as transformers would load it.
@@ -87,7 +87,7 @@ impl Plan {
             let most = hidden / head_dim;
             return Err(NotExact::Smaller { hidden, heads, most, head_dim, size });
         }
-        let wider = Sizes { layers: from.layers, ..sizes } != *from || size != head_dim;
+        let wider = from.changes(sizes).any(|(axis, ..)| axis.grows() != Grows::Depth) || size != head_dim;
         if wider && units == UnitInit::Zero {
             return Err(NotExact::Dead);
         }
@@ -98,10 +98,11 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sizes;
 
     #[test]
     fn combinations_that_are_not_exact_say_why_and_what_would_be() {
-        let from = Sizes { layers: 2, hidden: 12, ffn: 20, heads: 3 };
+        let from = sizes! { layers: 2, hidden: 12, ffn: 20, heads: 3 };
         let growing = Growing::new(from, 4).expect("sizes");
         let plan = |order, sizes| Plan::new(&growing, order, sizes, UnitInit::Normal);
         let to = |hidden, heads| Sizes { hidden, heads, ..from };

@@ -1,6 +1,9 @@
 //! What a GPT is made from.
 
-use crate::sizes::{Sizes, not_zero, numbers_in_range};
+use crate::{
+    sizes,
+    sizes::{GrowingAxis, Sizes, not_zero, numbers_in_range},
+};
 use msg_core::{
     Result,
     axis::{HeadDim, Position, Vocab},
@@ -46,7 +49,7 @@ impl Default for GptConfig {
             vocab: 50257,
             positions: 1024,
             head_dim: 64,
-            sizes: Sizes { layers: 12, hidden: 768, ffn: 3072, heads: 12 },
+            sizes: sizes! { layers: 12, hidden: 768, ffn: 3072, heads: 12 },
             eps: default_eps(),
             gelu: default_gelu(),
             dropout: 0.0,
@@ -55,12 +58,16 @@ impl Default for GptConfig {
 }
 
 impl GptConfig {
+    /// The axes along which the family grows.
+    pub const AXES: &[GrowingAxis] =
+        &[GrowingAxis::Layers, GrowingAxis::Hidden, GrowingAxis::Ffn, GrowingAxis::Heads];
+
     /// Refuses what no model can be made from.
     ///
     /// # Errors
     /// [`msg_core::Error::Zero`] for a size of 0, [`msg_core::Error::Value`] for a dropout rate or epsilon out of range.
     pub fn check(&self) -> Result<()> {
-        self.sizes.check()?;
+        self.sizes.check(Self::AXES)?;
         not_zero(&[("vocab", self.vocab), ("positions", self.positions), ("head size", self.head_dim)])?;
         numbers_in_range(self.eps, self.dropout)
     }

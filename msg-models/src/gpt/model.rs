@@ -2,7 +2,7 @@
 
 use super::{Block, GptConfig};
 use crate::{
-    Growable, Growing, Masks, Place, Site,
+    Growable, Growing, GrowingAxis, Masks, Place, Site,
     layers::{BlockContext, Embedding, LayerNorm},
 };
 use dfdx::{
@@ -249,6 +249,8 @@ impl<D: Backend> Module<D> for Gpt<D> {
 }
 
 impl<D: Backend> Growable<D> for Gpt<D> {
+    const AXES: &[GrowingAxis] = GptConfig::AXES;
+
     fn growing(&self) -> &Growing {
         &self.growing
     }

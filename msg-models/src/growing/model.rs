@@ -1,10 +1,10 @@
 //! What of a Transformer changes when it grows, and growth of whole models by target sizes.
 
-use crate::{Masks, Sizes};
+use crate::{GrowingAxis, Grows, Masks, Sizes};
 use dfdx::shapes::HasShape;
 use msg_core::{
     Backend, Error, Result,
-    axis::{Axis, AxisInfo, Ffn, HeadDim, Heads, Hidden, Inner, NamedShape},
+    axis::{AxisInfo, HeadDim, NamedShape},
     error::same_size,
     growth::{self, AxisMap, DepthMap, FillRule, Growth, Masked, NORMAL_STD, Operator, Ramp, Ramps},
     params::{Module, Param, ParamName, Role, Visitor},
@@ -105,9 +105,8 @@ impl Growing {
     /// The state of a model that never grew.
     ///
     /// # Errors
-    /// [`Error::Zero`] for a size of 0.
+    /// [`Error::Zero`] for a head size of 0.
     pub fn new(sizes: Sizes, head_dim: usize) -> Result<Self> {
-        sizes.check()?;
         if head_dim == 0 {
             return Err(Error::Zero { what: "head size" });
         }
@@ -125,24 +124,29 @@ impl Growing {
     /// # Errors
     /// Where a map does not fit, or Inner becomes no whole number of heads.
     fn sizes_after(&self, growth: &Growth) -> Result<Sizes> {
-        let Sizes { layers, .. } = self.sizes;
-        let layers = match growth.depth() {
-            None => layers,
-            Some(depth) => {
-                same_size("growth", "layers", depth.old_layers(), layers)?;
-                depth.layers().len()
-            }
-        };
-        let inner = growth.map_of(&self.sizes.inner(self.head_dim()))?.new_size();
-        if !inner.is_multiple_of(self.head_dim) {
-            return Err(Error::Heads { inner, head_dim: self.head_dim });
+        let mut sizes = self.sizes;
+        for (axis, size) in self.sizes.iter() {
+            let after = match axis.units(size, self.head_dim) {
+                None => match growth.depth() {
+                    None => size,
+                    Some(depth) => {
+                        same_size("growth", axis.key(), depth.old_layers(), size)?;
+                        depth.layers().len()
+                    }
+                },
+                Some((name, units)) => {
+                    let units = usize::try_from(units).unwrap_or(usize::MAX);
+                    let after = growth.map_for(&AxisInfo { name, grows_as: name, size: units })?.new_size();
+                    let each = if let Grows::Heads { .. } = axis.grows() { self.head_dim } else { 1 };
+                    if !after.is_multiple_of(each) {
+                        return Err(Error::Heads { inner: after, head_dim: each });
+                    }
+                    after / each
+                }
+            };
+            sizes = sizes.with(axis, after);
         }
-        Ok(Sizes {
-            layers,
-            hidden: growth.map_of(&self.sizes.hidden())?.new_size(),
-            ffn: growth.map_of(&self.sizes.ffn())?.new_size(),
-            heads: inner / self.head_dim,
-        })
+        Ok(sizes)
     }
 
     /// The smallest mask value in the optimizer step `step`; 1 where nothing ramps.
@@ -151,13 +155,13 @@ impl Growing {
     /// Where sizes and ramps disagree.
     pub fn smallest_mask(&self, step: u64) -> Result<f32> {
         let Growing { sizes, ramps, .. } = self;
-        let axes = [
-            ramps.values(&sizes.hidden(), step)?,
-            ramps.values(&sizes.ffn(), step)?,
-            ramps.values(&sizes.inner(self.head_dim()), step)?,
-        ];
         let gates = (0..sizes.layers).map(|layer| ramps.gate(layer, step).value());
-        Ok(axes.into_iter().flatten().flatten().chain(gates).fold(1.0, f32::min))
+        let mut smallest = gates.fold(1.0, f32::min);
+        for axis in sizes.tensor_axes(self.head_dim) {
+            let values = ramps.values_for(&axis, step)?;
+            smallest = values.into_iter().flatten().fold(smallest, f32::min);
+        }
+        Ok(smallest)
     }
 
     fn grown(&self, growth: &Growth, ramp: Option<Ramp>) -> Result<Self> {
@@ -178,6 +182,9 @@ impl Growing {
 
 /// A Transformer whose residual stream, feed-forward layer, heads and depth can grow.
 pub trait Growable<D: Backend>: Module<D> {
+    /// The axes along which the family grows.
+    const AXES: &[GrowingAxis];
+
     /// Its present sizes, ramps and layer identities.
     fn growing(&self) -> &Growing;
 
@@ -192,19 +199,20 @@ pub trait Growable<D: Backend>: Module<D> {
     /// # Errors
     /// [`Error::Shrink`] or [`Error::Zero`], naming the axis and both sizes.
     fn growth_to(&self, target: Sizes, spec: &GrowthSpec) -> Result<Growth> {
-        target.check()?;
+        target.check(Self::AXES)?;
         let Growing { sizes, head_dim, .. } = self.growing();
-        let units = spec.units;
-        let heads = units.map(Heads::NAME, sizes.heads, target.heads)?;
         let mut growth = Growth::new(spec.seed, spec.number);
-        for map in [
-            units.map(Hidden::NAME, sizes.hidden, target.hidden)?,
-            units.map(Ffn::NAME, sizes.ffn, target.ffn)?,
-            heads.widened(Inner::NAME, *head_dim)?,
-        ] {
-            growth = growth.with_axis(map);
+        for &axis in Self::AXES {
+            let (old, new) = (sizes.get(axis), target.get(axis));
+            growth = match axis.grows() {
+                Grows::Depth => growth.with_depth(spec.layers.map(old, new)?),
+                Grows::Width(name) => growth.with_axis(spec.units.map(name, old, new)?),
+                Grows::Heads { number, units } => {
+                    growth.with_axis(spec.units.map(number, old, new)?.widened(units, *head_dim)?)
+                }
+            };
         }
-        Ok(growth.with_depth(spec.layers.map(sizes.layers, target.layers)?))
+        Ok(growth)
     }
 
     /// How many parameters it would have at other sizes, however many that are.
@@ -213,11 +221,12 @@ pub trait Growable<D: Backend>: Module<D> {
         impl<D: Backend> Visitor<D> for Count {
             fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, t: &mut Param<S, D>) -> Result<()> {
                 let Count(target, head_dim, sum) = self;
-                let of = |axis: AxisInfo| match axis.grows_as {
-                    Hidden::NAME => target.hidden as u128,
-                    Ffn::NAME => target.ffn as u128,
-                    Inner::NAME => target.heads as u128 * *head_dim as u128,
-                    _ => axis.size as u128,
+                let of = |axis: AxisInfo| {
+                    let grown = |row: &GrowingAxis| row.units(target.get(*row), *head_dim);
+                    let mut grown = GrowingAxis::ALL.iter().filter_map(grown);
+                    grown
+                        .find(|(name, _)| *name == axis.grows_as)
+                        .map_or(axis.size as u128, |(_, units)| units)
                 };
                 // The first layer stands for all of them.
                 let times = match name.layer() {

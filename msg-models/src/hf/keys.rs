@@ -2,10 +2,8 @@
 //!
 //! Source: `configuration_utils.py` of transformers, versions 4 and 5, and the published configurations.
 
+use crate::sizes::LARGEST;
 use serde_json::{Map, Value};
-
-/// Largest size of any one axis that a configuration may ask for; products of a few stay far within 128 bits.
-const LARGEST: usize = 1 << 24;
 
 /// A key that asks for what this project does not compute.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

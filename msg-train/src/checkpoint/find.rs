@@ -2,9 +2,12 @@
 
 use super::{CONFIG, MARKER, STATE, latest};
 use crate::{
-    config::{Family, RunConfig},
+    config::{self, Family, Resolved},
     error::{Error, Result},
-    files::bounded_json,
+    files::{
+        bounded_json,
+        names::{CHECKPOINTS, HF_CONFIG},
+    },
 };
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -17,11 +20,11 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     if path.join(MARKER).is_file() {
         return Ok(path.to_owned());
     }
-    let found = match path.join("checkpoints") {
+    let found = match path.join(CHECKPOINTS) {
         all if all.is_dir() => latest(&all)?,
         _ => None,
     };
-    let got = match path.join("config.json").is_file() {
+    let got = match path.join(HF_CONFIG).is_file() {
         true => "a published folder: `msg import` makes a checkpoint of it",
         false => "neither",
     };
@@ -49,7 +52,7 @@ pub fn family_of(checkpoint: &Path) -> Result<Family> {
     }
     let config = config_of(checkpoint)?;
     config
-        .map(|config| config.model.family)
+        .map(|config| config.model().family)
         .ok_or_else(|| Error::Checkpoint { path, message: "expected the key `family`, got none".into() })
 }
 
@@ -57,11 +60,11 @@ pub fn family_of(checkpoint: &Path) -> Result<Family> {
 ///
 /// # Errors
 /// Where it cannot be read.
-pub fn config_of(checkpoint: &Path) -> Result<Option<RunConfig>> {
+pub fn config_of(checkpoint: &Path) -> Result<Option<Resolved>> {
     let path = checkpoint.join(CONFIG);
     if !path.exists() {
         return Ok(None);
     }
     let text = bounded_json::text(&path)?;
-    RunConfig::parse(&text, &path.display().to_string(), &[]).map(Some)
+    config::parse(&text, &path.display().to_string(), &[]).map(Some)
 }

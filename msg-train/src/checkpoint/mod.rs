@@ -27,8 +27,11 @@ pub(crate) use read::{blank_model, marked, marked_hash};
 pub(crate) use saved::tokenizer_of;
 pub use saved::{Model, Saved, open};
 pub(crate) use write::hash;
-pub(crate) use write::sync_folder;
 pub use write::{Snapshot, save};
+
+pub use crate::files::names::MARKER;
+use crate::files::names::{self, CONFIG, ORIGIN};
+pub(crate) use crate::files::names::{MODEL, STATE, TOKENIZER};
 
 use crate::{config::Family, step::state::State};
 use msg_core::optim::BirthSteps;
@@ -36,17 +39,8 @@ use msg_models::Growing;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
-/// The file that makes a folder a checkpoint.
-pub const MARKER: &str = "checkpoint.json";
-pub(crate) const MODEL: &str = "model.safetensors";
 const FIRST: &str = "first_moment.safetensors";
 const SECOND: &str = "second_moment.safetensors";
-pub(crate) const STATE: &str = "state.json";
-const CONFIG: &str = "config.toml";
-/// The tokenizer's name in a checkpoint.
-pub(crate) const TOKENIZER: &str = "tokenizer.json";
-/// What a published model's files say besides, for the way back.
-const ORIGIN: &str = "origin.json";
 /// All that a checkpoint can hold besides its marker, and what it must.
 const FILES: [&str; 7] = [MODEL, FIRST, SECOND, STATE, CONFIG, TOKENIZER, ORIGIN];
 const REQUIRED: [&str; 2] = [MODEL, STATE];
@@ -88,5 +82,5 @@ pub struct Header {
 
 /// The folder's name for a step.
 fn folder_name(step: u64) -> PathBuf {
-    format!("step-{step:08}").into()
+    names::checkpoint(step).into()
 }

@@ -1,13 +1,10 @@
 //! A model without an optimizer as a checkpoint: what imports, growths and conversions leave.
 
-use super::{
-    CONFIG, Header, ORIGIN, Origin, STATE, TOKENIZER,
-    write::{write_marker, write_synced},
-};
+use super::{CONFIG, Header, ORIGIN, Origin, STATE, TOKENIZER, write::write_marker};
 use crate::{
     error::{Error, Result},
     families::family::Task,
-    files::new_folder::fresh_folder,
+    files::{atomic::write_synced, new_folder::fresh_folder},
     step::state::State,
 };
 use msg_core::{Backend, optim::BirthSteps};

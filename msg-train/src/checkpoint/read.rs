@@ -7,7 +7,7 @@ use super::{
 use crate::{
     error::{AtPath, Error, Result},
     families::family::Task,
-    files::bounded_json,
+    files::{bounded_json, names::checkpoint_step},
 };
 use msg_core::{
     Backend,
@@ -47,7 +47,7 @@ pub fn steps(all: &Path) -> Result<Vec<u64>> {
     for entry in fs::read_dir(all).at(all)? {
         let entry = entry.at(all)?;
         let name = entry.file_name();
-        let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.parse().ok());
+        let step = name.to_str().and_then(checkpoint_step);
         if let Some(step) = step.filter(|_| entry.path().join(MARKER).is_file()) {
             steps.push(step);
         }
@@ -122,7 +122,7 @@ pub(crate) fn blank_model<D: Backend, M: Task<D>>(
     *model.growing_mut() = header.growing.clone();
     model.masks(header.state.step)?;
     // As its run computed, so that figures and receipts are the run's own.
-    let precision = config_of(path)?.map_or_else(Default::default, |config| config.train.precision);
+    let precision = config_of(path)?.map_or_else(Default::default, |config| config.train().precision);
     model.set_compute(Compute { precision, ..Compute::default() });
     Ok((model, header, file))
 }

@@ -2,7 +2,7 @@
 
 use super::{TOKENIZER, config_of, family_of, find, load_model};
 use crate::{
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     data::Tokenizer,
     error::{Error, Result},
     step::state::State,
@@ -60,7 +60,7 @@ pub struct Saved<D: Backend> {
     /// Its tokenizer, where it has one.
     pub tokenizer: Option<Tokenizer>,
     /// The resolved configuration that it was saved under, where it came from a run.
-    pub config: Option<RunConfig>,
+    pub config: Option<Resolved>,
     /// Where its run stood.
     pub state: State,
 }

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     error::{AtPath, Error, Result},
     families::family::Task,
+    files::atomic::{sync_folder, write_synced},
     step::state::State,
 };
 use msg_core::{
@@ -19,7 +20,6 @@ use msg_models::hf;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -118,23 +118,6 @@ pub(crate) fn hash(path: &Path) -> Result<String> {
     let mut file = File::open(path).at(path)?;
     hasher.update_reader(&mut file).at(path)?;
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).at(path)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).at(path)
-}
-
-/// Makes the names in a folder survive a power cut.
-#[cfg(unix)]
-pub(crate) fn sync_folder(path: &Path) -> Result<()> {
-    File::open(path).and_then(|folder| folder.sync_all()).at(path)
-}
-
-/// Elsewhere folders cannot be opened; a rename is as durable as the system makes it.
-#[cfg(not(unix))]
-pub(crate) fn sync_folder(_: &Path) -> Result<()> {
-    Ok(())
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,50 +1,21 @@
 //! The rules within and across tables. Each refusal names the key, what would do, and what it says.
 
-use super::{
-    DataConfig, Family, InitFrom, LrAtGrowth, LrConfig, LrShape, MlmConfig, ModelConfig, RunConfig, RunTable,
-    StageConfig, TokenizerConfig, TokenizerKind, TrainConfig,
+use crate::{
+    config::{
+        RunConfig,
+        data::{DataConfig, MlmConfig, TokenizerConfig, TokenizerKind},
+        model::{Family, ModelConfig, ResolvedModel},
+        schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
+        train::{InitFrom, RunTable, TrainConfig},
+    },
+    error::{Error, Result},
 };
-use crate::error::{Error, Result};
-use msg_models::Sizes;
+use msg_models::{GrowingAxis, Grows, Sizes, sizes::LARGEST};
 use serde::Serialize;
 use std::{fmt::Display, path::Path};
 
-/// Largest size of any one axis, and of a batch. Beyond it products leave 64 bits.
-pub(crate) const LARGEST: usize = 1 << 24;
 /// Largest number of steps or tokens, and the largest seed: TOML's whole numbers are signed.
 const MOST: u64 = i64::MAX as u64;
-
-impl RunConfig {
-    /// Refuses a run that cannot be; `file` is its name in the refusal. Allocates nothing and reads no data.
-    ///
-    /// # Errors
-    /// [`Error::Config`] or [`Error::MissingKey`] for the first rule that does not hold.
-    pub fn check(&self, file: &str) -> Result<()> {
-        let rules = Rules { file };
-        rules.run(&self.run)?;
-        rules.data(&self.data)?;
-        rules.model(&self.model)?;
-        rules.train(&self.train)?;
-        rules.lr(&self.lr)?;
-        if let Some(init) = &self.init {
-            rules.init(init)?;
-        }
-        rules.stages(self)?;
-        rules.across(self)
-    }
-
-    /// Refuses a first stage that a checkpoint of sizes `from` cannot become, or that says how to grow
-    /// what does not.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for the first rule that does not hold.
-    pub(crate) fn check_start(&self, file: &str, from: Sizes) -> Result<()> {
-        match self.resolved().stages.first() {
-            Some(first) => Rules { file }.growth(1, Before::Checkpoint(from), first),
-            None => Ok(()),
-        }
-    }
-}
 
 /// What a stage's model comes from.
 #[derive(Clone, Copy)]
@@ -54,29 +25,44 @@ enum Before<'a> {
     /// The checkpoint of `init.from`.
     Checkpoint(Sizes),
     /// The stage before.
-    Stage(&'a StageConfig),
+    Stage(&'a ResolvedStage),
 }
 
+/// The rules; `file` is the configuration's name in refusals.
 #[derive(Clone, Copy)]
-struct Rules<'a> {
-    file: &'a str,
+pub(super) struct Rules<'a> {
+    pub(super) file: &'a str,
 }
 
 impl Rules<'_> {
-    /// Refuses `key` unless `holds`.
-    fn need(self, holds: bool, key: impl Display, expected: impl Display, got: impl Display) -> Result<()> {
-        if holds {
-            return Ok(());
+    /// Refuses values that no table can have, whatever the others say.
+    pub(super) fn tables(self, config: &RunConfig) -> Result<()> {
+        self.run(&config.run)?;
+        self.data(&config.data)?;
+        self.model(&config.model)?;
+        self.train(&config.train)?;
+        self.lr(&config.lr)?;
+        if let Some(init) = &config.init {
+            self.init(init)?;
         }
-        Err(Error::Config {
+        self.need(!config.stages.is_empty(), "stage", "at least one [[stage]]", "none")
+    }
+
+    fn refused(self, key: impl Display, expected: impl Display, got: impl Display) -> Error {
+        Error::Config {
             file: self.file.to_owned(),
             key: key.to_string(),
             expected: expected.to_string(),
             got: got.to_string(),
-        })
+        }
     }
 
-    fn missing(self, key: impl Display) -> Error {
+    /// Refuses `key` unless `holds`.
+    fn need(self, holds: bool, key: impl Display, expected: impl Display, got: impl Display) -> Result<()> {
+        if holds { Ok(()) } else { Err(self.refused(key, expected, got)) }
+    }
+
+    pub(super) fn missing(self, key: impl Display) -> Error {
         Error::MissingKey { file: self.file.to_owned(), key: key.to_string() }
     }
 
@@ -195,88 +181,89 @@ impl Rules<'_> {
         self.need(given, "init.from", "the path of a checkpoint", "\"\"")
     }
 
-    fn stages(self, run: &RunConfig) -> Result<()> {
-        self.need(!run.stages.is_empty(), "stage", "at least one [[stage]]", "none")?;
-        if let Some(first) = run.stages.first() {
-            for (name, size) in sizes(first) {
-                if size.is_none() {
-                    return Err(self.missing(format_args!("stage.1.{name}")));
-                }
+    /// The numbers of one stage.
+    pub(super) fn stage_sizes(self, number: usize, family: Family, stage: &StageConfig) -> Result<()> {
+        for &axis in GrowingAxis::ALL {
+            let (key, size) = (format!("stage.{number}.{}", axis.key()), stage.size(axis));
+            if let Some(size) = size.filter(|_| !family.axes().contains(&axis)) {
+                let expected = format!("no such key with family = {:?}", family.name());
+                return Err(self.refused(key, expected, size));
             }
+            self.size(key, size)?;
         }
-        for (index, stage) in run.stages.iter().enumerate() {
-            self.stage(index + 1, stage)?;
+        for (name, size) in [("sequence", stage.sequence), ("batch", stage.batch)] {
+            self.size(format_args!("stage.{number}.{name}"), size)?;
         }
-        let resolved = run.resolved();
-        match &run.init {
-            None => self.growth(1, Before::Nothing, &resolved.stages[0])?,
-            Some(init) => self.first_stage(init, &resolved.stages[0])?,
-        }
-        for (index, pair) in resolved.stages.windows(2).enumerate() {
-            self.growth(index + 2, Before::Stage(&pair[0]), &pair[1])?;
-        }
-        Ok(())
-    }
-
-    /// What can be said of the first stage while the checkpoint's sizes are not known.
-    fn first_stage(self, init: &InitFrom, stage: &StageConfig) -> Result<()> {
-        let none = StageConfig::default();
-        let schedule = "none: the schedule starts here";
-        self.need(stage.lr == none.lr, "stage.1.lr", schedule, word(stage.lr))?;
-        let holds = init.state || stage.state == none.state;
-        self.need(holds, "stage.1.state", "none but with init.state = true", word(stage.state))?;
-        self.need(stage.ramp <= MOST, "stage.1.ramp", format!("at most {MOST}"), stage.ramp)
-    }
-
-    fn stage(self, number: usize, stage: &StageConfig) -> Result<()> {
-        let key = |name: &str| format!("stage.{number}.{name}");
-        for (name, size) in sizes(stage) {
-            self.size(key(name), size)?;
-        }
-        let count = match (stage.steps, stage.tokens) {
-            (Some(steps), None) => steps,
-            (None, Some(tokens)) => tokens,
-            (None, None) => {
-                return Err(self.missing(format_args!("{}` or `{}", key("steps"), key("tokens"))));
-            }
-            (Some(_), Some(_)) => {
-                return self.need(false, key("steps"), "either it or `tokens`", "both");
-            }
-        };
-        let name = if stage.steps.is_some() { "steps" } else { "tokens" };
-        self.need((1..=MOST).contains(&count), key(name), "at least 1", count)?;
+        let key = || format!("stage.{number}.rewarm_steps");
         let rewarms = matches!(stage.lr, LrAtGrowth::Rewarm | LrAtGrowth::RewarmNew);
         match stage.rewarm_steps {
-            None if rewarms => Err(self.missing(key("rewarm_steps"))),
-            Some(steps) if rewarms => {
-                self.need((1..=MOST).contains(&steps), key("rewarm_steps"), "at least 1", steps)
-            }
-            Some(steps) => self.need(
-                false,
-                key("rewarm_steps"),
-                "none but with lr = \"rewarm\" or \"rewarm-new\"",
-                steps,
-            ),
+            None if rewarms => Err(self.missing(key())),
+            Some(steps) if rewarms => self.need((1..=MOST).contains(&steps), key(), "at least 1", steps),
+            Some(steps) => self.need(false, key(), "none but with lr = \"rewarm\" or \"rewarm-new\"", steps),
             None => Ok(()),
         }
     }
 
-    /// The sizes of a stage beside those of the one before; what only a growth uses is for growths.
-    fn growth(self, number: usize, before: Before<'_>, stage: &StageConfig) -> Result<()> {
+    /// The optimizer steps of a stage: `tokens` is rounded up to whole steps.
+    pub(super) fn steps_of(self, number: usize, stage: &StageConfig, tokens_per_step: u64) -> Result<u64> {
         let key = |name: &str| format!("stage.{number}.{name}");
-        let new = stage.sizes();
+        let (name, count, per_step) = match (stage.steps, stage.tokens) {
+            (Some(steps), None) => ("steps", steps, 1),
+            (None, Some(tokens)) => ("tokens", tokens, tokens_per_step),
+            (None, None) => {
+                return Err(self.missing(format_args!("{}` or `{}", key("steps"), key("tokens"))));
+            }
+            (Some(_), Some(_)) => return Err(self.refused(key("steps"), "either it or `tokens`", "both")),
+        };
+        self.need((1..=MOST).contains(&count), key(name), "at least 1", count)?;
+        Ok(count.div_ceil(per_step))
+    }
+
+    /// What each stage says beside the one before it.
+    pub(super) fn growths(self, stages: &[ResolvedStage], init: Option<&InitFrom>) -> Result<()> {
+        if let Some(first) = stages.first() {
+            match init {
+                None => self.growth(1, Before::Nothing, first)?,
+                Some(init) => self.first_stage(init, first)?,
+            }
+        }
+        for (number, pair) in (2..).zip(stages.windows(2)) {
+            self.growth(number, Before::Stage(&pair[0]), &pair[1])?;
+        }
+        Ok(())
+    }
+
+    /// The first stage beside the checkpoint of `init.from`, once its sizes are known.
+    pub(super) fn start(self, from: Sizes, first: &ResolvedStage) -> Result<()> {
+        self.growth(1, Before::Checkpoint(from), first)
+    }
+
+    /// What can be said of the first stage while the checkpoint's sizes are not known.
+    fn first_stage(self, init: &InitFrom, stage: &ResolvedStage) -> Result<()> {
+        let (AtGrowth { lr, state, ramp, .. }, none) = (stage.growth, AtGrowth::default());
+        self.need(lr == none.lr, "stage.1.lr", "none: the schedule starts here", word(lr))?;
+        let holds = init.state || state == none.state;
+        self.need(holds, "stage.1.state", "none but with init.state = true", word(state))?;
+        self.need(ramp <= MOST, "stage.1.ramp", format!("at most {MOST}"), ramp)
+    }
+
+    /// The sizes of a stage beside those before it. `ramp`, `units`, `new_layers`, `lr` and `state` are allowed only
+    /// where something grows.
+    fn growth(self, number: usize, before: Before<'_>, stage: &ResolvedStage) -> Result<()> {
+        let key = |name: &str| format!("stage.{number}.{name}");
+        let new = stage.sizes;
         let (old, place) = match before {
             Before::Nothing => (new, String::new()),
             Before::Checkpoint(sizes) => (sizes, "the checkpoint of init.from".to_owned()),
-            Before::Stage(stage) => (stage.sizes(), format!("stage {}", number - 1)),
+            Before::Stage(stage) => (stage.sizes, format!("stage {}", number - 1)),
         };
         // Sequence and batch may change either way.
-        for ((name, old), (_, new)) in growing(old).into_iter().zip(growing(new)) {
-            self.need(new >= old, key(name), format_args!("at least {old}, as in {place}"), new)?;
+        for (axis, old, new) in old.changes(new) {
+            self.need(new >= old, key(axis.key()), format_args!("at least {old}, as in {place}"), new)?;
         }
-        let none = StageConfig::default();
-        let deeper = new.layers > old.layers;
-        let wider = new != Sizes { layers: new.layers, ..old };
+        let (AtGrowth { ramp, units, layers, lr, state, .. }, none) = (stage.growth, AtGrowth::default());
+        let deeper = old.changes(new).any(|(axis, ..)| axis.grows() == Grows::Depth);
+        let wider = old.changes(new).any(|(axis, ..)| axis.grows() != Grows::Depth);
         let grows = deeper || wider;
         let nothing = |what: &str| {
             let before =
@@ -284,105 +271,83 @@ impl Rules<'_> {
             format!("none: no {what} grows {before}")
         };
         let axis = || nothing("axis");
-        self.need(grows || stage.ramp == none.ramp, key("ramp"), axis(), stage.ramp)?;
-        self.need(grows || stage.lr == none.lr, key("lr"), axis(), word(stage.lr))?;
-        self.need(grows || stage.state == none.state, key("state"), axis(), word(stage.state))?;
-        let expected = nothing("width");
-        self.need(wider || stage.units == none.units, key("units"), expected, word(stage.units))?;
-        let expected = nothing("depth");
-        let layers = stage.new_layers;
-        self.need(deeper || layers == none.new_layers, key("new_layers"), expected, word(layers))?;
-        self.need(stage.ramp <= MOST, key("ramp"), format!("at most {MOST}"), stage.ramp)
+        self.need(grows || ramp == none.ramp, key("ramp"), axis(), ramp)?;
+        self.need(grows || lr == none.lr, key("lr"), axis(), word(lr))?;
+        self.need(grows || state == none.state, key("state"), axis(), word(state))?;
+        self.need(wider || units == none.units, key("units"), nothing("width"), word(units))?;
+        self.need(deeper || layers == none.layers, key("new_layers"), nothing("depth"), word(layers))?;
+        self.need(ramp <= MOST, key("ramp"), format!("at most {MOST}"), ramp)
     }
 
     /// Rules that need more than one table.
-    fn across(self, run: &RunConfig) -> Result<()> {
-        let resolved = run.resolved();
-        let stages: Vec<(usize, &StageConfig)> =
-            resolved.stages.iter().enumerate().map(|(index, stage)| (index + 1, stage)).collect();
-        let given = |size: Option<usize>| size.unwrap_or(0);
-        let window = stages.iter().map(|(_, stage)| given(stage.sequence)).max().unwrap_or(0);
-        for (number, stage) in &stages {
-            let (sequence, batch) = (given(stage.sequence), given(stage.batch));
-            if let Some(positions) = run.model.positions {
-                let expected = format!("at most {positions}, model.positions");
-                self.need(
-                    sequence <= positions,
-                    format_args!("stage.{number}.sequence"),
-                    expected,
-                    sequence,
-                )?;
-            }
-            if run.model.family == Family::Gpt {
+    pub(super) fn across(
+        self,
+        run: &RunConfig,
+        model: &ResolvedModel,
+        stages: &[ResolvedStage],
+        tokenizer_vocab: Option<usize>,
+    ) -> Result<()> {
+        let window = stages.iter().map(|stage| stage.sequence).max().unwrap_or(0);
+        for (number, &ResolvedStage { sequence, batch, .. }) in (1..).zip(stages) {
+            let key = format!("stage.{number}.sequence");
+            let expected = format!("at most {}, model.positions", model.positions);
+            self.need(sequence <= model.positions, &key, expected, sequence)?;
+            if model.family == Family::Gpt {
                 // A window is cut into whole pieces: no token is lost.
                 let expected = format!("a divisor of {window}, the longest of the plan");
-                let holds = window.is_multiple_of(sequence);
-                self.need(holds, format_args!("stage.{number}.sequence"), expected, sequence)?;
+                self.need(window.is_multiple_of(sequence), &key, expected, sequence)?;
             }
             if let Some(micro) = run.train.micro_batch {
                 let expected = format!("a divisor of {batch}, the batch of stage {number}");
                 self.need(batch.is_multiple_of(micro), "train.micro_batch", expected, micro)?;
             }
         }
-        if let (Some(vocab), Some(tokens)) = (run.model.vocab, run.tokenizer_vocab()) {
+        if let (Some(vocab), Some(tokens)) = (model.vocab, tokenizer_vocab) {
             let expected = format!("at least {tokens}, the tokenizer's");
             self.need(vocab >= tokens, "model.vocab", expected, vocab)?;
         }
-        if run.model.family == Family::Gpt {
+        if model.family == Family::Gpt {
             let holds = run.data.mlm == MlmConfig::default();
             self.need(holds, "data.mlm", "no such table with family = \"gpt\"", "one")?;
         }
         let every = run.train.eval_every;
         let holds = every == 0 || run.data.held_out > 0.0;
         self.need(holds, "train.eval_every", "0, as data.held_out is 0", every)?;
-        self.steps(run, &resolved.stages)
+        self.steps(&run.lr, stages)
     }
 
     /// Rules about the number of steps.
-    fn steps(self, run: &RunConfig, stages: &[StageConfig]) -> Result<()> {
-        let too_many = || Error::Config {
-            file: self.file.to_owned(),
-            key: "stage".into(),
-            expected: format!("at most {MOST} tokens in all"),
-            got: "more".into(),
-        };
+    fn steps(self, lr: &LrConfig, stages: &[ResolvedStage]) -> Result<()> {
+        let too_many = || self.refused("stage", format_args!("at most {MOST} tokens in all"), "more");
         let mut tokens = 0_u64;
         let mut starts = Vec::new();
         let mut total = 0_u64;
         for stage in stages {
             starts.push(total);
-            let steps = stage.steps_resolved();
-            let of_stage = steps.checked_mul(stage.tokens_per_step()).ok_or_else(too_many)?;
+            let of_stage = stage.steps.checked_mul(stage.tokens_per_step()).ok_or_else(too_many)?;
             tokens = tokens.checked_add(of_stage).filter(|sum| *sum <= MOST).ok_or_else(too_many)?;
-            total += steps;
+            total += stage.steps;
         }
-        let LrConfig { warmup, shape, decay, .. } = run.lr;
+        let LrConfig { warmup, shape, decay, .. } = *lr;
         let expected = format!("fewer than {total}, the steps of all stages");
         self.need(warmup < total, "lr.warmup", expected, warmup)?;
         if let (LrShape::Wsd, Some(decay)) = (shape, decay) {
             let expected = format!("at most {}, the steps after the warm-up", total - warmup);
             self.need(decay <= total - warmup, "lr.decay", expected, decay)?;
         }
-        for (index, (stage, &start)) in stages.iter().zip(&starts).enumerate() {
-            let number = index + 1;
-            if matches!(stage.lr, LrAtGrowth::Rewind | LrAtGrowth::RewindPublished) {
+        for (number, (stage, &start)) in (1..).zip(stages.iter().zip(&starts)) {
+            let AtGrowth { lr, rewarm_steps, .. } = stage.growth;
+            if matches!(lr, LrAtGrowth::Rewind | LrAtGrowth::RewindPublished) {
                 let expected = format!("no rewind before the warm-up of {warmup} steps is over");
                 let got = format!("one after step {start}");
                 self.need(start >= warmup, format_args!("stage.{number}.lr"), expected, got)?;
             }
-            // The optimizer knows entries born since a boundary: a later growth's would be taken for them.
-            let next =
-                stages.iter().zip(&starts).skip(number).find(|(later, _)| later.sizes() != stage.sizes());
-            if let (LrAtGrowth::RewarmNew, Some(steps), Some((_, &end))) =
-                (stage.lr, stage.rewarm_steps, next)
-            {
+            // The optimizer knows entries born since a growth: a later growth's would be taken for them.
+            let next = stages.iter().zip(&starts).skip(number).find(|(later, _)| later.sizes != stage.sizes);
+            if let (LrAtGrowth::RewarmNew, Some((_, &end))) = (lr, next) {
                 let expected = format!("at most {}, the steps until the next growth", end - start);
-                self.need(
-                    steps <= end - start,
-                    format_args!("stage.{number}.rewarm_steps"),
-                    expected,
-                    steps,
-                )?;
+                let key = format_args!("stage.{number}.rewarm_steps");
+                self.need(rewarm_steps <= end - start, key, expected, rewarm_steps)?;
             }
         }
         Ok(())
@@ -392,35 +357,4 @@ impl Rules<'_> {
 /// A value as TOML writes it.
 fn word<T: Serialize>(value: T) -> String {
     toml::Value::try_from(value).map_or_else(|_| "another".to_owned(), |value| value.to_string())
-}
-
-/// The numbers of a stage by their keys; those that grow come first.
-fn sizes(stage: &StageConfig) -> [(&'static str, Option<usize>); 6] {
-    [
-        ("layers", stage.layers),
-        ("hidden", stage.hidden),
-        ("ffn", stage.ffn),
-        ("heads", stage.heads),
-        ("sequence", stage.sequence),
-        ("batch", stage.batch),
-    ]
-}
-
-/// The sizes that grow by their keys.
-pub(crate) fn growing(sizes: Sizes) -> [(&'static str, usize); 4] {
-    let Sizes { layers, hidden, ffn, heads } = sizes;
-    [("layers", layers), ("hidden", hidden), ("ffn", ffn), ("heads", heads)]
-}
-
-impl StageConfig {
-    /// Tokens of one optimizer step of a resolved stage.
-    pub(crate) fn tokens_per_step(&self) -> u64 {
-        self.sequence.unwrap_or(0) as u64 * self.batch.unwrap_or(0) as u64
-    }
-
-    /// Optimizer steps of a resolved stage: `tokens` is rounded up to whole steps.
-    pub(crate) fn steps_resolved(&self) -> u64 {
-        let of_tokens = |tokens: u64| tokens.div_ceil(self.tokens_per_step().max(1));
-        self.steps.or(self.tokens.map(of_tokens)).unwrap_or(0)
-    }
 }

@@ -1,32 +1,31 @@
 //! What a user writes: one TOML file, a table for each part of a run.
 //!
-//! The structs are the keys. Reading goes through three steps, each in its file: keys and types (`read`,
-//! `de`), rules within and across tables (`check`), defaults (`resolve`); all before anything is made.
+//! The structs are the keys. Reading goes through three steps, each in its file: keys and types (`read`, `de`), rules
+//! within and across tables (`check`), defaults (`resolved`); all before anything is made. What comes out is a
+//! [`Resolved`], and nothing else of the crate takes a configuration that is none.
 
 mod check;
 mod data;
 mod de;
 mod model;
 mod read;
-mod resolve;
+mod resolved;
 mod schedule;
 pub mod size_spec;
 mod suggest;
 mod train;
 
 pub use data::{DataConfig, InvalidUtf8, MlmConfig, TokenizerConfig, TokenizerKind};
-pub use model::{Family, ModelConfig};
-pub use read::differing_keys;
-pub use schedule::{LrAtGrowth, LrConfig, LrShape, StageConfig};
+pub use model::{Family, ModelConfig, ResolvedModel};
+pub use read::{differing_keys, parse, read};
+pub use resolved::Resolved;
+pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig};
+pub(crate) use suggest::hint;
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
-pub(crate) use {
-    check::{LARGEST, growing},
-    suggest::hint,
-};
 
 use serde::{Deserialize, Serialize};
 
-/// A whole run.
+/// A whole run as a user writes it; [`Resolved`] is what can be run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunConfig {

@@ -1,6 +1,7 @@
 //! `[model]`: what does not grow.
 
 use msg_core::ops::Gelu;
+use msg_models::{GrowingAxis, bert::BertConfig, gpt::GptConfig};
 use serde::{Deserialize, Serialize};
 
 /// Which architecture.
@@ -19,6 +20,14 @@ impl Family {
         match self {
             Family::Gpt => "gpt",
             Family::Bert => "bert",
+        }
+    }
+
+    /// The axes along which it grows.
+    pub fn axes(self) -> &'static [GrowingAxis] {
+        match self {
+            Family::Gpt => GptConfig::AXES,
+            Family::Bert => BertConfig::AXES,
         }
     }
 }
@@ -49,4 +58,25 @@ pub struct ModelConfig {
     /// Standard deviation of first weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_std: Option<f32>,
+}
+
+/// The `[model]` table, filled in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ResolvedModel {
+    /// The architecture.
+    pub family: Family,
+    /// Size of one head.
+    pub head_dim: usize,
+    /// Longest sequence.
+    pub positions: usize,
+    /// Entries of the token table; where none are given, the tokenizer's.
+    pub vocab: Option<usize>,
+    /// Dropout rate.
+    pub dropout: f32,
+    /// Added to the variance in every norm.
+    pub eps: f64,
+    /// Form of the activation.
+    pub gelu: Gelu,
+    /// Standard deviation of first weights.
+    pub init_std: f32,
 }

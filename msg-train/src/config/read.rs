@@ -1,63 +1,49 @@
 //! From a file and overrides to a checked configuration, and back to text.
 
-use super::{
-    RunConfig,
-    de::{self, Fault, Kind},
-    suggest::hint,
+use crate::{
+    config::{
+        RunConfig,
+        de::{self, Fault, Kind},
+        resolved::Resolved,
+        suggest::hint,
+    },
+    error::{AtPath, Error, Result},
 };
-use crate::error::{AtPath, Error, Result};
 use std::path::Path;
 use toml::{Table, Value};
 
-impl RunConfig {
-    /// Reads a run from a file, with overrides of the form `table.key=value`.
-    ///
-    /// The value is TOML, or a bare word that stands for a string; nothing after the `=` removes the key.
-    /// A stage is named by its number from 1: `stage.2.steps=50`. What comes back is checked, and holds
-    /// the defaults of everything left out ([`RunConfig::resolved`]). Data need not exist yet.
-    ///
-    /// # Errors
-    /// [`Error::Io`], [`Error::Syntax`], [`Error::UnknownKey`], [`Error::MissingKey`], or
-    /// [`Error::Config`] for the first value that cannot be.
-    pub fn read(path: impl AsRef<Path>, overrides: &[String]) -> Result<RunConfig> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path).at(path)?;
-        Self::parse(&text, &path.display().to_string(), overrides)
-    }
+/// Reads a run from a file, with overrides of the form `table.key=value`.
+///
+/// The value is TOML, or a bare word that stands for a string; nothing after the `=` removes the key. A stage is named
+/// by its number from 1: `stage.2.steps=50`. Data need not exist yet.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Syntax`], [`Error::UnknownKey`], [`Error::MissingKey`], or [`Error::Config`] for the first
+/// value that cannot be.
+pub fn read(path: impl AsRef<Path>, overrides: &[String]) -> Result<Resolved> {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path).at(path)?;
+    parse(&text, &path.display().to_string(), overrides)
+}
 
-    /// As [`RunConfig::read`], from text; `file` is its name in errors.
-    ///
-    /// # Errors
-    /// As [`RunConfig::read`].
-    pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<RunConfig> {
-        let mut table: Table = text.parse().map_err(|error| syntax(&error, text, file))?;
-        for given in overrides {
-            set(&mut table, given)?;
-        }
-        let config: RunConfig = de::from_value(Value::Table(table)).map_err(|fault| located(fault, file))?;
-        config.check(file)?;
-        Ok(config.resolved())
+/// As [`read`], from text; `file` is its name in errors.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Resolved> {
+    let mut table: Table = text.parse().map_err(|error| syntax(&error, text, file))?;
+    for given in overrides {
+        set(&mut table, given)?;
     }
-
-    /// The configuration as TOML. Reading it gives the same value.
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a whole number beyond TOML's, 2^63 - 1.
-    pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::Config {
-            file: "configuration".into(),
-            key: "as TOML".into(),
-            expected: "whole numbers below 2^63".into(),
-            got: error.to_string(),
-        })
-    }
+    let config: RunConfig = de::from_value(Value::Table(table)).map_err(|fault| located(fault, file))?;
+    Resolved::checked(config, file)
 }
 
 /// The keys, dotted, in which two runs differ, in the order of the alphabet; stages by their number from 1.
-pub fn differing_keys(a: &RunConfig, b: &RunConfig) -> Vec<String> {
+pub fn differing_keys(a: &Resolved, b: &Resolved) -> Vec<String> {
     let mut keys = Vec::new();
-    let value = |config: &RunConfig| Value::try_from(config).ok();
-    compare(value(&a.resolved()).as_ref(), value(&b.resolved()).as_ref(), String::new(), &mut keys);
+    let value = |config: &Resolved| Value::try_from(config.written()).ok();
+    compare(value(a).as_ref(), value(b).as_ref(), String::new(), &mut keys);
     keys
 }
 

@@ -1,7 +1,7 @@
 //! `[lr]` and `[[stage]]`.
 
 use msg_core::optim::StatePolicy;
-use msg_models::{LayerInit, UnitInit};
+use msg_models::{GrowingAxis, LayerInit, Sizes, UnitInit};
 use serde::{Deserialize, Serialize};
 
 /// The `[lr]` table.
@@ -54,50 +54,119 @@ pub enum LrAtGrowth {
     RewarmNew,
 }
 
-/// One `[[stage]]` table. Sizes that are left out are those of the stage before.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StageConfig {
-    /// Optimizer steps; either this or `tokens`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steps: Option<u64>,
-    /// Tokens, rounded up to whole steps.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<u64>,
-    /// Blocks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub layers: Option<usize>,
-    /// Units of the residual stream.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hidden: Option<usize>,
-    /// Units of the feed-forward layer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ffn: Option<usize>,
-    /// Attention heads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heads: Option<usize>,
-    /// Sequence length; by default that of the stage before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sequence: Option<usize>,
-    /// Sequences of one optimizer step; by default that of the stage before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch: Option<usize>,
-    /// Steps over which new units and layers rise from 0 to 1. It may outlast its stage.
-    #[serde(default)]
+macro_rules! stage_config {
+    ($($(#[$doc:meta])* [$($serde:tt)*] $key:ident: $axis:ident, $grows:expr;)*) => {
+        /// One `[[stage]]` table. Sizes that are left out are those of the stage before.
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct StageConfig {
+            /// Optimizer steps; either this or `tokens`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub steps: Option<u64>,
+            /// Tokens, rounded up to whole steps.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub tokens: Option<u64>,
+            $(
+                $(#[$doc])*
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $key: Option<usize>,
+            )*
+            /// Sequence length; by default that of the stage before.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub sequence: Option<usize>,
+            /// Sequences of one optimizer step; by default that of the stage before.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub batch: Option<usize>,
+            /// Steps over which new units and layers rise from 0 to 1. It may outlast its stage.
+            #[serde(default)]
+            pub ramp: u64,
+            /// What new units start from.
+            #[serde(default)]
+            pub units: UnitInit,
+            /// Where new layers stand and what they start from.
+            #[serde(default)]
+            pub new_layers: LayerInit,
+            /// What the learning rate does.
+            #[serde(default)]
+            pub lr: LrAtGrowth,
+            /// Steps of `rewarm` and `rewarm-new`.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub rewarm_steps: Option<u64>,
+            /// What becomes of the optimizer's state.
+            #[serde(default)]
+            pub state: StatePolicy,
+        }
+
+        impl StageConfig {
+            /// The size of an axis, where the stage says it.
+            pub fn size(&self, axis: GrowingAxis) -> Option<usize> {
+                match axis {
+                    $(GrowingAxis::$axis => self.$key,)*
+                }
+            }
+
+            /// The size of an axis, to be changed.
+            pub fn size_mut(&mut self, axis: GrowingAxis) -> &mut Option<usize> {
+                match axis {
+                    $(GrowingAxis::$axis => &mut self.$key,)*
+                }
+            }
+        }
+    };
+}
+msg_models::growing_axes!(stage_config);
+
+/// A `[[stage]]` table, filled in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResolvedStage {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// The model's sizes.
+    pub sizes: Sizes,
+    /// Tokens of a sequence.
+    pub sequence: usize,
+    /// Sequences of a step.
+    pub batch: usize,
+    /// How the stage begins, where it begins with a growth.
+    pub growth: AtGrowth,
+}
+
+/// What a stage says about the growth into it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AtGrowth {
+    /// Steps over which new units and layers rise from 0 to 1.
     pub ramp: u64,
     /// What new units start from.
-    #[serde(default)]
     pub units: UnitInit,
     /// Where new layers stand and what they start from.
-    #[serde(default)]
-    pub new_layers: LayerInit,
+    pub layers: LayerInit,
     /// What the learning rate does.
-    #[serde(default)]
     pub lr: LrAtGrowth,
-    /// Steps of `rewarm` and `rewarm-new`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rewarm_steps: Option<u64>,
+    /// Steps of a rewarming; 0 without one.
+    pub rewarm_steps: u64,
     /// What becomes of the optimizer's state.
-    #[serde(default)]
     pub state: StatePolicy,
+}
+
+impl ResolvedStage {
+    /// Tokens of one step.
+    pub fn tokens_per_step(&self) -> u64 {
+        self.sequence as u64 * self.batch as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sizes_of_a_stage_are_keys_of_its_own_table() {
+        let text = "steps = 5\nlayers = 1\nhidden = 8\nffn = 12\nheads = 2\nbatch = 4\nramp = 0\nunits = \"normal\"\n\
+                    new_layers = \"stack\"\nlr = \"none\"\nstate = \"age\"\n";
+        let stage: StageConfig = toml::from_str(text).unwrap();
+        let sizes = GrowingAxis::ALL.iter().map(|axis| stage.size(*axis));
+        assert!(sizes.eq([Some(1), Some(8), Some(12), Some(2)]));
+        assert_eq!(toml::to_string(&stage).unwrap(), text);
+        assert!(toml::from_str::<StageConfig>("hiden = 8").is_err());
+    }
 }

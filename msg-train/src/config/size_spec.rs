@@ -1,28 +1,18 @@
 //! Sizes as a user types them: `hidden=12,layers=3`, what is left out stays.
 
 use crate::{
-    config::{LARGEST, growing, hint},
+    config::hint,
     error::{Error, Result},
 };
-use msg_models::Sizes;
-use std::str::FromStr;
+use msg_models::{GrowingAxis, Sizes, sizes::LARGEST};
+use std::{collections::BTreeMap, str::FromStr};
 
 /// New sizes for some of the axes that grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    /// Blocks.
-    pub layers: Option<usize>,
-    /// Units of the residual stream.
-    pub hidden: Option<usize>,
-    /// Units of the feed-forward layer.
-    pub ffn: Option<usize>,
-    /// Attention heads.
-    pub heads: Option<usize>,
-}
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target(BTreeMap<GrowingAxis, usize>);
 
 /// The option's name in refusals.
 const FILE: &str = "--to";
-const KEYS: [&str; 4] = ["hidden", "layers", "ffn", "heads"];
 
 fn refused(key: &str, expected: impl Into<String>, got: impl Into<String>) -> Error {
     Error::Config { file: FILE.into(), key: key.into(), expected: expected.into(), got: got.into() }
@@ -37,19 +27,14 @@ impl FromStr for Target {
             let (key, value) =
                 part.split_once('=').ok_or_else(|| refused("an entry", "AXIS=SIZE", format!("{part:?}")))?;
             let key = key.trim();
-            let place = match key {
-                "layers" => &mut target.layers,
-                "hidden" => &mut target.hidden,
-                "ffn" => &mut target.ffn,
-                "heads" => &mut target.heads,
-                _ => {
-                    let hint = hint(key, &KEYS);
-                    return Err(Error::UnknownKey { file: FILE.into(), key: key.to_owned(), hint });
-                }
-            };
+            let axis = GrowingAxis::ALL.iter().find(|axis| axis.key() == key);
+            let axis = axis.ok_or_else(|| {
+                let keys: Vec<&str> = GrowingAxis::ALL.iter().map(|axis| axis.key()).collect();
+                Error::UnknownKey { file: FILE.into(), key: key.to_owned(), hint: hint(key, &keys) }
+            })?;
             let size = value.trim().parse().ok().filter(|size| (1..=LARGEST).contains(size));
             let size = size.ok_or_else(|| refused(key, format!("1 to {LARGEST}"), value.trim()))?;
-            if let Some(first) = place.replace(size) {
+            if let Some(first) = target.0.insert(*axis, size) {
                 return Err(refused(key, "one size", format!("{first} and {size}")));
             }
         }
@@ -63,16 +48,14 @@ impl Target {
     /// # Errors
     /// [`Error::Config`] where an axis would shrink or none grows.
     pub fn of(&self, from: Sizes) -> Result<Sizes> {
-        let Target { layers, hidden, ffn, heads } = *self;
-        let sizes = Sizes {
-            layers: layers.unwrap_or(from.layers),
-            hidden: hidden.unwrap_or(from.hidden),
-            ffn: ffn.unwrap_or(from.ffn),
-            heads: heads.unwrap_or(from.heads),
-        };
-        for ((key, old), (_, new)) in growing(from).into_iter().zip(growing(sizes)) {
+        let sizes = Sizes::from_fn(|axis| self.0.get(&axis).copied().unwrap_or(from.get(axis)));
+        for (axis, old, new) in from.changes(sizes) {
             if new < old {
-                return Err(refused(key, format!("at least {old}, the present size"), new.to_string()));
+                return Err(refused(
+                    axis.key(),
+                    format!("at least {old}, the present size"),
+                    new.to_string(),
+                ));
             }
         }
         if sizes == from {
@@ -85,8 +68,9 @@ impl Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msg_models::sizes;
 
-    const FROM: Sizes = Sizes { layers: 2, hidden: 6, ffn: 8, heads: 3 };
+    const FROM: Sizes = sizes! { layers: 2, hidden: 6, ffn: 8, heads: 3 };
 
     #[test]
     fn what_is_left_out_stays() {

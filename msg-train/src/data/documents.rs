@@ -1,8 +1,11 @@
 //! Where documents end, and which are held out: `documents.bin`, one little-endian u64 a document, twice the
 //! token that it ends before, plus one where it is held out.
 
-use super::manifest::{DOCUMENTS, Manifest};
-use crate::error::{AtPath, Error, Result};
+use super::manifest::Manifest;
+use crate::{
+    error::{AtPath, Error, Result},
+    files::names::DOCUMENTS,
+};
 use std::{fs, path::Path};
 
 /// The documents of one part of a corpus, the part's tokens taken as one stream.

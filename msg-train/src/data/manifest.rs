@@ -1,21 +1,18 @@
 //! `manifest.json`: what a prepared folder holds and what it was made from. It is written last, so a folder
 //! without it is unfinished.
 
-use super::writer::replace_file;
 use crate::{
     config::{Family, TokenizerConfig, TokenizerKind},
     error::{AtPath, Error, Result},
-    files::bounded_json,
+    files::{
+        atomic::replace_file,
+        bounded_json,
+        names::{self, MANIFEST},
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// The manifest's name in its folder.
-pub const FILE: &str = "manifest.json";
-/// The tokenizer's name in the folder.
-pub const TOKENIZER: &str = "tokenizer.json";
-/// The name of the document boundaries.
-pub const DOCUMENTS: &str = "documents.bin";
 /// Raised with every change of the layout or of what a recipe gives.
 const VERSION: u32 = 1;
 
@@ -190,7 +187,7 @@ impl Manifest {
     /// # Errors
     /// Where the folder cannot be asked.
     pub fn exists(folder: &Path) -> Result<bool> {
-        let path = folder.join(FILE);
+        let path = folder.join(MANIFEST);
         path.try_exists().at(path)
     }
 
@@ -199,7 +196,7 @@ impl Manifest {
     /// # Errors
     /// Where it is missing, changed since it was written, or of another version.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
+        let path = folder.join(MANIFEST);
         let refused = |message: String| Error::Data { path: path.clone(), message };
         if !Manifest::exists(folder)? {
             return Err(refused("expected a finished preparation, got none; run msg data prepare".into()));
@@ -222,7 +219,7 @@ impl Manifest {
             serde_json::from_value(checked.manifest).map_err(|error| refused(error.to_string()))?;
         // A name leads nowhere else, and its letters are known.
         for (shard, at) in manifest.shards.iter().zip(0..) {
-            let expected = shard_name(at);
+            let expected = names::shard(at);
             if shard.file != expected {
                 return Err(refused(format!("expected {expected} as shard {at}, got {}", shard.file)));
             }
@@ -232,18 +229,13 @@ impl Manifest {
 
     /// Writes it: the folder is finished.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(FILE);
+        let path = folder.join(MANIFEST);
         let zeros = "0".repeat(blake3::OUT_LEN * 2);
         let text = serde_json::to_string_pretty(&Checked { blake3: zeros.clone(), manifest: self })
             .map_err(|error| Error::Data { path: path.clone(), message: error.to_string() })?;
         let hash = text_hash(&text, &zeros);
-        replace_file(folder, FILE, text.replacen(&zeros, &hash, 1).as_bytes())
+        replace_file(&path, text.replacen(&zeros, &hash, 1).as_bytes())
     }
-}
-
-/// The file of the shard `at`.
-pub(super) fn shard_name(at: usize) -> String {
-    format!("tokens-{at:05}.bin")
 }
 
 /// Hash of a manifest's text with zeros in place of its first `hash`.
@@ -264,7 +256,7 @@ mod tests {
             "{{\"blake3\": \"{zeros}\", \"manifest\": {{\"version\": {VERSION}, \"co\\nunts\": 1}}}}"
         );
         let hash = text_hash(&text, &zeros);
-        std::fs::write(folder.path().join(FILE), text.replacen(&zeros, &hash, 1)).unwrap();
+        std::fs::write(folder.path().join(MANIFEST), text.replacen(&zeros, &hash, 1)).unwrap();
         let error = Manifest::read(folder.path()).err().unwrap().to_string();
         assert!(error.contains("unknown field `co") && !error.contains('\n'), "{error}");
     }

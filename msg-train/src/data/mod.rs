@@ -29,13 +29,15 @@ mod writer;
 pub use causal::{Causal, CausalBatch};
 pub use documents::Documents;
 pub use loader::{Loaded, Loader};
-pub use manifest::{Counts, Dtype, FILE as MANIFEST, Manifest, Recipe, Shard};
+pub use manifest::{Counts, Dtype, Manifest, Recipe, Shard};
 pub use mlm::{Mlm, MlmBatch};
 pub use permutation::Permutation;
 pub use prepare::{Phase, Prepare, Progress, prepare};
 pub use prepared::{Part, Prepared};
 pub use source::CargoFolders;
 pub use tokenizer::{BERT_SPECIALS, BertSpecials, END_OF_TEXT, Specials, Tokenizer};
+
+pub use crate::files::names::MANIFEST;
 
 use crate::error::Result;
 

@@ -5,15 +5,19 @@
 
 use super::{
     documents::to_bytes,
-    manifest::{self, Counts, Dtype, Manifest, Recipe},
+    manifest::{Counts, Dtype, Manifest, Recipe},
     source::{self, CargoFolders, Documents, Piece, ReadOptions},
     split::{Selection, select},
     tokenizer::{Specials, Tokenizer, Trainer},
-    writer::{ShardWriter, clear, lock, replace_file},
+    writer::{ShardWriter, clear, lock},
 };
 use crate::{
     config::{DataConfig, Family, TokenizerKind},
     error::{AtPath, Error, Result},
+    files::{
+        atomic::replace_file,
+        names::{DOCUMENTS, TOKENIZER},
+    },
 };
 use msg_core::random::{Key, philox4x32};
 use rayon::prelude::*;
@@ -373,8 +377,8 @@ impl<'a> Writer<'a> {
         }
         let bytes = to_bytes(&boundaries);
         let hashes = [tokenizer.json(), &bytes].map(|bytes| blake3::hash(bytes).to_hex().to_string());
-        replace_file(folder, manifest::TOKENIZER, tokenizer.json())?;
-        replace_file(folder, manifest::DOCUMENTS, &bytes)?;
+        replace_file(&folder.join(TOKENIZER), tokenizer.json())?;
+        replace_file(&folder.join(DOCUMENTS), &bytes)?;
         let manifest = Manifest::new(recipe, counts, tokenizer.vocab(), hashes, shards);
         manifest.write(folder)?;
         Ok(manifest)

@@ -2,11 +2,14 @@
 
 use super::{
     documents::{self, Documents},
-    manifest::{Manifest, TOKENIZER},
+    manifest::Manifest,
     shards::Shards,
     tokenizer::Tokenizer,
 };
-use crate::error::{AtPath, Error, Result};
+use crate::{
+    error::{AtPath, Error, Result},
+    files::names::{DOCUMENTS, TOKENIZER},
+};
 use std::{fs, path::Path};
 
 /// Which documents.
@@ -76,7 +79,7 @@ impl Prepared {
             let (corpus, length) = documents.stretch(at, out.len() as u64);
             if length == 0 {
                 return Err(Error::Data {
-                    path: super::manifest::DOCUMENTS.into(),
+                    path: DOCUMENTS.into(),
                     message: format!("expected a token below {}, got {at}", documents.tokens()),
                 });
             }

@@ -4,7 +4,10 @@ use super::{
     manifest::{Dtype, Manifest, Shard},
     positioned::read_exact_at,
 };
-use crate::error::{AtPath, Error, Result};
+use crate::{
+    error::{AtPath, Error, Result},
+    files::names::MANIFEST,
+};
 use rayon::prelude::*;
 use std::{
     fs::File,
@@ -72,7 +75,7 @@ fn check_counts(folder: &Path, manifest: &Manifest) -> Result<()> {
         return Ok(());
     }
     Err(Error::Data {
-        path: folder.join(super::manifest::FILE),
+        path: folder.join(MANIFEST),
         message: format!(
             "expected {} tokens in shards of {}, got {sum}",
             manifest.counts.tokens, manifest.recipe.shard_tokens

@@ -1,7 +1,7 @@
 //! Preparing and opening: what holds together, and every refusal with its text.
 
 use super::{
-    Dtype, Manifest, Part, Phase, Prepare, Prepared, manifest, prepare,
+    Dtype, MANIFEST, Manifest, Part, Phase, Prepare, Prepared, prepare,
     testing::{config, corpus, prepared, request, write},
     writer::ShardWriter,
 };
@@ -149,7 +149,7 @@ fn an_identical_preparation_is_left_alone_and_another_is_refused_or_replaced() {
     prepare(&replacing, &mut |_| ()).unwrap();
     assert_eq!(Prepared::open(&out).unwrap().manifest().recipe.vocab, Some(300));
     // What was changed on disk is replaced as well.
-    fs::write(out.join(manifest::FILE), b"{").unwrap();
+    fs::write(out.join(MANIFEST), b"{").unwrap();
     assert!(prepare(&request(&other, Family::Gpt, &out), &mut |_| ()).is_err());
     prepare(&replacing, &mut |_| ()).unwrap();
     Prepared::open(&out).unwrap();

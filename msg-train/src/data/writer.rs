@@ -1,33 +1,32 @@
-//! Files that exist whole or not at all: temporary name, fsync, rename.
+//! Writing a prepared folder: token shards, the lock, and what an earlier preparation left.
 
-use super::manifest::{self, Dtype, Shard};
-use crate::error::{AtPath, Result};
+use super::manifest::{Dtype, Shard};
+use crate::{
+    error::{AtPath, Result},
+    files::{
+        atomic::{UNFINISHED, Unfinished},
+        names::{self, DOCUMENTS, LOCK, MANIFEST, TOKENIZER},
+    },
+};
 use std::{
     fs::{self, File, TryLockError},
-    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
-
-/// Ending of files that are being written.
-const UNFINISHED: &str = ".tmp";
-/// Bytes gathered before they are hashed and written.
-const BUFFER: usize = 1 << 20;
 
 /// Writes tokens to shards of a fixed size.
 pub(super) struct ShardWriter {
     folder: PathBuf,
     dtype: Dtype,
     shard_tokens: u64,
-    open: Option<Unfinished>,
+    open: Option<OpenShard>,
     done: Vec<Shard>,
     bytes: Vec<u8>,
 }
 
-/// A file under its temporary name.
-struct Unfinished {
-    folder: PathBuf,
+/// A shard that has room for more tokens.
+struct OpenShard {
     name: String,
-    file: BufWriter<File>,
+    file: Unfinished,
     hash: blake3::Hasher,
     tokens: u64,
 }
@@ -43,10 +42,7 @@ impl ShardWriter {
         while !tokens.is_empty() {
             let open = match &mut self.open {
                 Some(open) => open,
-                None => {
-                    let name = super::manifest::shard_name(self.done.len());
-                    self.open.insert(Unfinished::create(&self.folder, name)?)
-                }
+                None => self.open.insert(OpenShard::create(&self.folder, self.done.len())?),
             };
             let room = (self.shard_tokens - open.tokens).min(tokens.len() as u64);
             let (now, later) = tokens.split_at(room as usize);
@@ -55,7 +51,8 @@ impl ShardWriter {
                 Dtype::U16 => self.bytes.extend(now.iter().flat_map(|&id| (id as u16).to_le_bytes())),
                 Dtype::U32 => self.bytes.extend(now.iter().flat_map(|id| id.to_le_bytes())),
             }
-            open.write(&self.bytes)?;
+            open.hash.update(&self.bytes);
+            open.file.write(&self.bytes)?;
             open.tokens += room;
             if open.tokens == self.shard_tokens {
                 self.close()?;
@@ -66,9 +63,9 @@ impl ShardWriter {
     }
 
     fn close(&mut self) -> Result<()> {
-        if let Some(open) = self.open.take() {
-            let (file, tokens) = (open.name.clone(), open.tokens);
-            self.done.push(Shard { file, tokens, blake3: open.finish()? });
+        if let Some(OpenShard { name, file, hash, tokens }) = self.open.take() {
+            file.finish()?;
+            self.done.push(Shard { file: name, tokens, blake3: hash.finalize().to_hex().to_string() });
         }
         Ok(())
     }
@@ -80,44 +77,19 @@ impl ShardWriter {
     }
 }
 
-impl Unfinished {
-    fn create(folder: &Path, name: String) -> Result<Self> {
-        let path = folder.join(format!("{name}{UNFINISHED}"));
-        let file = BufWriter::with_capacity(BUFFER, File::create(&path).at(path)?);
-        Ok(Unfinished { folder: folder.to_owned(), name, file, hash: blake3::Hasher::new(), tokens: 0 })
+impl OpenShard {
+    fn create(folder: &Path, at: usize) -> Result<Self> {
+        let name = names::shard(at);
+        let file = Unfinished::create(folder.join(&name))?;
+        Ok(OpenShard { name, file, hash: blake3::Hasher::new(), tokens: 0 })
     }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.hash.update(bytes);
-        self.file.write_all(bytes).at(self.folder.join(&self.name))
-    }
-
-    /// Makes it durable under its own name; gives its hash.
-    fn finish(self) -> Result<String> {
-        let path = self.folder.join(&self.name);
-        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error).at(&path)?;
-        file.sync_all().at(&path)?;
-        fs::rename(self.folder.join(format!("{}{UNFINISHED}", self.name)), &path).at(&path)?;
-        Ok(self.hash.finalize().to_hex().to_string())
-    }
-}
-
-/// Writes a whole file and makes its name durable.
-pub(super) fn replace_file(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let mut file = Unfinished::create(folder, name.to_owned())?;
-    file.write(bytes)?;
-    file.finish()?;
-    // The renames so far, too, are in the folder's own data.
-    #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).at(folder)?;
-    Ok(())
 }
 
 /// Makes the folder and waits until no other process writes to it. The lock ends with the file, or with the
 /// process that holds it.
 pub(super) fn lock(folder: &Path) -> Result<File> {
     fs::create_dir_all(folder).at(folder)?;
-    let path = folder.join("lock");
+    let path = folder.join(LOCK);
     let file = File::create(&path).at(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -132,7 +104,7 @@ pub(super) fn lock(folder: &Path) -> Result<File> {
 
 /// Removes what an earlier preparation left: the manifest first, so that nothing half removed looks whole.
 pub(super) fn clear(folder: &Path) -> Result<()> {
-    let manifest = folder.join(manifest::FILE);
+    let manifest = folder.join(MANIFEST);
     if manifest.try_exists().at(&manifest)? {
         fs::remove_file(&manifest).at(&manifest)?;
     }
@@ -140,10 +112,7 @@ pub(super) fn clear(folder: &Path) -> Result<()> {
         let path = entry.at(folder)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
-        let shard = name.strip_prefix("tokens-").and_then(|name| name.strip_suffix(".bin"));
-        let ours = [manifest::FILE, manifest::TOKENIZER, manifest::DOCUMENTS].contains(&name)
-            || shard.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-        if ours {
+        if [MANIFEST, TOKENIZER, DOCUMENTS].contains(&name) || names::is_shard(name) {
             fs::remove_file(&path).at(&path)?;
         }
     }

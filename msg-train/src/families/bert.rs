@@ -1,7 +1,7 @@
 //! BERT: fill in masked tokens and tell whether the second sentence follows the first.
 
 use crate::{
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     data::{Mlm, MlmBatch, Prepared, Specials},
     error::Result,
     families::{
@@ -119,8 +119,8 @@ impl<D: Backend> Task<D> for Bert<D> {
         batch
     }
 
-    fn receipt_host(data: Arc<Prepared>, config: &RunConfig, length: usize) -> Result<MlmBatch> {
-        receipt_batch(&Mlm::new(data, config.run.seed, config.data.mlm)?, length)
+    fn receipt_host(data: Arc<Prepared>, config: &Resolved, length: usize) -> Result<MlmBatch> {
+        receipt_batch(&Mlm::new(data, config.run().seed, config.data().mlm)?, length)
     }
 
     fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
@@ -140,7 +140,7 @@ impl<D: Backend> Task<D> for Bert<D> {
         names::outline(config)
     }
 
-    fn config_of(run: &RunConfig, vocab: usize) -> BertConfig {
+    fn config_of(run: &Resolved, vocab: usize) -> BertConfig {
         run.bert(vocab)
     }
 

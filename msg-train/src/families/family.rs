@@ -1,7 +1,7 @@
 //! What the trainer needs of a model family. A new family implements [`Task`] and is registered in one place.
 
 use crate::{
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     data::{Prepared, Specials},
     error::Result,
 };
@@ -135,7 +135,7 @@ pub trait Task<D: Backend>: Architecture<D> + Sized {
     ///
     /// # Errors
     /// Where the data are too short or cannot be read.
-    fn receipt_host(data: Arc<Prepared>, config: &RunConfig, length: usize) -> Result<Self::Host>;
+    fn receipt_host(data: Arc<Prepared>, config: &Resolved, length: usize) -> Result<Self::Host>;
 
     /// What transformers calls the model as it stands.
     ///
@@ -156,7 +156,7 @@ pub trait Task<D: Backend>: Architecture<D> + Sized {
     type Config: Copy + Serialize + DeserializeOwned;
 
     /// The configuration of a run's first stage, with a vocabulary of `vocab`.
-    fn config_of(run: &RunConfig, vocab: usize) -> Self::Config;
+    fn config_of(run: &Resolved, vocab: usize) -> Self::Config;
 
     /// The configuration that the model was made from, at its present sizes.
     fn config_now(&self) -> Self::Config;

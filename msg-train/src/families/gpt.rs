@@ -1,7 +1,7 @@
 //! GPT: predict the next token.
 
 use crate::{
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     data::{Causal, CausalBatch, Prepared, Specials},
     error::Result,
     families::{
@@ -91,8 +91,8 @@ impl<D: Backend> Task<D> for Gpt<D> {
         CausalBatch { ids: draw(seed, "ids", count, vocab), labels, shape }
     }
 
-    fn receipt_host(data: Arc<Prepared>, config: &RunConfig, length: usize) -> Result<CausalBatch> {
-        receipt_batch(&Causal::new(data, config.run.seed, length)?, length)
+    fn receipt_host(data: Arc<Prepared>, config: &Resolved, length: usize) -> Result<CausalBatch> {
+        receipt_batch(&Causal::new(data, config.run().seed, length)?, length)
     }
 
     fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
@@ -113,7 +113,7 @@ impl<D: Backend> Task<D> for Gpt<D> {
         names::outline(config)
     }
 
-    fn config_of(run: &RunConfig, vocab: usize) -> GptConfig {
+    fn config_of(run: &Resolved, vocab: usize) -> GptConfig {
         run.gpt(vocab)
     }
 

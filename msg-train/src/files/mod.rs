@@ -1,4 +1,6 @@
-//! Files and folders that are whole or not there, and bounded reading. Knows no format of ours.
+//! Files and folders that are whole or not there, bounded reading, and the names of all files. Knows no format.
 
+pub(crate) mod atomic;
 pub(crate) mod bounded_json;
+pub mod names;
 pub(crate) mod new_folder;

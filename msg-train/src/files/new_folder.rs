@@ -1,9 +1,7 @@
 //! Folders that appear whole or not at all, and never in place of another.
 
-use crate::{
-    checkpoint::sync_folder,
-    error::{AtPath, Error, Result},
-};
+use super::atomic::{folder_of, sync_folder};
+use crate::error::{AtPath, Error, Result};
 use std::{fs, path::Path};
 
 /// Refuses a place where something stands already; an empty folder is nothing.
@@ -28,7 +26,7 @@ pub(crate) fn check_free(out: &Path) -> Result<()> {
 /// As [`check_free`], what `fill` refuses, or the system. Then there is no such folder.
 pub(crate) fn fresh_folder(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     check_free(out)?;
-    let beside = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = folder_of(out);
     fs::create_dir_all(beside).at(beside)?;
     let temporary = tempfile::Builder::new().prefix(".part-").tempdir_in(beside).at(beside)?;
     fill(temporary.path())?;

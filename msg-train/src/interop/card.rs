@@ -2,7 +2,7 @@
 
 use super::provenance::Step;
 use crate::{
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     error::Result,
     report,
     schedule::{plan::Plan, table::plan_table},
@@ -19,7 +19,7 @@ pub(super) struct Card<'a> {
     pub(super) positions: usize,
     pub(super) parameters: usize,
     pub(super) state: &'a State,
-    pub(super) config: Option<&'a RunConfig>,
+    pub(super) config: Option<&'a Resolved>,
     /// The run's folder, where its metrics lie.
     pub(super) run: Option<&'a Path>,
     pub(super) steps: &'a [Step],
@@ -37,7 +37,7 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
         Family::Gpt => ("GPT-2", "text-generation", "pre-norm"),
         Family::Bert => ("BERT", "fill-mask", "post-norm"),
     };
-    let name = card.config.map_or("model", |config| config.run.name.as_str());
+    let name = card.config.map_or("model", |config| config.run().name.as_str());
     let mut text = format!(
         "---\nlibrary_name: transformers\npipeline_tag: {task}\ntags:\n- msg\n- masked-structural-growth\n---\n\n\
          # {}\n\nA {class} ({norms}) of {} parameters: {} of {}, \
@@ -69,7 +69,7 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
                  step {}, in stage {}.\n\n```\n{}\n```\n",
                 card.state.step,
                 card.state.stage,
-                plan_table(config, &Plan::new(config)?, vocab).trim_end()
+                plan_table(config, &Plan::new(config), vocab).trim_end()
             ),
         );
     }
@@ -87,7 +87,7 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
         }
     }
     text.push_str("\n## Provenance\n\n");
-    let began = card.config.and_then(|config| config.init.as_ref()?.from.file_name());
+    let began = card.config.and_then(|config| config.init()?.from.file_name());
     if let Some(name) = began {
         push(
             &mut text,

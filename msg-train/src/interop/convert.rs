@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, ModelSnapshot, save_model},
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     error::{Error, Result},
     families::family::Task,
     files::new_folder::check_free,
@@ -115,12 +115,12 @@ fn convert_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Conve
 }
 
 /// The configuration that says what a stage is.
-fn staged<M>(source: &Source<M>, stage: usize) -> Result<RunConfig> {
+fn staged<M>(source: &Source<M>, stage: usize) -> Result<Resolved> {
     let refused = |expected: String| Error::Argument { name: "stage", expected, got: stage.to_string() };
     let Some((config, _)) = &source.config else {
         return Err(refused("none: the model has no run whose schedule says what a stage is".into()));
     };
-    let (present, last) = (source.state.stage, config.stages.len());
+    let (present, last) = (source.state.stage, config.stages().len());
     if (present.max(1)..=last).contains(&stage) {
         return Ok(config.clone());
     }
@@ -133,17 +133,17 @@ fn staged<M>(source: &Source<M>, stage: usize) -> Result<RunConfig> {
 fn through<D: Backend, M: Task<D>>(
     mut model: M,
     state: &State,
-    config: &RunConfig,
+    config: &Resolved,
     stage: usize,
 ) -> Result<(M, Vec<Maps>)> {
-    let plan = Plan::new(config)?;
+    let plan = Plan::new(config);
     let start = i64::try_from(state.step).unwrap_or(i64::MAX);
     let mut growths = Vec::new();
     let later = plan.stages().iter().filter(|next| (state.stage + 1..=stage).contains(&next.number));
     for next in later {
         let Some(boundary) = &next.boundary else { continue };
         let spec = GrowthSpec {
-            seed: config.run.seed,
+            seed: config.run().seed,
             number: boundary.number,
             units: boundary.units,
             layers: boundary.layers,

@@ -10,9 +10,12 @@ use super::{
 use crate::{
     checkpoint,
     config::Family,
-    error::{AtPath, Error, Result},
+    error::{Error, Result},
     families::family::Task,
-    files::new_folder::{check_free, fresh_folder},
+    files::{
+        atomic::write_synced,
+        new_folder::{check_free, fresh_folder},
+    },
 };
 use msg_core::Backend;
 use msg_models::{
@@ -24,7 +27,6 @@ use msg_models::{
 };
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -159,8 +161,7 @@ pub(super) fn write_published<D: Backend, M: Task<D>>(
         if let Some(reason) = write_folder(model, &contents, folder)? {
             return Err(unrepresentable(source.place.path(), &reason.to_string()));
         }
-        let at = folder.join(CARD);
-        fs::write(&at, card).at(&at)
+        write_synced(&folder.join(CARD), card.as_bytes())
     })
 }
 

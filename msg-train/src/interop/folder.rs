@@ -1,11 +1,14 @@
 //! A model as a folder that transformers loads: weights, configurations, tokenizer.
 
-use super::hf_folder::CONFIG;
 use crate::{
     checkpoint::Origin,
     data::{BERT_SPECIALS, Specials, Tokenizer},
     error::{AtPath, Error, Result},
     families::family::{HfConfig, Task},
+    files::{
+        atomic::replace_file,
+        names::{HF_CONFIG, HF_GENERATION, HF_SPECIAL_TOKENS, HF_TOKENIZER, TOKENIZER},
+    },
 };
 use msg_core::Backend;
 use msg_models::hf::{self, Format, InFile, StoredType, Unrepresentable};
@@ -85,11 +88,10 @@ pub(super) fn write_folder<D: Backend, M: Task<D>>(
     };
     hf::save_folder(model, &M::NAMING, &Format { notes, stored, named: &named, largest, values }, folder)?;
     if let Some(tokenizer) = tokenizer {
-        let path = folder.join("tokenizer.json");
-        fs::write(&path, tokenizer.json()).at(&path)?;
+        replace_file(&folder.join(TOKENIZER), tokenizer.json())?;
         let tokens = special_tokens(tokenizer);
-        write(folder, "special_tokens_map.json", &json!(tokens))?;
-        write(folder, "tokenizer_config.json", &tokenizer_config(tokens, tokenizer.specials(), positions))?;
+        write(folder, HF_SPECIAL_TOKENS, &json!(tokens))?;
+        write(folder, HF_TOKENIZER, &tokenizer_config(tokens, tokenizer.specials(), positions))?;
     }
     let HfConfig { mut config, generation } = match model.hugging_face(tokenizer.map(Tokenizer::specials)) {
         Ok(configs) => configs,
@@ -105,10 +107,10 @@ pub(super) fn write_folder<D: Backend, M: Task<D>>(
     if let Some(first) = types.first().filter(|first| types.iter().all(|other| other == *first)) {
         config.insert("dtype".into(), first.torch_name().into());
     }
-    write(folder, CONFIG, &json!(config))?;
+    write(folder, HF_CONFIG, &json!(config))?;
     let generation = origin.and_then(|origin| origin.generation.clone()).or(generation);
     if let Some(generation) = generation {
-        write(folder, "generation_config.json", &json!(generation))?;
+        write(folder, HF_GENERATION, &json!(generation))?;
     }
     Ok(None)
 }
@@ -117,7 +119,7 @@ pub(super) fn write_folder<D: Backend, M: Task<D>>(
 fn published_config<D: Backend, M: Task<D>>(config: &Map<String, Value>) -> Result<M::Config> {
     let read = M::published(config);
     read.map(|(config, _)| config)
-        .map_err(|error| Error::Checkpoint { path: CONFIG.into(), message: error.to_string() })
+        .map_err(|error| Error::Checkpoint { path: HF_CONFIG.into(), message: error.to_string() })
 }
 
 /// The special tokens by the names that transformers has for them.
@@ -158,5 +160,5 @@ fn write(folder: &Path, name: &str, value: &Value) -> Result<()> {
     let path = folder.join(name);
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
-    fs::write(&path, text + "\n").at(&path)
+    replace_file(&path, (text + "\n").as_bytes())
 }

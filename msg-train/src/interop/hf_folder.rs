@@ -6,7 +6,7 @@ use crate::{
     data::{Specials, Tokenizer},
     error::{Error, Result},
     families::family::{NoModel, Task},
-    files::bounded_json,
+    files::{bounded_json, names::HF_GENERATION},
 };
 use msg_core::{
     Backend,
@@ -16,9 +16,7 @@ use msg_models::hf::{self, TensorFile};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
-/// The configuration's name.
-pub(crate) const CONFIG: &str = "config.json";
-const GENERATION: &str = "generation_config.json";
+pub(crate) use crate::files::names::HF_CONFIG as CONFIG;
 
 /// A published folder, read but for its values.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ pub(crate) fn read<D: Backend, M: Task<D>>(device: &D, folder: &Path, seed: u64)
         }
     }
     let bare = !file.tensors().names().iter().any(|name| name.starts_with(M::NAMING.prefix));
-    let generation_path = folder.join(GENERATION);
+    let generation_path = folder.join(HF_GENERATION);
     let generation = generation_path.exists().then(|| bounded_json::read(&generation_path)).transpose()?;
     let origin =
         Origin { config, generation, absent: absent.iter().map(|&group| group.to_owned()).collect(), bare };

@@ -10,7 +10,6 @@ use crate::{
     files::bounded_json,
     text::table::aligned,
 };
-use msg_core::axis::Axis as _;
 use msg_models::{
     Growing,
     hf::{INDEX, TensorFile, WEIGHTS},
@@ -69,7 +68,7 @@ fn saved(text: &mut String, path: &Path, found: &Path) -> Result<()> {
     let header: Header = bounded_json::read(&found.join(checkpoint::STATE))?;
     let kind = if found == path { "checkpoint" } else { "run, its last checkpoint" };
     line(text, format_args!("{}: {kind} of a {}", found.display(), family.name()));
-    let stages = checkpoint::config_of(found)?.map(|config| config.stages.len());
+    let stages = checkpoint::config_of(found)?.map(|config| config.stages().len());
     match stages {
         Some(stages) => {
             let (step, stage) = (header.state.step, header.state.stage);
@@ -124,17 +123,11 @@ fn sizes(text: &mut String, of: &Growing) {
 /// Masks in force, by axis: how many units stand at which value.
 fn masks(text: &mut String, of: &Growing, step: u64) -> Result<()> {
     let Growing { sizes, ramps, .. } = of;
-    let (hidden, ffn, inner) = (sizes.hidden(), sizes.ffn(), sizes.inner(of.head_dim()));
-    let axes = [
-        (msg_core::axis::Hidden::NAME, ramps.values(&hidden, step)?),
-        (msg_core::axis::Ffn::NAME, ramps.values(&ffn, step)?),
-        (msg_core::axis::Inner::NAME, ramps.values(&inner, step)?),
-    ];
     let mut any = false;
-    for (name, values) in axes {
-        for (first, count, value) in runs(&values.unwrap_or_default()) {
+    for axis in sizes.tensor_axes(of.head_dim) {
+        for (first, count, value) in runs(&ramps.values_for(&axis, step)?.unwrap_or_default()) {
             any = true;
-            line(text, format_args!("mask    {name}: {count} units from {first} at {value}"));
+            line(text, format_args!("mask    {}: {count} units from {first} at {value}", axis.name));
         }
     }
     // Sizes are a claim; identities of layers are there.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     checkpoint::{self, MODEL, Origin},
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     data::Tokenizer,
     error::{Error, Result},
     families::family::Task,
@@ -83,7 +83,7 @@ pub struct Source<M> {
     /// Where its run stood; of a published model the start.
     pub state: State,
     /// The resolved configuration of its run, and the same as TOML.
-    pub config: Option<(RunConfig, String)>,
+    pub config: Option<(Resolved, String)>,
     /// Its tokenizer, where it has one.
     pub tokenizer: Option<Tokenizer>,
     /// What its published files say, where it had some.

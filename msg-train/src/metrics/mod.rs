@@ -18,23 +18,20 @@
 
 mod plan;
 mod record;
+mod sink;
 pub mod sinks;
 mod store;
 mod timing;
 
 pub use plan::{RunPlan, StagePlan};
 pub use record::{End, Eval, Growth, Heads, RampEnd, Receipt, Record, Start, Step};
+pub use sink::{Event, Sink};
 pub use store::RunLog;
 pub use timing::StepTiming;
 
 use std::path::PathBuf;
 
-/// Name of the file of [`Record`]s in a run's folder.
-pub const METRICS: &str = "metrics.jsonl";
-/// Name of the file of [`StepTiming`]s in a run's folder.
-pub const TIMING: &str = "timing.jsonl";
-/// Name of the file of the [`RunPlan`] in a run's folder.
-pub const PLAN: &str = "plan.json";
+pub use crate::files::names::{METRICS, PLAN, TIMING};
 
 /// What is wrong with a file of metrics.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,9 @@
 //! What was planned, for those who read a run: the trainer writes it once, the report draws it.
 
-use crate::error::{AtPath, Result};
+use crate::{
+    error::{AtPath, Error, Result},
+    files::{atomic::replace_file, names::PLAN},
+};
 use msg_models::Sizes;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
@@ -29,14 +32,9 @@ pub struct StagePlan {
     pub first_step: u64,
     /// How many steps it has.
     pub steps: u64,
-    /// Blocks.
-    pub layers: usize,
-    /// Units of the residual stream.
-    pub hidden: usize,
-    /// Units of the feed-forward layer.
-    pub ffn: usize,
-    /// Attention heads.
-    pub heads: usize,
+    /// The model's sizes, a key for each axis.
+    #[serde(flatten)]
+    pub sizes: Sizes,
     /// Tokens of a sequence.
     pub sequence: usize,
     /// Sequences of a step.
@@ -50,11 +48,6 @@ pub struct StagePlan {
 }
 
 impl StagePlan {
-    /// The model's sizes.
-    pub fn sizes(&self) -> Sizes {
-        Sizes { layers: self.layers, hidden: self.hidden, ffn: self.ffn, heads: self.heads }
-    }
-
     /// Its last step.
     pub fn last_step(&self) -> u64 {
         (self.first_step + self.steps).saturating_sub(1)
@@ -93,17 +86,15 @@ impl RunPlan {
         Some(tokens as f64 * last.flops_per_token).filter(|flops| *flops > 0.0)
     }
 
-    /// Writes `plan.json`, through a temporary name.
+    /// Writes `plan.json`.
     ///
     /// # Errors
     /// Where the folder cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(super::PLAN);
-        let part = folder.join("plan.json.part");
+        let path = folder.join(PLAN);
         let mut text = serde_json::to_string_pretty(self).map_err(std::io::Error::from).at(&path)?;
         text.push('\n');
-        fs::write(&part, text).at(&part)?;
-        fs::rename(&part, &path).at(&path)
+        replace_file(&path, text.as_bytes())
     }
 
     /// Reads `plan.json`; none where the folder has none.
@@ -111,19 +102,19 @@ impl RunPlan {
     /// # Errors
     /// Where it cannot be read or is no plan.
     pub fn read(folder: &Path) -> Result<Option<RunPlan>> {
-        let path = folder.join(super::PLAN);
+        let path = folder.join(PLAN);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.at(&path)?,
         };
         let plan: RunPlan = serde_json::from_str(&text)
-            .map_err(|error| crate::Error::Data { path: path.clone(), message: error.to_string() })?;
+            .map_err(|error| Error::Data { path: path.clone(), message: error.to_string() })?;
         let mut next = 1;
         for stage in &plan.stages {
             if stage.first_step != next {
                 let message =
                     format!("stage {}: expected first_step {next}, got {}", stage.number, stage.first_step);
-                return Err(crate::Error::Data { path, message });
+                return Err(Error::Data { path, message });
             }
             next += stage.steps;
         }
@@ -134,24 +125,22 @@ impl RunPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msg_models::sizes;
 
     fn plan() -> RunPlan {
         let first = StagePlan {
             number: 1,
             first_step: 1,
             steps: 10,
-            layers: 1,
-            hidden: 8,
-            ffn: 12,
-            heads: 2,
+            sizes: sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 },
             sequence: 4,
             batch: 2,
             params: 100,
             flops_per_token: 3.0,
             ramp: 0,
         };
-        let second =
-            StagePlan { number: 2, first_step: 11, steps: 5, hidden: 16, flops_per_token: 5.0, ..first };
+        let sizes = Sizes { hidden: 16, ..first.sizes };
+        let second = StagePlan { number: 2, first_step: 11, steps: 5, sizes, flops_per_token: 5.0, ..first };
         RunPlan { name: "a".into(), family: "gpt".into(), stages: vec![first, second], total_steps: 15 }
     }
 
@@ -166,6 +155,24 @@ mod tests {
         assert_eq!(plan.stage_of(10).map(|stage| stage.number), Some(1));
         assert_eq!(plan.stage_of(11).map(|stage| stage.number), Some(2));
         assert_eq!(plan.stage_of(16), None);
+    }
+
+    #[test]
+    fn a_stage_is_one_flat_object_with_these_keys_and_no_others() {
+        let stage = plan().stages[0];
+        let text = r#"{"number":1,"first_step":1,"steps":10,"layers":1,"hidden":8,"ffn":12,"heads":2,"sequence":4,"batch":2,"params":100,"flops_per_token":3.0,"ramp":0}"#;
+        assert_eq!(serde_json::to_string(&stage).unwrap(), text);
+        let read = |text: &str| serde_json::from_str::<StagePlan>(text);
+        assert_eq!(read(text).unwrap(), stage);
+        for (change, to) in [
+            (r#""ffn":12,"#, ""),
+            (r#""batch":2,"#, ""),
+            (r#""ffn":12,"#, r#""ffn":12,"ffm":12,"#),
+            (r#""ffn":12,"#, r#""ffn":12,"ffn":13,"#),
+            (r#""ffn":12,"#, r#""ffn":-1,"#),
+        ] {
+            assert!(read(&text.replace(change, to)).is_err(), "{change} to {to}");
+        }
     }
 
     #[test]

@@ -206,8 +206,9 @@ mod number {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msg_models::sizes;
 
-    const SMALL: Sizes = Sizes { layers: 1, hidden: 8, ffn: 12, heads: 2 };
+    const SMALL: Sizes = sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 };
     const STEP: Step = Step {
         step: 7,
         stage: 2,
@@ -226,6 +227,15 @@ mod tests {
             serde_json::to_string(&Record::Step(STEP)).unwrap(),
             r#"{"kind":"step","step":7,"stage":2,"loss":0.1,"lr":0.0003,"grad_norm":1.5,"mask":0.25,"tokens":4096,"flops":1e+21,"skipped":false}"#
         );
+    }
+
+    #[test]
+    fn sizes_are_an_object_with_a_key_for_each_axis() {
+        let start = Record::Start(Start { step: 0, name: "a".into(), sizes: SMALL, params: 10 });
+        let text = r#"{"kind":"start","step":0,"name":"a","sizes":{"layers":1,"hidden":8,"ffn":12,"heads":2},"params":10}"#;
+        assert_eq!(serde_json::to_string(&start).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Record>(text).unwrap(), start);
+        assert!(serde_json::from_str::<Record>(&text.replace(r#","ffn":12"#, "")).is_err());
     }
 
     #[test]

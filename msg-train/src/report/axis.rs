@@ -1,5 +1,7 @@
 //! Axes: a range, ticks at round numbers, and a title with the unit that keeps ticks short.
 
+use crate::text::quantity::unsigned_zero;
+
 /// What an axis shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quantity {
@@ -49,8 +51,7 @@ impl Axis {
         let (first, last) = ((low / unit / step - 1e-9).ceil(), (high / unit / step + 1e-9).floor());
         let ticks = (0..=((last - first).max(0.0) as usize)).map(|n| {
             let value = (first + n as f64) * step;
-            // Adding zero takes the sign off a negative zero.
-            (value * unit, format!("{:.digits$}", value + 0.0))
+            (value * unit, format!("{:.digits$}", unsigned_zero(value)))
         });
         Axis { low, high, ticks: ticks.collect(), title, log: false }
     }

@@ -6,7 +6,7 @@ use super::{
     run::{Against, Run},
     series::{self, range},
 };
-use msg_models::Sizes;
+use msg_models::GrowingAxis;
 
 /// Loss against one axis; none where no run has anything to show on it.
 pub(super) fn loss(runs: &[Run], against: Against) -> Option<Plot> {
@@ -87,16 +87,11 @@ pub(super) fn schedule(runs: &[Run]) -> Vec<Plot> {
 
 /// Each size against steps.
 pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
-    let axes: [(&'static str, fn(Sizes) -> usize); 4] = [
-        ("layers", |sizes| sizes.layers),
-        ("hidden", |sizes| sizes.hidden),
-        ("ffn", |sizes| sizes.ffn),
-        ("heads", |sizes| sizes.heads),
-    ];
-    let plot = |(name, size): (&'static str, fn(Sizes) -> usize)| {
+    let stages: Vec<_> = runs.iter().flat_map(Run::stages).collect();
+    let plot = |axis: GrowingAxis| {
         let trace = |(at, run): (usize, &Run)| {
             let ends = |stage: &super::run::Stage| {
-                let size = size(stage.sizes) as f64;
+                let size = stage.sizes.get(axis) as f64;
                 let from = stage.first_step.saturating_sub(1) as f64;
                 [Some((from, size)), Some((stage.last_step as f64, size))]
             };
@@ -105,19 +100,16 @@ pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
         };
         let traces: Vec<Trace> = runs.iter().enumerate().map(trace).collect();
         Plot {
-            label: format!("{name} against optimizer steps"),
+            label: format!("{} against optimizer steps", axis.key()),
             x: Quantity::Count("optimizer steps"),
-            y: Quantity::Count(name),
+            y: Quantity::Count(axis.key()),
             x_range: (0.0, planned_steps(runs)),
             y_range: (0.0, highest(&traces) * 1.1),
             traces,
             marks: Vec::new(),
         }
     };
-    axes.map(plot)
-        .into_iter()
-        .filter(|plot| plot.traces.iter().any(|trace| !trace.curve.is_empty()))
-        .collect()
+    GrowingAxis::of(stages.iter().map(|stage| &stage.sizes)).into_iter().map(plot).collect()
 }
 
 /// Schedules of several runs often lie on each other: later ones are thinner, so that all show.

@@ -19,10 +19,12 @@ mod tables;
 
 pub use summary::{receipt_lines, summary};
 
-use crate::error::{AtPath, Result};
+use crate::{
+    error::{AtPath, Error, Result},
+    files::atomic::{folder_of, replace_file},
+};
 use run::Run;
 use std::{
-    ffi::OsString,
     fs,
     path::{Path, PathBuf},
 };
@@ -35,18 +37,14 @@ use std::{
 pub fn report(runs: &[PathBuf], out: &Path) -> Result<()> {
     if runs.is_empty() {
         let message = "a report needs at least one run's folder, got none".to_owned();
-        return Err(crate::Error::Data { path: out.to_path_buf(), message });
+        return Err(Error::Data { path: out.to_path_buf(), message });
     }
     let mut loaded = runs.iter().map(|folder| Run::load(folder)).collect::<Result<Vec<Run>>>()?;
     tell_apart(&mut loaded);
     let text = page::page(&loaded);
-    if let Some(folder) = out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).at(folder)?;
-    }
-    let mut part = OsString::from(out);
-    part.push(".part");
-    fs::write(&part, text).at(&part)?;
-    fs::rename(&part, out).at(out)
+    let folder = folder_of(out);
+    fs::create_dir_all(folder).at(folder)?;
+    replace_file(out, text.as_bytes())
 }
 
 /// Numbers runs of the same name.

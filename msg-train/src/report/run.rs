@@ -2,10 +2,8 @@
 
 use crate::{
     error::{AtPath, Result},
-    metrics::{
-        End, Eval, Growth, METRICS, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, TIMING,
-        sinks::jsonl,
-    },
+    files::names::{CONFIG, METRICS, TIMING},
+    metrics::{End, Eval, Growth, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, sinks::jsonl},
 };
 use msg_models::Sizes;
 use std::{fs, io::ErrorKind, path::Path};
@@ -80,7 +78,7 @@ impl Run {
         }
         let from_folder =
             || folder.file_name().map_or("run".into(), |name| name.to_string_lossy().into_owned());
-        let path = folder.join("config.toml");
+        let path = folder.join(CONFIG);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(from_folder()),
             other => other.at(&path)?,
@@ -134,7 +132,7 @@ impl Run {
                 number: stage.number,
                 first_step: stage.first_step,
                 last_step: stage.last_step(),
-                sizes: stage.sizes(),
+                sizes: stage.sizes,
                 params: stage.params,
                 planned: Some((stage.sequence, stage.batch, stage.ramp, stage.flops_per_token)),
             };
@@ -169,8 +167,7 @@ impl Run {
         let reached = stages.windows(2).filter(|pair| pair[1].first_step <= self.last_step());
         let boundary = |pair: &[Stage]| {
             let (before, after) = (&pair[0], &pair[1]);
-            let mut parts: Vec<String> =
-                crate::metrics::sinks::console::changes(before.sizes, after.sizes).into_iter().collect();
+            let mut parts: Vec<String> = before.sizes.changes_in_words(after.sizes).into_iter().collect();
             if let (Some(before), Some(after)) = (before.planned, after.planned) {
                 if before.0 != after.0 {
                     parts.push(format!("sequence {} → {}", before.0, after.0));
@@ -187,7 +184,7 @@ impl Run {
     /// Every growth and every end of a ramp in the order of steps: the step, what happened, the receipt.
     pub(super) fn receipts(&self) -> Vec<(u64, String, Receipt)> {
         let growths = self.growths.iter().map(|growth| {
-            let grown = crate::metrics::sinks::console::changes(growth.from, growth.to);
+            let grown = growth.from.changes_in_words(growth.to);
             let what = format!("stage {}: {}", growth.to_stage, grown.unwrap_or_else(|| "same sizes".into()));
             (growth.step, what, growth.receipt)
         });

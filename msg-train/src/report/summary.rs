@@ -3,8 +3,10 @@
 use super::run::{Against, Run};
 use crate::{
     error::Result,
-    metrics::sinks::console::{count, duration},
-    text::table::aligned,
+    text::{
+        quantity::{count, duration},
+        table::aligned,
+    },
 };
 use std::path::Path;
 

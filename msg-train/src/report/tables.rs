@@ -5,7 +5,8 @@ use super::{
     plot::color,
     run::{Against, Run},
 };
-use crate::metrics::sinks::console::{count, duration};
+use crate::text::quantity::{count, duration};
+use msg_models::GrowingAxis;
 use std::fmt::Write;
 
 /// A table that scrolls by itself where the page is narrow. Cells are HTML.
@@ -188,17 +189,14 @@ pub(super) fn stages(run: &Run) -> Option<String> {
     let stages = run.stages();
     let all = run.plan.as_ref().map_or(0.0, |plan| plan.flops_after(0));
     let planned = stages.iter().any(|stage| stage.planned.is_some());
+    let axes = GrowingAxis::of(stages.iter().map(|stage| &stage.sizes));
     let row = |stage: &super::run::Stage| {
-        let sizes = stage.sizes;
         let mut row = vec![
             stage.number.to_string(),
             format!("{}–{}", grouped(stage.first_step), grouped(stage.last_step)),
-            sizes.layers.to_string(),
-            sizes.hidden.to_string(),
-            sizes.ffn.to_string(),
-            sizes.heads.to_string(),
-            count(stage.params as f64),
         ];
+        row.extend(axes.iter().map(|axis| stage.sizes.get(*axis).to_string()));
+        row.push(count(stage.params as f64));
         if let Some((sequence, batch, ramp, flops)) = stage.planned {
             let steps = (stage.last_step + 1).saturating_sub(stage.first_step);
             let share = (steps * (sequence * batch) as u64) as f64 * flops / all;
@@ -212,10 +210,10 @@ pub(super) fn stages(run: &Run) -> Option<String> {
         }
         row
     };
-    let head = ["stage", "steps", "layers", "hidden", "ffn", "heads", "parameters"];
+    let keys = axes.iter().map(|axis| axis.key());
+    let head = ["stage", "steps"].into_iter().chain(keys).chain(["parameters"]);
     let more = ["sequence", "batch", "ramp", "FLOPs a token", "share of FLOPs"];
-    let head: Vec<String> =
-        head.into_iter().chain(more.into_iter().filter(|_| planned)).map(str::to_owned).collect();
+    let head: Vec<String> = head.chain(more.into_iter().filter(|_| planned)).map(str::to_owned).collect();
     let rows: Vec<Vec<String>> = stages.iter().map(row).collect();
     (!rows.is_empty()).then(|| table("stages", &head, &rows))
 }

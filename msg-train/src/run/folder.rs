@@ -1,7 +1,10 @@
 //! A run's folder: who may use it, and where its parts lie.
 
 use super::Resume;
-use crate::error::{AtPath, Error, Result};
+use crate::{
+    error::{AtPath, Error, Result},
+    files::{atomic::replace_file, names},
+};
 use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
@@ -36,7 +39,7 @@ impl RunFolder {
 
     fn lock(path: PathBuf) -> Result<Self> {
         fs::create_dir_all(&path).at(&path)?;
-        let file = path.join("lock");
+        let file = path.join(names::LOCK);
         let lock = File::create(&file).at(&file)?;
         match lock.try_lock() {
             Ok(()) => Ok(RunFolder { path, _lock: lock }),
@@ -54,11 +57,11 @@ impl RunFolder {
 
     /// Its checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(names::CHECKPOINTS)
     }
 
     fn config(&self) -> PathBuf {
-        self.path.join("config.toml")
+        self.path.join(names::CONFIG)
     }
 
     /// Writes the resolved configuration: the old file or the new one is there at any moment.
@@ -66,14 +69,12 @@ impl RunFolder {
     /// # Errors
     /// Where the system refuses.
     pub fn write_config(&self, text: &str) -> Result<()> {
-        let part = self.path.join("config.toml.part");
-        fs::write(&part, text).at(&part)?;
-        fs::rename(&part, self.config()).at(self.config())
+        replace_file(&self.config(), text.as_bytes())
     }
 
     /// The finished model in Hugging Face layout.
     pub fn last(&self) -> PathBuf {
-        self.path.join("final")
+        self.path.join(names::FINAL)
     }
 
     /// Whether a run has begun here.

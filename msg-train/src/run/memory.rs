@@ -1,10 +1,6 @@
 //! A device without memory left, told so that a user sees what to change.
 
-use crate::{
-    config::RunConfig,
-    error::Error,
-    schedule::{plan::Plan, table::scaled},
-};
+use crate::{config::Resolved, error::Error, schedule::plan::Plan, text::quantity::count};
 use msg_core::{Backend, ops::Precision};
 use msg_models::{Cost, hf};
 
@@ -12,7 +8,7 @@ use msg_models::{Cost, hf};
 /// other refusal as it is.
 pub(super) fn explained<D: Backend>(
     error: Error,
-    config: &RunConfig,
+    config: &Resolved,
     plan: &Plan,
     cost: &Cost,
     step: u64,
@@ -23,7 +19,7 @@ pub(super) fn explained<D: Backend>(
         other => return other,
     };
     let stage = plan.stage_at(step.max(1));
-    let train = &config.train;
+    let train = config.train();
     let micro_batch = train.micro_batch.unwrap_or(stage.batch);
     let (logits, compute) = (config.logits(), train.compute());
     let memory = cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, D::LOGITS).total();
@@ -41,7 +37,7 @@ pub(super) fn explained<D: Backend>(
     Error::Memory {
         source,
         stage: stage.number,
-        estimate: format!("{}B", scaled(memory)),
+        estimate: format!("{}B", count(memory)),
         ways: ways.join(", "),
     }
 }
@@ -78,8 +74,8 @@ mod tests {
             layers = 2
         "#;
         let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
-        let config = RunConfig::parse(text, "small.toml", &changes).unwrap();
-        let (plan, cost) = (Plan::new(&config).unwrap(), cost(&config, 257));
+        let config = crate::config::parse(text, "small.toml", &changes).unwrap();
+        let (plan, cost) = (Plan::new(&config), cost(&config, 257));
         explained::<Cpu>(error, &config, &plan, &cost, 4).to_string()
     }
 

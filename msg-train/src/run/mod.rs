@@ -9,10 +9,12 @@ pub use folder::RunFolder;
 pub use session::{Outcome, Session};
 
 use crate::{
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     data::{Batches, Causal, Mlm, Phase, Prepare, Prepared, Progress, prepare},
     error::Result,
     families::family::Task,
+    files::names,
+    schedule::plan::Plan,
     step::fault_injection::Fault,
 };
 use msg_core::Backend;
@@ -31,10 +33,12 @@ pub enum Resume {
     Auto,
 }
 
-/// What a run is given besides its configuration.
+/// What a run takes.
 pub struct Request<'a> {
-    /// The checked configuration.
-    pub config: RunConfig,
+    /// Its configuration.
+    pub config: &'a Resolved,
+    /// The plan of that configuration.
+    pub plan: &'a Plan,
     /// Its data, from [`open_data`].
     pub data: Arc<Prepared>,
     /// What to do with a run that exists.
@@ -52,23 +56,23 @@ pub struct Request<'a> {
 /// # Errors
 /// [`Error::Checkpoint`](crate::Error::Checkpoint) where another process uses it, or a run is there that is
 /// not to be resumed.
-pub fn check_folder(config: &RunConfig, resume: Resume) -> Result<()> {
-    let folder = config.run.folder();
+pub fn check_folder(config: &Resolved, resume: Resume) -> Result<()> {
+    let folder = config.run().folder();
     if folder.exists() { RunFolder::claim(folder, resume).map(drop) } else { Ok(()) }
 }
 
 /// The folder of a run's prepared data.
-pub fn data_folder(config: &RunConfig) -> PathBuf {
-    config.data.shards.clone().unwrap_or_else(|| config.run.folder().join("data"))
+pub fn data_folder(config: &Resolved) -> PathBuf {
+    config.data().shards.clone().unwrap_or_else(|| config.run().folder().join(names::DATA))
 }
 
 /// Prepares a run's data where that is not done yet, and opens it.
 ///
 /// # Errors
 /// What sources, tokenizer or shards refuse.
-pub fn open_data(config: &RunConfig, progress: &mut dyn FnMut(Phase, u64, u64)) -> Result<Arc<Prepared>> {
+pub fn open_data(config: &Resolved, progress: &mut dyn FnMut(Phase, u64, u64)) -> Result<Arc<Prepared>> {
     let folder = data_folder(config);
-    let request = Prepare::new(&config.data, config.model.family, &folder);
+    let request = Prepare::new(config.data(), config.model().family, &folder);
     prepare(&request, &mut |Progress { phase, done, total }| progress(phase, done, total))?;
     Ok(Arc::new(Prepared::open(&folder)?))
 }
@@ -79,14 +83,13 @@ pub fn open_data(config: &RunConfig, progress: &mut dyn FnMut(Phase, u64, u64)) 
 /// Whatever configuration, data, receipts, guard or system refuse; what was saved before stays whole.
 pub fn train<D: Backend>(device: D, request: Request<'_>) -> Result<Outcome> {
     let Request { config, data, .. } = &request;
-    let longest = crate::Plan::new(config)?.window();
-    match config.model.family {
+    match config.model().family {
         Family::Gpt => {
-            let batches = Causal::new(data.clone(), config.run.seed, longest)?;
+            let batches = Causal::new(data.clone(), config.run().seed, request.plan.window())?;
             train_on::<D, Gpt<D>, _>(device, &request, batches)
         }
         Family::Bert => {
-            let batches = Mlm::new(data.clone(), config.run.seed, config.data.mlm)?;
+            let batches = Mlm::new(data.clone(), config.run().seed, config.data().mlm)?;
             train_on::<D, Bert<D>, _>(device, &request, batches)
         }
     }

@@ -3,15 +3,15 @@
 use super::{Request, RunFolder, data_folder, memory::explained, start};
 use crate::{
     checkpoint::{self, Action, Loaded, Snapshot},
-    config::{RunConfig, differing_keys},
+    config::{self, Resolved, differing_keys},
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     eval::{Span, evaluate},
     families::family::Task,
+    files::names::{CONFIG, EVENTS, METRICS, TIMING, TOKENIZER},
     interop::write_final,
     metrics::{
-        End, Eval, METRICS, Record, RunLog, RunPlan, StagePlan, Start, Step, StepTiming, TIMING,
-        sinks::console::Console,
+        End, Eval, Record, RunLog, RunPlan, StagePlan, Start, Step, StepTiming, sinks::console::Console,
     },
     schedule::{plan::Plan, table::cost},
     step::{state::State, trainer::Trainer},
@@ -48,7 +48,7 @@ pub struct Session<D: Backend, M: Task<D>, B> {
     folder: RunFolder,
     trainer: Trainer<D, M, B>,
     plan: Plan,
-    config: RunConfig,
+    config: Resolved,
     config_text: String,
     data: Arc<Prepared>,
     log: RunLog,
@@ -94,17 +94,17 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     /// [`Error::Checkpoint`] for a run that exists and is not to be resumed, or whose configuration
     /// differs; what the checkpoint or the device refuse.
     pub fn open(device: D, request: &Request<'_>, batches: Arc<B>) -> Result<Self> {
-        let config = request.config.resolved();
-        let folder = RunFolder::claim(config.run.folder(), request.resume)?;
+        let config = request.config.clone();
+        let folder = RunFolder::claim(config.run().folder(), request.resume)?;
         checkpoint::mend(&folder.checkpoints())?;
         let begun = folder.is_begun();
         let vocab = vocabulary(&config, &request.data)?;
-        let (mut plan, cost) = (Plan::new(&config)?, cost(&config, vocab));
+        let (mut plan, cost) = (request.plan.clone(), cost(&config, vocab));
         let adamw = AdamWConfig {
-            beta1: config.train.beta1,
-            beta2: config.train.beta2,
-            eps: config.train.adam_eps,
-            weight_decay: config.train.weight_decay,
+            beta1: config.train().beta1,
+            beta2: config.train().beta2,
+            eps: config.train().adam_eps,
+            weight_decay: config.train().weight_decay,
         };
         let latest = if begun { checkpoint::latest(&folder.checkpoints())? } else { None };
         let config_text = config.to_toml()?;
@@ -122,7 +122,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
                 begun.map_err(|error| explained::<D>(error, &config, &plan, &cost, 1))?
             }
         };
-        model.set_compute(config.train.compute());
+        model.set_compute(config.train().compute());
         if start::grows_first(&state) {
             plan = plan.with_first_growth(&config);
         }
@@ -135,7 +135,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
             remove_logs(folder.path())?;
             let mut log = RunLog::start(folder.path(), Box::new(wall_clock), console)?;
             let (sizes, params) = (model.growing().sizes, model.num_params() as u64);
-            log.record(&Record::Start(Start { step: 0, name: config.run.name.clone(), sizes, params }))?;
+            log.record(&Record::Start(Start { step: 0, name: config.run().name.clone(), sizes, params }))?;
             (log, 0.0)
         };
         folder.write_config(&config_text)?;
@@ -173,7 +173,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
             let step = self.trainer.state().step;
             finished = self.trainer.is_done();
             let (eval_every, checkpoint_every) =
-                (self.config.train.eval_every, self.config.train.checkpoint_every);
+                (self.config.train().eval_every, self.config.train().checkpoint_every);
             let boundary = step == self.plan.last_step_of_stage(step);
             let stopping = stop.load(Ordering::Relaxed);
             let (evaluating, saving) =
@@ -206,7 +206,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
 
     fn evaluate(&mut self) -> Result<()> {
         let State { step, stage, .. } = *self.trainer.state();
-        let (train, planned) = (&self.config.train, self.plan.stage_at(step));
+        let (train, planned) = (self.config.train(), self.plan.stage_at(step));
         let micro_batch = train.micro_batch.unwrap_or(planned.batch);
         let span = Span { sequences: train.eval_sequences, length: planned.sequence, micro_batch };
         // Where nothing is held out there is nothing to say.
@@ -222,7 +222,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     fn save(&mut self) -> Result<()> {
         self.log.sync()?;
         let all = self.folder.checkpoints();
-        let tokenizer = data_folder(&self.config).join("tokenizer.json");
+        let tokenizer = data_folder(&self.config).join(TOKENIZER);
         let snapshot = Snapshot {
             model: self.trainer.model(),
             optimizer: self.trainer.optimizer(),
@@ -234,7 +234,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         tracing::info!(path = %path.display(), "checkpoint saved");
         let steps = checkpoint::steps(&all)?;
         let actions =
-            checkpoint::retention(&steps, self.config.train.keep_last, self.config.train.keep_every);
+            checkpoint::retention(&steps, self.config.train().keep_last, self.config.train().keep_every);
         for (step, _) in steps.iter().zip(actions).filter(|(_, action)| *action == Action::Remove) {
             checkpoint::remove(&all, *step)?;
         }
@@ -244,7 +244,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
     /// The finished model as transformers reads it, or why it cannot.
     fn export(&self) -> Result<Option<Unrepresentable>> {
         let last = self.folder.last();
-        let positions = self.config.model.positions.unwrap_or(self.plan.window());
+        let positions = self.config.model().positions;
         let reason = write_final(self.trainer.model(), positions, self.data.tokenizer(), &last)?;
         if let Some(reason) = reason {
             tracing::warn!(path = %last.display(), "the final model has no config.json: {reason}");
@@ -258,7 +258,7 @@ fn remove_logs(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).at(folder)? {
         let path = entry.at(folder)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name == METRICS || name == TIMING || name.starts_with("events.out.tfevents.") {
+        if [METRICS, TIMING].contains(&name) || name.starts_with(EVENTS) {
             fs::remove_file(&path).at(&path)?;
         }
     }
@@ -270,11 +270,11 @@ fn due(step: u64, every: u64) -> bool {
 }
 
 /// Entries of the token table: the configuration's, or the tokenizer's.
-fn vocabulary(config: &RunConfig, data: &Prepared) -> Result<usize> {
+fn vocabulary(config: &Resolved, data: &Prepared) -> Result<usize> {
     let needed = data.tokenizer().vocab();
-    match config.model.vocab {
+    match config.model().vocab {
         Some(vocab) if vocab < needed => Err(Error::Config {
-            file: config.run.name.clone(),
+            file: config.run().name.clone(),
             key: "model.vocab".into(),
             expected: format!("at least the tokenizer's {needed}"),
             got: vocab.to_string(),
@@ -285,12 +285,12 @@ fn vocabulary(config: &RunConfig, data: &Prepared) -> Result<usize> {
 }
 
 /// Refuses a configuration that contradicts the one that the checkpoint was saved under.
-fn same_config(path: &Path, saved: &str, config: &RunConfig) -> Result<()> {
-    let saved = RunConfig::parse(saved, &path.join("config.toml").display().to_string(), &[])?;
+fn same_config(path: &Path, saved: &str, ours: &Resolved) -> Result<()> {
+    let saved = config::parse(saved, &path.join(CONFIG).display().to_string(), &[])?;
     // Folders are where a run lies, not what it is: it may be moved. How much of a step a device does at once
     // may have to change where memory ran out: the sums stay the same but for rounding.
     let free = ["run.dir", "data.shards", "train.micro_batch", "train.recompute"];
-    let mut keys = differing_keys(&saved, config);
+    let mut keys = differing_keys(&saved, ours);
     keys.retain(|key| !free.contains(&key.as_str()));
     if keys.is_empty() {
         return Ok(());
@@ -301,15 +301,12 @@ fn same_config(path: &Path, saved: &str, config: &RunConfig) -> Result<()> {
     })
 }
 
-fn run_plan(config: &RunConfig, plan: &Plan, cost: &Cost) -> RunPlan {
+fn run_plan(config: &Resolved, plan: &Plan, cost: &Cost) -> RunPlan {
     let stages = plan.stages().iter().map(|stage| StagePlan {
         number: stage.number,
         first_step: stage.first_step,
         steps: stage.steps,
-        layers: stage.sizes.layers,
-        hidden: stage.sizes.hidden,
-        ffn: stage.sizes.ffn,
-        heads: stage.sizes.heads,
+        sizes: stage.sizes,
         sequence: stage.sequence,
         batch: stage.batch,
         params: cost.parameters(stage.sizes),
@@ -317,8 +314,8 @@ fn run_plan(config: &RunConfig, plan: &Plan, cost: &Cost) -> RunPlan {
         ramp: stage.boundary.map_or(0, |boundary| boundary.ramp.length),
     });
     RunPlan {
-        name: config.run.name.clone(),
-        family: format!("{:?}", config.model.family).to_lowercase(),
+        name: config.run().name.clone(),
+        family: config.model().family.name().to_owned(),
         stages: stages.collect(),
         total_steps: plan.total_steps(),
     }

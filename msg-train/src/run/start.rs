@@ -12,7 +12,7 @@
 
 use crate::{
     checkpoint::{self, Loaded},
-    config::{InitFrom, RunConfig},
+    config::{InitFrom, Resolved},
     data::Prepared,
     error::{AtPath, Error, Result},
     families::family::Task,
@@ -20,7 +20,7 @@ use crate::{
 };
 use msg_core::{
     Backend,
-    growth::{Init, NORMAL_STD},
+    growth::Init,
     optim::{AdamW, AdamWConfig},
 };
 use std::{fs, path::Path};
@@ -34,16 +34,16 @@ pub(super) type Start<D, M> = (M, AdamW<D>, State);
 /// What the checkpoint or the device refuse; [`Error::Config`] where the checkpoint does not fit the run.
 pub(super) fn begin<D: Backend, M: Task<D>>(
     device: &D,
-    config: &RunConfig,
+    config: &Resolved,
     data: &Prepared,
     vocab: usize,
     adamw: AdamWConfig,
 ) -> Result<Start<D, M>> {
-    if let Some(init) = &config.init {
+    if let Some(init) = config.init() {
         return from_checkpoint(device, init, config, data, vocab, adamw);
     }
-    let std = config.model.init_std.unwrap_or(NORMAL_STD);
-    let model = M::build(device, M::config_of(config, vocab), Init { seed: config.run.seed, std })?;
+    let std = config.model().init_std;
+    let model = M::build(device, M::config_of(config, vocab), Init { seed: config.run().seed, std })?;
     let optimizer = AdamW::new(&model, adamw)?;
     Ok((model, optimizer, State { stage: 1, ..State::default() }))
 }
@@ -57,7 +57,7 @@ pub(super) fn grows_first(state: &State) -> bool {
 fn from_checkpoint<D: Backend, M: Task<D>>(
     device: &D,
     init: &InitFrom,
-    config: &RunConfig,
+    config: &Resolved,
     data: &Prepared,
     vocab: usize,
     adamw: AdamWConfig,
@@ -65,7 +65,7 @@ fn from_checkpoint<D: Backend, M: Task<D>>(
     let path = checkpoint::find(&init.from)?;
     let fits = Fits { path: &path, config };
     let family = checkpoint::family_of(&path)?;
-    fits.same("model.family", word(&family), word(&config.model.family))?;
+    fits.same("model.family", word(&family), word(&config.model().family))?;
     fits.tokenizer(data)?;
     let (mut model, header, optimizer) = if init.state {
         let Loaded { model, optimizer, header, .. } = checkpoint::load::<D, M>(&path, device, adamw)?;
@@ -77,11 +77,11 @@ fn from_checkpoint<D: Backend, M: Task<D>>(
     };
     fits.model(&header.model, &word(&M::config_of(config, vocab)))?;
     let sizes = header.growing.sizes;
-    config.check_start(&config.run.name, sizes)?;
+    config.check_start(sizes)?;
 
     model.growing_mut().ramps.count_from(header.state.step);
-    model.set_dropout(config.model.dropout.unwrap_or_default())?;
-    let same = config.stages.first().is_some_and(|stage| stage.sizes() == sizes);
+    model.set_dropout(config.model().dropout)?;
+    let same = config.first_sizes() == sizes;
     tracing::info!(path = %path.display(), step = header.state.step, "begins at a checkpoint");
     Ok((model, optimizer, State { stage: usize::from(same), ..State::default() }))
 }
@@ -94,12 +94,12 @@ fn word<T: serde::Serialize>(value: &T) -> serde_json::Value {
 /// Compares a checkpoint with a run.
 struct Fits<'a> {
     path: &'a Path,
-    config: &'a RunConfig,
+    config: &'a Resolved,
 }
 
 impl Fits<'_> {
     fn refuse(&self, key: &str, expected: String, got: String) -> Error {
-        Error::Config { file: self.config.run.name.clone(), key: key.to_owned(), expected, got }
+        Error::Config { file: self.config.run().name.clone(), key: key.to_owned(), expected, got }
     }
 
     fn same(&self, key: &str, expected: serde_json::Value, got: serde_json::Value) -> Result<()> {

@@ -5,8 +5,7 @@
 //! of the next.
 
 use crate::{
-    config::{LrAtGrowth, RunConfig, StageConfig},
-    error::Result,
+    config::{AtGrowth, LrAtGrowth, Resolved},
     schedule::learning_rate::{NewFactor, Rate, RateChange},
 };
 use msg_core::{growth::Ramp, optim::StatePolicy};
@@ -76,45 +75,40 @@ pub struct Plan {
 
 impl Plan {
     /// The plan of a run.
-    ///
-    /// # Errors
-    /// What [`RunConfig::check`] refuses.
-    pub fn new(config: &RunConfig) -> Result<Plan> {
-        config.check("configuration")?;
-        let config = config.resolved();
-        let mut stages: Vec<Stage> = Vec::with_capacity(config.stages.len());
+    pub fn new(config: &Resolved) -> Plan {
+        let mut stages: Vec<Stage> = Vec::with_capacity(config.stages().len());
         let mut changes = Vec::new();
         let mut growths = 0;
-        for (index, table) in config.stages.iter().enumerate() {
+        for (number, table) in (1..).zip(config.stages()) {
             let start = stages.last().map_or(0, Stage::last_step);
-            let grows = stages.last().is_some_and(|before| before.sizes != table.sizes());
+            let grows = stages.last().is_some_and(|before| before.sizes != table.sizes);
             let boundary = grows.then(|| {
                 growths += 1;
-                boundary(growths, start, table)
+                boundary(growths, start, &table.growth)
             });
             if let Some(Boundary { lr: policy, rewarm_steps, .. }) = boundary {
                 changes.push(RateChange { start, policy, rewarm_steps });
             }
             stages.push(Stage {
-                number: index + 1,
+                number,
                 first_step: start + 1,
-                steps: table.steps_resolved(),
-                sizes: table.sizes(),
-                sequence: table.sequence.unwrap_or(0),
-                batch: table.batch.unwrap_or(0),
+                steps: table.steps,
+                sizes: table.sizes,
+                sequence: table.sequence,
+                batch: table.batch,
                 boundary,
             });
         }
         let total = stages.last().map_or(0, Stage::last_step);
-        Ok(Plan { stages, rate: Rate::new(config.lr, total, changes) })
+        Plan { stages, rate: Rate::new(config.lr().clone(), total, changes) }
     }
 
     /// The same plan for a run that starts from a smaller model: growth number 0, a part of its
     /// initialisation, leads into the first stage.
     #[must_use]
-    pub fn with_first_growth(mut self, config: &RunConfig) -> Plan {
-        if let Some((stage, table)) = self.stages.first_mut().zip(config.stages.first()) {
-            stage.boundary = Some(boundary(0, 0, table));
+    pub fn with_first_growth(mut self, config: &Resolved) -> Plan {
+        if let Some((stage, table)) = self.stages.first_mut().zip(config.stages().first()) {
+            stage.boundary = Some(boundary(0, 0, &table.growth));
         }
         self
     }
@@ -170,21 +164,23 @@ impl Plan {
     }
 }
 
-fn boundary(number: u64, start: u64, table: &StageConfig) -> Boundary {
+fn boundary(number: u64, start: u64, growth: &AtGrowth) -> Boundary {
+    let AtGrowth { ramp, units, layers, lr, rewarm_steps, state } = *growth;
     Boundary {
         number,
-        ramp: Ramp { start: start as i64, length: table.ramp },
-        units: table.units,
-        layers: table.new_layers,
-        lr: table.lr,
-        rewarm_steps: table.rewarm_steps.unwrap_or(0),
-        state: table.state,
+        ramp: Ramp { start: start as i64, length: ramp },
+        units,
+        layers,
+        lr,
+        rewarm_steps,
+        state,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use msg_models::sizes;
 
     const TEXT: &str = r#"
         [run]
@@ -224,7 +220,7 @@ mod tests {
     "#;
 
     fn plan() -> Plan {
-        Plan::new(&RunConfig::parse(TEXT, "plan.toml", &[]).unwrap()).unwrap()
+        Plan::new(&crate::config::parse(TEXT, "plan.toml", &[]).unwrap())
     }
 
     #[test]
@@ -235,7 +231,7 @@ mod tests {
             plan.stages().iter().map(|stage| (stage.first_step, stage.steps, stage.last_step())).collect();
         assert_eq!(ends, [(1, 10, 10), (11, 5, 15), (16, 11, 26)]);
         assert_eq!((plan.total_steps(), plan.window()), (26, 32));
-        assert_eq!(plan.stages()[2].sizes, Sizes { layers: 2, hidden: 12, ffn: 16, heads: 2 });
+        assert_eq!(plan.stages()[2].sizes, sizes! { layers: 2, hidden: 12, ffn: 16, heads: 2 });
     }
 
     #[test]

@@ -1,20 +1,17 @@
 //! A plan as a table for people: what each stage is, costs and does.
 
 use crate::{
-    config::{Family, RunConfig},
+    config::{Family, Resolved},
     schedule::plan::{Plan, Stage},
-    text::table::aligned,
+    text::{quantity::count, table::aligned},
 };
 use msg_core::ops::head::{LOGITS_ON_CPU, LOGITS_ON_GPU};
-use msg_models::{Cost, cost::Logits};
+use msg_models::{Cost, GrowingAxis, cost::Logits};
 
-const HEADINGS: [&str; 16] = [
+/// The columns; those of the axes stand after the first two.
+const HEADINGS: [&str; 12] = [
     "stage",
     "steps",
-    "layers",
-    "hidden",
-    "ffn",
-    "heads",
     "sequence",
     "batch",
     "parameters",
@@ -38,7 +35,7 @@ pub struct Savings {
 
 impl Savings {
     /// Of a plan with a vocabulary of `vocab`, token logits computed at `logits`.
-    pub fn new(config: &RunConfig, plan: &Plan, vocab: usize, logits: Logits) -> Self {
+    pub fn new(config: &Resolved, plan: &Plan, vocab: usize, logits: Logits) -> Self {
         let cost = cost(config, vocab);
         let Some(last) = plan.stages().last() else { return Savings { flops: 0.0, full_size: 0.0 } };
         let sum = |sizes: fn(&Stage, &Stage) -> msg_models::Sizes| {
@@ -57,48 +54,51 @@ impl Savings {
 }
 
 /// The plan of a run with a vocabulary of `vocab`, a line for each stage, and what it saves.
-pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
+pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
     let (cost, logits) = (cost(config, vocab), config.logits());
     let savings = Savings::new(config, plan, vocab, logits);
+    let axes = GrowingAxis::of(plan.stages().iter().map(|stage| &stage.sizes));
+    let with_axes = |cells: [String; HEADINGS.len()], of: &dyn Fn(GrowingAxis) -> String| {
+        let mut cells = Vec::from(cells);
+        cells.splice(2..2, axes.iter().map(|axis| of(*axis)));
+        cells
+    };
     let rows = plan.stages().iter().map(|stage| {
         let per_token = cost.training_flops(stage.sizes, stage.sequence, logits);
-        let micro_batch = config.train.micro_batch.unwrap_or(stage.batch);
-        let compute = config.train.compute();
+        let micro_batch = config.train().micro_batch.unwrap_or(stage.batch);
+        let compute = config.train().compute();
         let memory = |head_logits| {
             cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, head_logits).total()
         };
         let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;
         let ramp = stage.boundary.map_or("-".to_owned(), |boundary| boundary.ramp.length.to_string());
-        [
+        let cells = [
             stage.number.to_string(),
             stage.steps.to_string(),
-            stage.sizes.layers.to_string(),
-            stage.sizes.hidden.to_string(),
-            stage.sizes.ffn.to_string(),
-            stage.sizes.heads.to_string(),
             stage.sequence.to_string(),
             stage.batch.to_string(),
-            scaled(cost.parameters(stage.sizes) as f64),
-            scaled(per_token),
+            count(cost.parameters(stage.sizes) as f64),
+            count(per_token),
             format!("{share:.1}%"),
-            format!("{}B", scaled(memory(LOGITS_ON_CPU))),
-            format!("{}B", scaled(memory(LOGITS_ON_GPU))),
+            format!("{}B", count(memory(LOGITS_ON_CPU))),
+            format!("{}B", count(memory(LOGITS_ON_GPU))),
             ramp,
             format!("{:.2e}", plan.lr(stage.first_step)),
             format!("{:.2e}", plan.lr(stage.last_step())),
-        ]
+        ];
+        with_axes(cells, &|axis| stage.sizes.get(axis).to_string())
     });
-    let lines: Vec<Vec<String>> =
-        [HEADINGS.map(str::to_owned)].into_iter().chain(rows).map(Vec::from).collect();
+    let headings = with_axes(HEADINGS.map(str::to_owned), &|axis| axis.key().to_owned());
+    let lines: Vec<Vec<String>> = [headings].into_iter().chain(rows).collect();
     let mut table = aligned(&lines);
     let tokens = plan.tokens_through(plan.total_steps()) as f64;
     table.push_str(&format!(
         "\n{} steps, {} tokens, {} FLOPs: {:.2}x fewer FLOPs than the full size from the start ({}).\n",
         plan.total_steps(),
-        scaled(tokens),
-        scaled(savings.flops),
+        count(tokens),
+        count(savings.flops),
         savings.factor(),
-        scaled(savings.full_size),
+        count(savings.full_size),
     ));
     table.push_str(match logits {
         Logits::Everywhere => "FLOPs are of training, token logits at all positions; ",
@@ -108,39 +108,9 @@ pub fn plan_table(config: &RunConfig, plan: &Plan, vocab: usize) -> String {
     table
 }
 
-pub(crate) fn cost(config: &RunConfig, vocab: usize) -> Cost {
-    match config.model.family {
+pub(crate) fn cost(config: &Resolved, vocab: usize) -> Cost {
+    match config.model().family {
         Family::Gpt => Cost::gpt(&config.gpt(vocab)),
         Family::Bert => Cost::bert(&config.bert(vocab)),
-    }
-}
-
-/// Three digits and a letter for the power of a thousand.
-pub(crate) fn scaled(value: f64) -> String {
-    let letters = ["", "k", "M", "G", "T", "P", "E", "Z", "Y"];
-    let mut value = value;
-    let mut power = 0;
-    // 999.5 would be printed as 1000.
-    while value >= 999.5 && power + 1 < letters.len() {
-        value /= 1000.0;
-        power += 1;
-    }
-    let decimals = match value {
-        _ if power == 0 => 0,
-        value if value < 9.995 => 2,
-        value if value < 99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$}{}", letters[power])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_three_digits_and_a_letter() {
-        let written = [0.0, 12.0, 999.0, 999.6, 1234.0, 99_950.0, 124_439_808.0, 9.999e9, 3.2e18].map(scaled);
-        assert_eq!(written, ["0", "12", "999", "1.00k", "1.23k", "100k", "124M", "10.0G", "3.20E"]);
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     run.grads = None;
     let (from_stage, from) = (run.state.stage, run.model.growing().sizes);
     let spec = GrowthSpec {
-        seed: run.config.run.seed,
+        seed: run.config.run().seed,
         number: boundary.number,
         units: boundary.units,
         layers: boundary.layers,
@@ -79,7 +79,7 @@ pub(crate) fn cross<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
         masks = fault.strike(&mut model, masks)?;
     }
     let after = measure(&model, &host, &masks)?;
-    let receipt = receipt(run.config.train.receipt_tolerance, D::DETERMINISTIC_SUMS, &before, &after);
+    let receipt = receipt(run.config.train().receipt_tolerance, D::DETERMINISTIC_SUMS, &before, &after);
     receipt.check(&format!("growth into stage {} after step {now}", stage.number))?;
 
     run.optimizer = run.optimizer.grown(&model, &growth, boundary.state)?;
@@ -114,7 +114,7 @@ pub(crate) fn ramp_end<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>>(
     let masked = measure(&run.model, &host, kept)?;
     // Of the same step: other ramps may go on.
     let dropped = measure(&run.model, &host, &run.model.masks(step)?)?;
-    let receipt = receipt(run.config.train.receipt_tolerance, D::DETERMINISTIC_SUMS, &masked, &dropped);
+    let receipt = receipt(run.config.train().receipt_tolerance, D::DETERMINISTIC_SUMS, &masked, &dropped);
     receipt.check(&format!("end of the ramp after step {step}"))?;
     Ok(receipt)
 }

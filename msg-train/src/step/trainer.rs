@@ -1,7 +1,7 @@
 //! The loop: one optimizer step after another, growth where the plan says, a record of everything.
 
 use crate::{
-    config::{Guard, RunConfig},
+    config::{Guard, Resolved},
     data::Batches,
     error::{Error, Result},
     families::family::{Counts, Task},
@@ -35,7 +35,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Trainer<D: Backend, M: Task<D>, S> {
     pub(crate) device: D,
-    pub(crate) config: RunConfig,
+    pub(crate) config: Resolved,
     pub(crate) plan: Plan,
     pub(crate) cost: Cost,
     pub(crate) source: Arc<S>,
@@ -68,7 +68,7 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     /// A run that stands at `state` (a default one: at its start).
     pub fn new(
         device: D,
-        config: RunConfig,
+        config: Resolved,
         plan: Plan,
         cost: Cost,
         source: Arc<S>,
@@ -161,7 +161,7 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         let verdict = self.optimizer.settle()?;
         let (step, grad_norm) = (record.step, verdict.norm());
         let loss = verdict.loss.unwrap_or(f32::NAN);
-        if !verdict.applied && self.config.train.guard == Guard::Stop {
+        if !verdict.applied && self.config.train().guard == Guard::Stop {
             // What is fed next is of a step that does not come.
             (self.state, self.feed) = (before, None);
             return Err(Error::Diverged(format!(
@@ -174,7 +174,7 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     }
 
     fn feed_from_here(&self) -> Result<Feed<M::Host>> {
-        let micro = self.config.train.micro_batch;
+        let micro = self.config.train().micro_batch;
         Feed::start(self.source.clone(), self.plan.clone(), micro, &self.state)
     }
 
@@ -190,7 +190,7 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         self.settle(on)?;
         let lr = self.plan.lr(step);
         let (new_factor, new_since) = self.new_entries(step);
-        let update = Update { lr, clip: self.config.train.clip, new_factor, new_since };
+        let update = Update { lr, clip: self.config.train().clip, new_factor, new_since };
         self.optimizer.apply(&mut self.model, &mut grads, Some(&loss), update)?;
 
         self.grads = Some(grads);
@@ -230,7 +230,7 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         let mut total: Param<(), D> = self.device.try_zeros().during("loss")?;
         for (micro, host) in (0..).zip(hosts) {
             let batch = self.model.upload(host)?;
-            let dropout = Dropout::new(self.model.dropout(), self.config.run.seed, step, micro)?;
+            let dropout = Dropout::new(self.model.dropout(), self.config.run().seed, step, micro)?;
             let loss = self.model.loss(&batch, counts, &masks, &dropout, tape(&self.device, grads)?)?;
             let (loss, tape) = loss.split_tape();
             total = total.try_add(loss.clone()).during("loss")?;

@@ -7,6 +7,7 @@ use msg_models::{
     bert::{Bert, BertConfig},
     gpt::{Gpt, GptConfig},
     hf::{self, Format, StoredType},
+    sizes,
 };
 use msg_train::{
     State,
@@ -22,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const SIZES: Sizes = Sizes { layers: 1, hidden: 4, ffn: 3, heads: 2 };
+const SIZES: Sizes = sizes! { layers: 1, hidden: 4, ffn: 3, heads: 2 };
 /// Entries of the token tables.
 const VOCAB: usize = 12;
 
@@ -158,7 +159,7 @@ pub(super) fn checkpoints(place: &Path) -> Vec<PathBuf> {
 
 fn saved<M: Task<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&Path>) -> PathBuf {
     let spec = GrowthSpec { units: UnitInit::Copy, layers: LayerInit::Interpolate, ..GrowthSpec::default() };
-    let growth = model.growth_to(Sizes { layers: 2, hidden: 5, ffn: 4, heads: 3 }, &spec).unwrap();
+    let growth = model.growth_to(sizes! { layers: 2, hidden: 5, ffn: 4, heads: 3 }, &spec).unwrap();
     let ramp = msg_core::growth::Ramp { start: 0, length: 4 };
     let model = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
     let optimizer = AdamW::new(&model, Default::default()).unwrap();

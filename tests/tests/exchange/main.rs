@@ -19,6 +19,7 @@ use msg_models::{
     bert::{Bert, BertConfig},
     gpt::{Gpt, GptConfig},
     hf::{self, Format, StoredType},
+    sizes,
 };
 use msg_train::families::family::Task;
 use std::{
@@ -28,7 +29,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-const SIZES: Sizes = Sizes { layers: 2, hidden: 6, ffn: 8, heads: 3 };
+const SIZES: Sizes = sizes! { layers: 2, hidden: 6, ffn: 8, heads: 3 };
 const HEAD_DIM: usize = 2;
 /// Entries of the token tables, one more than the tokenizers have.
 const VOCAB: usize = 10;

@@ -122,12 +122,12 @@ impl BertHfConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Sizes;
+    use crate::sizes;
     use msg_core::growth::{AxisMap, Growth, Ramp};
 
     #[test]
     fn what_is_written_is_read_again_and_an_unfinished_ramp_is_not_written() {
-        let sizes = Sizes { layers: 3, hidden: 12, ffn: 20, heads: 4 };
+        let sizes = sizes! { layers: 3, hidden: 12, ffn: 20, heads: 4 };
         let config = BertConfig { vocab: 50, positions: 7, head_dim: 3, sizes, ..BertConfig::default() };
         let mut growing = Growing::new(sizes, 3).expect("sizes");
         let written = BertHfConfig::new(&config, &growing, Some(3)).expect("representable");

@@ -2,8 +2,8 @@
 
 use crate::bert::{BertConfig, BertHfConfig};
 use crate::{
-    Sizes,
     hf::{Unsupported, keys},
+    sizes,
 };
 use msg_core::ops::Gelu;
 
@@ -57,7 +57,7 @@ impl BertHfConfig {
             positions: self.max_position_embeddings,
             segments: self.type_vocab_size,
             head_dim: keys::head_size(["hidden_size", "num_attention_heads"], hidden, heads)?,
-            sizes: Sizes { layers: self.num_hidden_layers, hidden, ffn: self.intermediate_size, heads },
+            sizes: sizes! { layers: self.num_hidden_layers, hidden, ffn: self.intermediate_size, heads },
             eps: keys::epsilon("layer_norm_eps", self.layer_norm_eps)?,
             gelu,
             dropout,

@@ -22,7 +22,7 @@ pub const NAMING: Naming = Naming::new(layout)
 /// The matrices of a model: what a file must hold before a model is made for it.
 pub fn outline(config: &BertConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
     let &BertConfig { vocab, positions, segments, head_dim, sizes, .. } = config;
-    let Sizes { layers, hidden, ffn, heads } = sizes;
+    let Sizes { layers, hidden, ffn, heads, .. } = sizes;
     let of = |name: &str, shape: [usize; 2]| (format!("{name}.weight"), shape.to_vec());
     let outside = [
         of("bert.embeddings.word_embeddings", [vocab, hidden]),

@@ -130,10 +130,10 @@ impl GptHfConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Sizes;
+    use crate::sizes;
 
     fn model() -> (GptConfig, Growing) {
-        let sizes = Sizes { layers: 3, hidden: 12, ffn: 20, heads: 4 };
+        let sizes = sizes! { layers: 3, hidden: 12, ffn: 20, heads: 4 };
         let config =
             GptConfig { vocab: 50, positions: 7, head_dim: 3, sizes, dropout: 0.1, ..GptConfig::default() };
         (config, Growing::new(sizes, 3).expect("sizes"))

@@ -2,8 +2,8 @@
 
 use crate::gpt::{GptConfig, GptHfConfig};
 use crate::{
-    Sizes,
     hf::{Unsupported, keys},
+    sizes,
 };
 use msg_core::ops::Gelu;
 
@@ -56,7 +56,7 @@ impl GptHfConfig {
             vocab: self.vocab_size,
             positions: self.n_positions,
             head_dim: keys::head_size(["n_embd", "n_head"], self.n_embd, self.n_head)?,
-            sizes: Sizes { layers: self.n_layer, hidden: self.n_embd, ffn, heads: self.n_head },
+            sizes: sizes! { layers: self.n_layer, hidden: self.n_embd, ffn, heads: self.n_head },
             eps: keys::epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?,
             gelu,
             dropout,
@@ -82,7 +82,7 @@ mod tests {
     fn activation_epsilon_and_sizes_come_from_the_file() {
         let change = json!({"layer_norm_epsilon": 1e-6, "activation_function": "gelu", "resid_pdrop": 0.0});
         let (config, remarks) = read(change).expect("supported");
-        let sizes = Sizes { layers: 2, hidden: 12, ffn: 48, heads: 3 };
+        let sizes = sizes! { layers: 2, hidden: 12, ffn: 48, heads: 3 };
         assert_eq!((config.sizes, config.head_dim, config.eps, config.gelu), (sizes, 4, 1e-6, Gelu::Erf));
         assert_eq!(remarks.len(), 1, "three rates are not one: {remarks:?}");
         assert_eq!(read(json!({"n_inner": 20})).expect("supported").0.sizes.ffn, 20);

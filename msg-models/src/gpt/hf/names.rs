@@ -19,7 +19,7 @@ pub const NAMING: Naming = Naming::new(layout)
 /// The matrices of a model: what a file must hold before a model is made for it.
 pub fn outline(config: &GptConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
     let &GptConfig { vocab, positions, head_dim, sizes, .. } = config;
-    let Sizes { layers, hidden, ffn, heads } = sizes;
+    let Sizes { layers, hidden, ffn, heads, .. } = sizes;
     let tables = [
         ("transformer.wte.weight".to_owned(), vec![vocab, hidden]),
         ("transformer.wpe.weight".to_owned(), vec![positions, hidden]),

@@ -18,6 +18,7 @@ use super::{Batches, BertSpecials, Part, Permutation, Prepared, Specials};
 use crate::{
     config::MlmConfig,
     error::{Error, Result},
+    files::names::DOCUMENTS,
 };
 use masking::Masking;
 use msg_core::{ops::cross_entropy::IGNORED, random::Key};
@@ -115,7 +116,7 @@ impl Mlm {
         let count = self.spans(Part::Train, length)?.count();
         match count {
             0 => Err(Error::Data {
-                path: super::manifest::DOCUMENTS.into(),
+                path: DOCUMENTS.into(),
                 message: "expected a training document of at least 2 tokens, got none".into(),
             }),
             count => Ok(count),

@@ -12,12 +12,13 @@ pub use build::Trainer;
 pub use words::WordParts;
 
 use crate::{
-    config::{Family, LARGEST},
+    config::Family,
     error::{AtPath, Error, Result},
     files::bounded_json,
 };
 use caught::caught;
 use chunks::{Cache, can_cut, chunks};
+use msg_models::sizes::LARGEST;
 use std::{
     fs,
     path::Path,

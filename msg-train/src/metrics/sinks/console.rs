@@ -3,9 +3,11 @@
 //! The only module that words these. Everything shown is taken from records; the time that is left is
 //! reckoned in FLOPs, since the steps of later stages take longer than those of earlier ones.
 
-use crate::metrics::{Growth, Receipt, Record, RunPlan, Step, StepTiming};
+use crate::{
+    metrics::{Growth, Receipt, Record, RunPlan, Step, StepTiming},
+    text::quantity::{count, duration},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use msg_models::Sizes;
 use std::{
     io::{IsTerminal, Write},
     time::Duration,
@@ -79,12 +81,8 @@ impl Console {
     pub fn record(&mut self, record: &Record) {
         match record {
             Record::Start(start) => {
-                let text = format!(
-                    "{}: {} parameters, {}",
-                    start.name,
-                    count(start.params as f64),
-                    sizes(start.sizes)
-                );
+                let text =
+                    format!("{}: {} parameters, {}", start.name, count(start.params as f64), start.sizes);
                 self.say(&text);
             }
             Record::Step(step) => {
@@ -224,7 +222,7 @@ fn grown(growth: &Growth) -> String {
         growth.step,
         growth.to_stage,
         count(growth.params as f64),
-        changes(growth.from, growth.to).unwrap_or_else(|| "same sizes".to_owned()),
+        growth.from.changes_in_words(growth.to).unwrap_or_else(|| "same sizes".to_owned()),
         receipt(&growth.receipt)
     )
 }
@@ -237,60 +235,6 @@ fn receipt(receipt: &Receipt) -> String {
         receipt.dloss,
         if receipt.function_preserving { "function preserved" } else { "FUNCTION NOT PRESERVED" }
     )
-}
-
-fn sizes(sizes: Sizes) -> String {
-    let Sizes { layers, hidden, ffn, heads } = sizes;
-    format!("{layers} layers, hidden {hidden}, ffn {ffn}, {heads} heads")
-}
-
-/// What grew, in words; none where nothing did.
-pub(crate) fn changes(from: Sizes, to: Sizes) -> Option<String> {
-    let axes = [
-        ("layers", from.layers, to.layers),
-        ("hidden", from.hidden, to.hidden),
-        ("ffn", from.ffn, to.ffn),
-        ("heads", from.heads, to.heads),
-    ];
-    let grown: Vec<String> = axes
-        .iter()
-        .filter(|(_, from, to)| from != to)
-        .map(|(axis, from, to)| format!("{axis} {from} → {to}"))
-        .collect();
-    (!grown.is_empty()).then(|| grown.join(", "))
-}
-
-/// A count with three digits and a unit of thousands.
-pub(crate) fn count(value: f64) -> String {
-    const UNITS: [&str; 8] = ["", "k", "M", "G", "T", "P", "E", "Z"];
-    // Adding zero takes the sign off a negative zero, which an empty sum is.
-    let (mut scaled, mut unit) = (value + 0.0, 0);
-    while scaled.abs() >= 999.5 && unit + 1 < UNITS.len() {
-        scaled /= 1000.0;
-        unit += 1;
-    }
-    let digits = match scaled.abs() {
-        _ if unit == 0 && scaled.fract() == 0.0 => 0,
-        0.0..9.995 => 2,
-        9.995..99.95 => 1,
-        _ => 0,
-    };
-    format!("{scaled:.digits$}{}", UNITS[unit])
-}
-
-/// Seconds as people say them.
-pub(crate) fn duration(seconds: f64) -> String {
-    if !(0.0..1e10).contains(&seconds) {
-        return "-".to_owned();
-    }
-    let whole = seconds.round() as u64;
-    let (days, hours, minutes) = (whole / 86400, whole / 3600 % 24, whole / 60 % 60);
-    match whole {
-        0..60 => format!("{whole}s"),
-        60..3600 => format!("{minutes}m {:02}s", whole % 60),
-        3600..86400 => format!("{hours}h {minutes:02}m"),
-        _ => format!("{days}d {hours:02}h"),
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,11 @@
 mod frame;
 mod message;
 
-use crate::error::{AtPath, Result};
 use crate::metrics::{Record, StepTiming};
+use crate::{
+    error::{AtPath, Result},
+    files::names::EVENTS,
+};
 use frame::Frames;
 use message::Event;
 use std::{
@@ -22,9 +25,6 @@ use std::{
 
 /// Seconds since 1970, from whoever has a clock.
 pub type WallClock = Box<dyn Fn() -> f64 + Send>;
-
-/// What the names of event files begin with; TensorBoard looks for it.
-const PREFIX: &str = "events.out.tfevents.";
 
 /// Appends scalars to an event file.
 pub struct TensorBoardWriter {
@@ -56,7 +56,7 @@ impl TensorBoardWriter {
         // TensorBoard reads a folder's files in the order of their names, so names must rise.
         let last = event_files(folder)?.iter().filter_map(|path| number(path)).max();
         let number = last.map_or(now.max(0.0) as u64, |last| (now.max(0.0) as u64).max(last + 1));
-        let path = folder.join(format!("{PREFIX}{number:010}.msg"));
+        let path = folder.join(format!("{EVENTS}{number:010}.msg"));
         let file = OpenOptions::new().create_new(true).append(true).open(&path).at(&path)?;
         let mut writer = TensorBoardWriter { path, file, clock };
         writer.event(&Event::version(now))?;
@@ -173,7 +173,7 @@ fn event_files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The number in an event file's name; none for files that are not ours.
 fn number(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_prefix(PREFIX)?.strip_suffix(".msg")?.parse().ok()
+    path.file_name()?.to_str()?.strip_prefix(EVENTS)?.strip_suffix(".msg")?.parse().ok()
 }
 
 #[cfg(test)]

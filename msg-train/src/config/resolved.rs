@@ -1,0 +1,246 @@
+//! The configuration that everything else takes: read, checked, and with every default filled in.
+
+use crate::{
+    config::{
+        RunConfig,
+        check::Rules,
+        data::{DataConfig, TokenizerKind},
+        model::{Family, ModelConfig, ResolvedModel},
+        schedule::{AtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
+        train::{InitFrom, RunTable, TrainConfig},
+    },
+    data::BERT_SPECIALS,
+    error::{Error, Result},
+};
+use msg_core::growth::NORMAL_STD;
+use msg_models::{Sizes, bert::BertConfig, cost::Logits, gpt::GptConfig};
+
+/// A configuration that can be run. There is no other way to one than through the checks, so what takes it need not
+/// look again, and nothing in it is left open that the configuration alone can tell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    written: RunConfig,
+    model: ResolvedModel,
+    stages: Vec<ResolvedStage>,
+}
+
+impl Resolved {
+    /// Checks a configuration that was made in code and fills it in. Reads no data and makes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::MissingKey`] for the first rule that does not hold; the file's name in them is
+    /// `configuration`.
+    pub fn new(config: RunConfig) -> Result<Resolved> {
+        Self::checked(config, "configuration")
+    }
+
+    /// The same for a configuration that was read from `file`.
+    pub(super) fn checked(config: RunConfig, file: &str) -> Result<Resolved> {
+        let rules = Rules { file };
+        rules.tables(&config)?;
+        let stages = stages(rules, config.model.family, &config.stages)?;
+        rules.growths(&stages, config.init.as_ref())?;
+        let model = model(&config.model, &stages);
+        let written = written(config, &model, &stages);
+        let resolved = Resolved { written, model, stages };
+        rules.across(&resolved.written, &model, &resolved.stages, resolved.tokenizer_vocab())?;
+        Ok(resolved)
+    }
+
+    /// Refuses a first stage that a checkpoint of sizes `from` cannot become, or that says how to grow what does not.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for the first rule that does not hold.
+    pub(crate) fn check_start(&self, from: Sizes) -> Result<()> {
+        let Some(first) = self.stages.first() else { return Ok(()) };
+        Rules { file: &self.written.run.name }.start(from, first)
+    }
+
+    /// The same run as a user could have written it, every default included: sizes of every stage, positions, the
+    /// family's numbers, the final rate. Paths that follow from the run's name, the vocabulary and the micro-batch
+    /// (the whole batch, whatever it is in a stage) are left open.
+    ///
+    /// Two texts that mean the same run are equal here.
+    pub fn written(&self) -> &RunConfig {
+        &self.written
+    }
+
+    /// The configuration as TOML, every default written out. Reading it gives an equal value.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a whole number beyond TOML's, 2^63 - 1.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(&self.written).map_err(|error| Error::Config {
+            file: "configuration".into(),
+            key: "as TOML".into(),
+            expected: "whole numbers below 2^63".into(),
+            got: error.to_string(),
+        })
+    }
+
+    /// Name, folder and seed.
+    pub fn run(&self) -> &RunTable {
+        &self.written.run
+    }
+
+    /// What is read.
+    pub fn data(&self) -> &DataConfig {
+        &self.written.data
+    }
+
+    /// What of the model does not grow.
+    pub fn model(&self) -> &ResolvedModel {
+        &self.model
+    }
+
+    /// How steps are made.
+    pub fn train(&self) -> &TrainConfig {
+        &self.written.train
+    }
+
+    /// The learning rate.
+    pub fn lr(&self) -> &LrConfig {
+        &self.written.lr
+    }
+
+    /// The stages, first to last; there is at least one.
+    pub fn stages(&self) -> &[ResolvedStage] {
+        &self.stages
+    }
+
+    /// Where to start from, instead of fresh weights.
+    pub fn init(&self) -> Option<&InitFrom> {
+        self.written.init.as_ref()
+    }
+
+    /// Optimizer steps of all stages.
+    pub fn total_steps(&self) -> u64 {
+        self.stages.iter().map(|stage| stage.steps).sum()
+    }
+
+    /// The sizes that the run starts with.
+    pub fn first_sizes(&self) -> Sizes {
+        self.stages[0].sizes
+    }
+
+    /// The entries of the token table, as far as the configuration alone tells: `model.vocab`, or the tokenizer's.
+    /// A tokenizer file has to be read first.
+    pub fn vocab(&self) -> Option<usize> {
+        self.model.vocab.or(self.tokenizer_vocab())
+    }
+
+    /// The tokenizer's entries, where the configuration alone tells them.
+    fn tokenizer_vocab(&self) -> Option<usize> {
+        let specials = match self.model.family {
+            Family::Gpt => 1,
+            Family::Bert => BERT_SPECIALS.len(),
+        };
+        match self.data().tokenizer.kind {
+            TokenizerKind::Bytes => Some(256 + specials),
+            TokenizerKind::Bpe | TokenizerKind::WordPiece => self.data().tokenizer.vocab,
+            TokenizerKind::File => None,
+        }
+    }
+
+    /// The model as a GPT with the first stage's sizes.
+    pub fn gpt(&self, vocab: usize) -> GptConfig {
+        let ResolvedModel { head_dim, positions, dropout, eps, gelu, .. } = self.model;
+        GptConfig { vocab, positions, head_dim, sizes: self.first_sizes(), eps, gelu, dropout }
+    }
+
+    /// The model as a BERT with the first stage's sizes.
+    pub fn bert(&self, vocab: usize) -> BertConfig {
+        let ResolvedModel { head_dim, positions, dropout, eps, gelu, .. } = self.model;
+        let BertConfig { segments, .. } = BertConfig::default();
+        BertConfig { vocab, positions, segments, head_dim, sizes: self.first_sizes(), eps, gelu, dropout }
+    }
+
+    /// At which positions training computes token logits.
+    pub fn logits(&self) -> Logits {
+        match self.model.family {
+            Family::Gpt => Logits::Everywhere,
+            Family::Bert => Logits::Labelled(self.data().mlm.rate),
+        }
+    }
+}
+
+/// The stages with what the ones before say.
+fn stages(rules: Rules<'_>, family: Family, tables: &[StageConfig]) -> Result<Vec<ResolvedStage>> {
+    let mut stages: Vec<ResolvedStage> = Vec::with_capacity(tables.len());
+    for (number, table) in (1..).zip(tables) {
+        let before = stages.last();
+        let size = |name: &str, given: Option<usize>, before: Option<usize>| {
+            given.or(before).ok_or_else(|| rules.missing(format_args!("stage.{number}.{name}")))
+        };
+        let mut sizes = Sizes::NONE;
+        for &axis in family.axes() {
+            let before = before.map(|stage| stage.sizes.get(axis));
+            sizes = sizes.with(axis, size(axis.key(), table.size(axis), before)?);
+        }
+        let sequence = size("sequence", table.sequence, before.map(|stage| stage.sequence))?;
+        let batch = size("batch", table.batch, before.map(|stage| stage.batch))?;
+        rules.stage_sizes(number, family, table)?;
+        let steps = rules.steps_of(number, table, sequence as u64 * batch as u64)?;
+        let growth = AtGrowth {
+            ramp: table.ramp,
+            units: table.units,
+            layers: table.new_layers,
+            lr: table.lr,
+            rewarm_steps: table.rewarm_steps.unwrap_or(0),
+            state: table.state,
+        };
+        stages.push(ResolvedStage { steps, sizes, sequence, batch, growth });
+    }
+    Ok(stages)
+}
+
+/// The model with its family's numbers.
+fn model(table: &ModelConfig, stages: &[ResolvedStage]) -> ResolvedModel {
+    let longest = stages.iter().map(|stage| stage.sequence).max().unwrap_or(0);
+    let (eps, gelu, dropout) = match table.family {
+        Family::Gpt => {
+            let GptConfig { eps, gelu, dropout, .. } = GptConfig::default();
+            (eps, gelu, dropout)
+        }
+        Family::Bert => {
+            let BertConfig { eps, gelu, dropout, .. } = BertConfig::default();
+            (eps, gelu, dropout)
+        }
+    };
+    ResolvedModel {
+        family: table.family,
+        head_dim: table.head_dim,
+        positions: table.positions.unwrap_or(longest),
+        vocab: table.vocab,
+        dropout: table.dropout.unwrap_or(dropout),
+        eps: table.eps.unwrap_or(eps),
+        gelu: table.gelu.unwrap_or(gelu),
+        init_std: table.init_std.unwrap_or(NORMAL_STD),
+    }
+}
+
+/// The configuration with every default written out.
+fn written(mut run: RunConfig, model: &ResolvedModel, stages: &[ResolvedStage]) -> RunConfig {
+    for (table, stage) in run.stages.iter_mut().zip(stages) {
+        for (axis, size) in stage.sizes.iter() {
+            *table.size_mut(axis) = Some(size);
+        }
+        table.sequence = Some(stage.sequence);
+        table.batch = Some(stage.batch);
+    }
+    let ResolvedModel { family, head_dim, positions, vocab, dropout, eps, gelu, init_std } = *model;
+    run.model = ModelConfig {
+        family,
+        head_dim,
+        positions: Some(positions),
+        vocab,
+        dropout: Some(dropout),
+        eps: Some(eps),
+        gelu: Some(gelu),
+        init_std: Some(init_std),
+    };
+    if run.lr.shape != LrShape::Constant {
+        run.lr.r#final = run.lr.r#final.or(Some(0.0));
+    }
+    run
+}
