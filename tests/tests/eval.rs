@@ -105,7 +105,7 @@ fn figures_of_a_bert_are_means_by_the_own_count_of_each_term_and_stand_in_the_me
     let Model::Bert(model) = &saved.model else { panic!("a bert") };
 
     let batches =
-        Mlm::new(data(temporary.path(), "bert"), SEED, saved.config.as_ref().unwrap().data.mlm).unwrap();
+        Mlm::new(data(temporary.path(), "bert"), SEED, saved.config.as_ref().unwrap().data().mlm).unwrap();
     let (host, all) = whole(&batches);
     let batch = model.upload(&host).unwrap();
     let outputs = Task::outputs(model, &batch, &model.masks(MID_RAMP).unwrap()).unwrap();

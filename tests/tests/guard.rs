@@ -8,7 +8,7 @@ use dfdx::tensor::{Cpu, TensorFrom};
 use msg_core::{
     Result,
     growth::{Masked, grow},
-    optim::{StatePolicy, Update, UpdateStatus},
+    optim::{AdamWConfig, StatePolicy, Update, UpdateStatus},
 };
 use msg_tests::{
     lineage::{Run, growth_to},
@@ -16,7 +16,7 @@ use msg_tests::{
 };
 use msg_train::{
     Error,
-    config::{Guard, LrShape, RunConfig},
+    config::{Guard, LrShape, OptimizerConfig, RunConfig},
     run::Resume,
 };
 use std::path::Path;
@@ -116,7 +116,7 @@ fn diverging(folder: &Path, name: &str, guard: Guard) -> RunConfig {
     config.lr.warmup = 0;
     config.lr.peak = 1e30;
     config.lr.r#final = None;
-    config.train.weight_decay = 0.0;
+    config.optimizer = OptimizerConfig::AdamW(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
     config.train.guard = guard;
     config
 }

@@ -1,13 +1,13 @@
 //! Runs that begin at a checkpoint, and the final model that transformers reads.
 
-use crate::runs::{STEPS, bytes, checkpoint, config, corpus, records, run};
+use crate::runs::{STEPS, bytes, checkpoint, config, corpus, records, run, run_until};
 use dfdx::tensor::Cpu;
 use msg_core::optim::AdamWConfig;
 use msg_models::{Sizes, bert::Bert, gpt::Gpt, sizes};
 use msg_train::{
-    Error, Trainer,
+    Error, Plan, Trainer,
     checkpoint::{Loaded, load},
-    config::{InitFrom, RunConfig, TokenizerKind},
+    config::{InitFrom, Resolved, RunConfig, TokenizerKind},
     data::{Batches, Causal, Mlm},
     families::family::Task,
     metrics::Record,
@@ -49,14 +49,16 @@ const DEEP: Sizes = Sizes { layers: 2, ..GROWN };
 
 /// The run's trainer before its first step.
 fn opened<M: Task<Cpu>, B: Batches<Batch = M::Host> + 'static>(
-    config: &RunConfig,
+    config: RunConfig,
     batches: impl Fn(&Request<'_>) -> B,
     look: impl Fn(&Trainer<Cpu, M, B>),
 ) {
     let stop = AtomicBool::new(false);
-    let data = open_data(config, &mut |_, _, _| {}).unwrap();
+    let config = Resolved::new(config).unwrap();
+    let data = open_data(&config, &mut |_, _, _| {}).unwrap();
     let request = Request {
-        config: config.clone(),
+        config: &config,
+        plan: &Plan::new(&config),
         data,
         resume: Resume::Never,
         stop: &stop,
@@ -90,7 +92,7 @@ where
             let mut config = from(folder, family, &format!("from-{step}-{state}"), step, sizes);
             config.init.as_mut().unwrap().state = state;
             config.model.dropout = Some(0.25);
-            opened::<M, B>(&config, batches, |trainer| {
+            opened::<M, B>(config, batches, |trainer| {
                 let new = trainer.model();
                 for later in 0..8 {
                     let (old, new) = (outputs(&model, step + later), outputs(new, later));
@@ -117,7 +119,7 @@ fn causal(request: &Request<'_>) -> Causal {
 }
 
 fn mlm(request: &Request<'_>) -> Mlm {
-    Mlm::new(request.data.clone(), 3, request.config.data.mlm).unwrap()
+    Mlm::new(request.data.clone(), 3, request.config.data().mlm).unwrap()
 }
 
 #[test]
@@ -162,16 +164,7 @@ fn a_run_that_began_at_a_smaller_checkpoint_grows_first_and_resumes_without_it()
         // Broken off after a step, the source gone.
         let broken = begin("broken");
         let stop = AtomicBool::new(true);
-        let data = open_data(&broken, &mut |_, _, _| {}).unwrap();
-        let request = Request {
-            config: broken.clone(),
-            data,
-            resume: Resume::Never,
-            stop: &stop,
-            console: false,
-            fault: None,
-        };
-        let outcome = msg_train::run::train(Cpu::default(), request).unwrap();
+        let outcome = run_until(Cpu::default(), broken.clone(), Resume::Never, None, &stop).unwrap();
         assert!(!outcome.finished && outcome.step == 1);
         fs::remove_dir_all(&source).unwrap();
         run(broken, Resume::Auto).unwrap_or_else(|error| panic!("{error}"));
@@ -202,7 +195,7 @@ fn what_does_not_fit_the_checkpoint_is_refused_in_one_line() {
     let same = |key: &str, expected: &str, got: &str| {
         format!("new: {key}: expected {expected}, as in {at}, got {got}")
     };
-    assert_eq!(refused(&|config| config.model.head_dim = 4), same("model.head_dim", "3", "4"));
+    assert_eq!(refused(&|config| config.model.head_dim = Some(4)), same("model.head_dim", "3", "4"));
     assert_eq!(refused(&|config| config.model.positions = Some(16)), same("model.positions", "12", "16"));
     assert_eq!(refused(&|config| config.model.vocab = Some(300)), same("model.vocab", "257", "300"));
     assert_eq!(refused(&|config| config.model.eps = Some(1e-6)), same("model.eps", "0.00001", "1e-6"));

@@ -3,8 +3,8 @@
 use dfdx::tensor::Cpu;
 use msg_core::Backend;
 use msg_train::{
-    Error, Fault,
-    config::RunConfig,
+    Error, Fault, Plan,
+    config::{self, Resolved, RunConfig},
     metrics::{Record, Step},
     run::{Outcome, Request, Resume, open_data, train},
 };
@@ -89,7 +89,8 @@ pub(crate) fn config(folder: &Path, family: &str, name: &str) -> RunConfig {
         "#,
         folder = folder.display(),
     );
-    RunConfig::parse(&text, "test.toml", &[]).unwrap_or_else(|error| panic!("{error}"))
+    let read = config::parse(&text, "test.toml", &[]).unwrap_or_else(|error| panic!("{error}"));
+    read.written().clone()
 }
 
 pub(crate) fn run(config: RunConfig, resume: Resume) -> Result<Outcome, Error> {
@@ -108,9 +109,20 @@ pub(crate) fn run_on<D: Backend>(
     resume: Resume,
     fault: Option<Fault>,
 ) -> Result<Outcome, Error> {
-    let stop = AtomicBool::new(false);
-    let data = open_data(&config, &mut |_, _, _| {})?;
-    train(device, Request { config, data, resume, stop: &stop, console: false, fault })
+    run_until(device, config, resume, fault, &AtomicBool::new(false))
+}
+
+/// The same until it is asked to stop.
+pub(crate) fn run_until<D: Backend>(
+    device: D,
+    config: RunConfig,
+    resume: Resume,
+    fault: Option<Fault>,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let config = Resolved::new(config)?;
+    let (plan, data) = (Plan::new(&config), open_data(&config, &mut |_, _, _| {})?);
+    train(device, Request { config: &config, plan: &plan, data, resume, stop, console: false, fault })
 }
 
 /// Every file of a folder, by name.

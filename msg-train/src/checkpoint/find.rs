@@ -66,5 +66,5 @@ pub fn config_of(checkpoint: &Path) -> Result<Option<Resolved>> {
         return Ok(None);
     }
     let text = bounded_json::text(&path)?;
-    config::parse(&text, &path.display().to_string(), &[]).map(Some)
+    config::parse_saved(&text, &path.display().to_string()).map(Some)
 }

@@ -4,6 +4,7 @@ use crate::{
     config::{
         RunConfig,
         de::{self, Fault, Kind},
+        optimizer::MOVED,
         resolved::Resolved,
         suggest::hint,
     },
@@ -35,6 +36,32 @@ pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Resolved> {
     for given in overrides {
         set(&mut table, given)?;
     }
+    if let Some((old, new)) = MOVED.into_iter().find(|(old, _)| has(&table, old)) {
+        let (key, hint) = (format!("train.{old}"), format!("moved to `optimizer.{new}`"));
+        return Err(Error::UnknownKey { file: file.to_owned(), key, hint });
+    }
+    checked(table, file)
+}
+
+/// As [`parse`], for a configuration that a checkpoint or a run's folder holds. Keys may have their names of then.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_saved(text: &str, file: &str) -> Result<Resolved> {
+    let mut table: Table = text.parse().map_err(|error| syntax(&error, text, file))?;
+    for (old, new) in MOVED {
+        let Some(value) = table.get_mut("train").and_then(|train| train.as_table_mut()?.remove(old)) else {
+            continue;
+        };
+        let optimizer = table.entry("optimizer").or_insert_with(|| Value::Table(Table::new()));
+        if let Some(optimizer) = optimizer.as_table_mut() {
+            optimizer.entry(new).or_insert(value);
+        }
+    }
+    checked(table, file)
+}
+
+fn checked(table: Table, file: &str) -> Result<Resolved> {
     let config: RunConfig = de::from_value(Value::Table(table)).map_err(|fault| located(fault, file))?;
     Resolved::checked(config, file)
 }
@@ -67,6 +94,10 @@ fn compare(a: Option<&Value>, b: Option<&Value>, at: String, keys: &mut Vec<Stri
         _ if a == b => {}
         _ => keys.push(at),
     }
+}
+
+fn has(table: &Table, key_of_train: &str) -> bool {
+    table.get("train").and_then(Value::as_table).is_some_and(|train| train.contains_key(key_of_train))
 }
 
 /// Applies one override.

@@ -6,7 +6,9 @@ use crate::{
         check::Rules,
         data::{DataConfig, TokenizerKind},
         model::{Family, ModelConfig, ResolvedModel},
-        schedule::{AtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
+        optimizer::OptimizerConfig,
+        schedule::{AtGrowth, LrConfig, ResolvedStage, StageConfig},
+        shapes::ShapeKey,
         train::{InitFrom, RunTable, TrainConfig},
     },
     data::BERT_SPECIALS,
@@ -15,6 +17,10 @@ use crate::{
 use msg_core::growth::NORMAL_STD;
 use msg_models::{Sizes, bert::BertConfig, cost::Logits, gpt::GptConfig};
 
+/// How many evaluations and checkpoints a run has by default, beside those at the ends of stages.
+const EVALUATIONS: u64 = 20;
+const CHECKPOINTS: u64 = 10;
+
 /// A configuration that can be run. There is no other way to one than through the checks, so what takes it need not
 /// look again, and nothing in it is left open that the configuration alone can tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +28,8 @@ pub struct Resolved {
     written: RunConfig,
     model: ResolvedModel,
     stages: Vec<ResolvedStage>,
+    eval_every: u64,
+    checkpoint_every: u64,
 }
 
 impl Resolved {
@@ -40,10 +48,18 @@ impl Resolved {
         rules.tables(&config)?;
         let stages = stages(rules, config.model.family, &config.stages)?;
         rules.growths(&stages, config.init.as_ref())?;
-        let model = model(&config.model, &stages);
-        let written = written(config, &model, &stages);
-        let resolved = Resolved { written, model, stages };
-        rules.across(&resolved.written, &model, &resolved.stages, resolved.tokenizer_vocab())?;
+        let model = model(rules, &config.model, &stages)?;
+        let total = stages.iter().fold(0_u64, |sum, stage| sum.saturating_add(stage.steps));
+        let evaluations = if config.data.held_out > 0.0 { total.div_ceil(EVALUATIONS) } else { 0 };
+        let mut resolved = Resolved {
+            eval_every: config.train.eval_every.unwrap_or(evaluations),
+            checkpoint_every: config.train.checkpoint_every.unwrap_or(total.div_ceil(CHECKPOINTS)),
+            written: config,
+            model,
+            stages,
+        };
+        resolved.write_out();
+        rules.across(&resolved.written, &resolved.model, &resolved.stages, resolved.tokenizer_vocab())?;
         Ok(resolved)
     }
 
@@ -98,9 +114,24 @@ impl Resolved {
         &self.written.train
     }
 
+    /// What updates the parameters.
+    pub fn optimizer(&self) -> &OptimizerConfig {
+        &self.written.optimizer
+    }
+
     /// The learning rate.
     pub fn lr(&self) -> &LrConfig {
         &self.written.lr
+    }
+
+    /// Steps between evaluations; 0 evaluates at the ends of stages only.
+    pub fn eval_every(&self) -> u64 {
+        self.eval_every
+    }
+
+    /// Steps between checkpoints; 0 saves at the ends of stages only.
+    pub fn checkpoint_every(&self) -> u64 {
+        self.checkpoint_every
     }
 
     /// The stages, first to last; there is at least one.
@@ -195,7 +226,7 @@ fn stages(rules: Rules<'_>, family: Family, tables: &[StageConfig]) -> Result<Ve
 }
 
 /// The model with its family's numbers.
-fn model(table: &ModelConfig, stages: &[ResolvedStage]) -> ResolvedModel {
+fn model(rules: Rules<'_>, table: &ModelConfig, stages: &[ResolvedStage]) -> Result<ResolvedModel> {
     let longest = stages.iter().map(|stage| stage.sequence).max().unwrap_or(0);
     let (eps, gelu, dropout) = match table.family {
         Family::Gpt => {
@@ -207,40 +238,59 @@ fn model(table: &ModelConfig, stages: &[ResolvedStage]) -> ResolvedModel {
             (eps, gelu, dropout)
         }
     };
-    ResolvedModel {
+    let head_dim = match (table.head_dim, stages.last()) {
+        (Some(head_dim), _) => head_dim,
+        (None, Some(ResolvedStage { sizes: Sizes { hidden, heads, .. }, .. }))
+            if hidden.is_multiple_of(*heads) =>
+        {
+            hidden / heads
+        }
+        (None, Some(ResolvedStage { sizes: Sizes { hidden, heads, .. }, .. })) => {
+            let expected = format!(
+                "a size: the hidden size of the last stage, {hidden}, is no multiple of its {heads} heads"
+            );
+            return Err(rules.refused("model.head_dim", expected, "none"));
+        }
+        (None, None) => return Err(rules.missing("model.head_dim")),
+    };
+    Ok(ResolvedModel {
         family: table.family,
-        head_dim: table.head_dim,
+        head_dim,
         positions: table.positions.unwrap_or(longest),
         vocab: table.vocab,
         dropout: table.dropout.unwrap_or(dropout),
         eps: table.eps.unwrap_or(eps),
         gelu: table.gelu.unwrap_or(gelu),
         init_std: table.init_std.unwrap_or(NORMAL_STD),
-    }
+    })
 }
 
-/// The configuration with every default written out.
-fn written(mut run: RunConfig, model: &ResolvedModel, stages: &[ResolvedStage]) -> RunConfig {
-    for (table, stage) in run.stages.iter_mut().zip(stages) {
-        for (axis, size) in stage.sizes.iter() {
-            *table.size_mut(axis) = Some(size);
+impl Resolved {
+    /// Writes every default out.
+    fn write_out(&mut self) {
+        let run = &mut self.written;
+        for (table, stage) in run.stages.iter_mut().zip(&self.stages) {
+            for (axis, size) in stage.sizes.iter() {
+                *table.size_mut(axis) = Some(size);
+            }
+            table.sequence = Some(stage.sequence);
+            table.batch = Some(stage.batch);
         }
-        table.sequence = Some(stage.sequence);
-        table.batch = Some(stage.batch);
+        let ResolvedModel { family, head_dim, positions, vocab, dropout, eps, gelu, init_std } = self.model;
+        run.model = ModelConfig {
+            family,
+            head_dim: Some(head_dim),
+            positions: Some(positions),
+            vocab,
+            dropout: Some(dropout),
+            eps: Some(eps),
+            gelu: Some(gelu),
+            init_std: Some(init_std),
+        };
+        if run.lr.shape.uses(ShapeKey::Final) {
+            run.lr.r#final = run.lr.r#final.or(Some(0.0));
+        }
+        run.train.eval_every = Some(self.eval_every);
+        run.train.checkpoint_every = Some(self.checkpoint_every);
     }
-    let ResolvedModel { family, head_dim, positions, vocab, dropout, eps, gelu, init_std } = *model;
-    run.model = ModelConfig {
-        family,
-        head_dim,
-        positions: Some(positions),
-        vocab,
-        dropout: Some(dropout),
-        eps: Some(eps),
-        gelu: Some(gelu),
-        init_std: Some(init_std),
-    };
-    if run.lr.shape != LrShape::Constant {
-        run.lr.r#final = run.lr.r#final.or(Some(0.0));
-    }
-    run
 }

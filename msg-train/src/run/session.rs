@@ -3,7 +3,7 @@
 use super::{Request, RunFolder, data_folder, memory::explained, start};
 use crate::{
     checkpoint::{self, Action, Loaded, Snapshot},
-    config::{self, Resolved, differing_keys},
+    config::{self, OptimizerConfig, Resolved, differing_keys},
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     eval::{Span, evaluate},
@@ -16,7 +16,7 @@ use crate::{
     schedule::{plan::Plan, table::cost},
     step::{state::State, trainer::Trainer},
 };
-use msg_core::{Backend, device::out_of_memory_as_error, error::Context, optim::AdamWConfig};
+use msg_core::{Backend, device::out_of_memory_as_error, error::Context};
 use msg_models::{Cost, hf::Unrepresentable};
 use std::{
     fs,
@@ -100,12 +100,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         let begun = folder.is_begun();
         let vocab = vocabulary(&config, &request.data)?;
         let (mut plan, cost) = (request.plan.clone(), cost(&config, vocab));
-        let adamw = AdamWConfig {
-            beta1: config.train().beta1,
-            beta2: config.train().beta2,
-            eps: config.train().adam_eps,
-            weight_decay: config.train().weight_decay,
-        };
+        let OptimizerConfig::AdamW(adamw) = *config.optimizer();
         let latest = if begun { checkpoint::latest(&folder.checkpoints())? } else { None };
         let config_text = config.to_toml()?;
         let resumed = latest.is_some();
@@ -172,8 +167,7 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
             self.trainer.advance(&mut on)?;
             let step = self.trainer.state().step;
             finished = self.trainer.is_done();
-            let (eval_every, checkpoint_every) =
-                (self.config.train().eval_every, self.config.train().checkpoint_every);
+            let (eval_every, checkpoint_every) = (self.config.eval_every(), self.config.checkpoint_every());
             let boundary = step == self.plan.last_step_of_stage(step);
             let stopping = stop.load(Ordering::Relaxed);
             let (evaluating, saving) =
@@ -286,7 +280,7 @@ fn vocabulary(config: &Resolved, data: &Prepared) -> Result<usize> {
 
 /// Refuses a configuration that contradicts the one that the checkpoint was saved under.
 fn same_config(path: &Path, saved: &str, ours: &Resolved) -> Result<()> {
-    let saved = config::parse(saved, &path.join(CONFIG).display().to_string(), &[])?;
+    let saved = config::parse_saved(saved, &path.join(CONFIG).display().to_string())?;
     // Folders are where a run lies, not what it is: it may be moved. How much of a step a device does at once
     // may have to change where memory ran out: the sums stay the same but for rounding.
     let free = ["run.dir", "data.shards", "train.micro_batch", "train.recompute"];

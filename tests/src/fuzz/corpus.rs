@@ -12,7 +12,7 @@ use msg_models::{
 use msg_train::{
     State,
     checkpoint::{Snapshot, save},
-    config::RunConfig,
+    config,
     data::{Prepare, prepare},
     families::family::Task,
     interop::import,
@@ -164,8 +164,8 @@ fn saved<M: Task<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&
     let model = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
     let optimizer = AdamW::new(&model, Default::default()).unwrap();
     let state = State { step: 2, stage: 1, births: vec![(0, 0)], ..State::default() };
-    let config = RunConfig::parse(&run_config(family, Path::new("text")), "tiny.toml", &[]).unwrap();
-    let config = config.resolved().to_toml().unwrap();
+    let config = config::parse(&run_config(family, Path::new("text")), "tiny.toml", &[]).unwrap();
+    let config = config.to_toml().unwrap();
     let snapshot =
         Snapshot { model: &model, optimizer: &optimizer, state: &state, config: &config, tokenizer };
     save(&place.join(format!("run-{family}")), &snapshot).unwrap()
@@ -174,9 +174,9 @@ fn saved<M: Task<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&
 /// Prepared token shards.
 pub(super) fn prepared(place: &Path) -> Vec<PathBuf> {
     let text = texts(place).remove(0);
-    let config = RunConfig::parse(&run_config("gpt", &text), "tiny.toml", &[]).unwrap();
+    let config = config::parse(&run_config("gpt", &text), "tiny.toml", &[]).unwrap();
     let folder = place.join("prepared");
-    prepare(&Prepare::new(&config.data, config.model.family, &folder), &mut |_| {}).unwrap();
+    prepare(&Prepare::new(config.data(), config.model().family, &folder), &mut |_| {}).unwrap();
     vec![folder]
 }
 

@@ -6,7 +6,7 @@ use msg_core::optim::AdamWConfig;
 use msg_models::{bert::Bert, gpt::Gpt, hf::TensorFile};
 use msg_train::{
     checkpoint::{self, MARKER},
-    config::{Family, RunConfig},
+    config::{self, Family},
     data::{Part, Prepare, Prepared, Tokenizer, prepare},
     interop::{
         inspect,
@@ -219,14 +219,14 @@ fn manifest(folder: &Path) {
 }
 
 fn sources(folder: &Path) -> Result<(), String> {
-    let config = RunConfig::parse(&corpus::run_config("gpt", folder), "tiny.toml", &[]).map_err(text)?;
+    let config = config::parse(&corpus::run_config("gpt", folder), "tiny.toml", &[]).map_err(text)?;
     let out = tempfile::tempdir().map_err(text)?;
-    let request = Prepare::new(&config.data, config.model.family, out.path());
+    let request = Prepare::new(config.data(), config.model().family, out.path());
     prepare(&request, &mut |_| {}).map(drop).map_err(text)
 }
 
 fn config(folder: &Path) -> Result<(), String> {
-    let config = RunConfig::read(folder.join("tiny.toml"), &[]).map_err(text)?;
-    msg_train::Plan::new(&config).map_err(text)?;
-    config.resolved().to_toml().map(drop).map_err(text)
+    let config = config::read(folder.join("tiny.toml"), &[]).map_err(text)?;
+    msg_train::Plan::new(&config);
+    config.to_toml().map(drop).map_err(text)
 }

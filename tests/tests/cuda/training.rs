@@ -13,7 +13,7 @@ use msg_core::{
 use msg_models::{Cost, gpt::Gpt};
 use msg_train::{
     Error, Plan, State, Trainer,
-    config::{Guard, LrShape, RunConfig},
+    config::{Guard, LrShape, Resolved, RunConfig},
     data::Causal,
     metrics::Record,
     run::{Resume, open_data},
@@ -75,7 +75,7 @@ fn trains_as_on_the_cpu(family: &str) {
     corpus(folder);
     let of = |name: &str| {
         let mut config = config(folder, family, name);
-        (config.train.eval_every, config.train.checkpoint_every) = (0, 6);
+        (config.train.eval_every, config.train.checkpoint_every) = (Some(0), Some(6));
         config
     };
     let gpu = gpu();
@@ -104,7 +104,7 @@ fn trains_in_bf16_as_on_the_cpu(family: &str) {
     corpus(folder);
     let of = |name: &str| {
         let mut config = config(folder, family, name);
-        (config.train.eval_every, config.train.precision) = (0, Precision::Bf16);
+        (config.train.eval_every, config.train.precision) = (Some(0), Precision::Bf16);
         config
     };
     run_on(Cpu::default(), of("cpu"), Resume::Never, None).unwrap_or_else(|error| panic!("{error}"));
@@ -134,14 +134,15 @@ fn cuda_bert_trains_as_on_the_cpu_and_resumes() {
 
 /// A trainer of the first stage alone, before its first step.
 fn trainer<D: Backend>(device: &D, config: &RunConfig) -> Trainer<D, Gpt<D>, Causal> {
-    let data = open_data(config, &mut |_, _, _| {}).unwrap();
-    let plan = Plan::new(config).unwrap();
+    let config = Resolved::new(config.clone()).unwrap();
+    let data = open_data(&config, &mut |_, _, _| {}).unwrap();
+    let plan = Plan::new(&config);
     let gpt = config.gpt(data.tokenizer().vocab());
-    let source = Arc::new(Causal::new(data, config.run.seed, plan.window()).unwrap());
+    let source = Arc::new(Causal::new(data, config.run().seed, plan.window()).unwrap());
     let model = Gpt::new(device, gpt, Init { seed: 3, std: 0.02 }).unwrap();
     let optimizer = AdamW::new(&model, AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() }).unwrap();
     let state = State { stage: 1, ..State::default() };
-    Trainer::new(device.clone(), config.resolved(), plan, Cost::gpt(&gpt), source, (model, optimizer), state)
+    Trainer::new(device.clone(), config, plan, Cost::gpt(&gpt), source, (model, optimizer), state)
 }
 
 /// One stage of GPT that learns by a constant rate.

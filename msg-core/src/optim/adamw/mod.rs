@@ -23,6 +23,7 @@ use step::{AdamStep, AgeGroup};
 
 /// Hyper-parameters that stay the same during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {
     /// Decay of the first moment.
     pub beta1: f64,
