@@ -6,10 +6,9 @@ use dfdx::{
     tensor_ops::Backward,
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     error::Context,
-    growth::{Init, Masked},
-    mask::Ramp,
+    growth::{Init, Masked, Ramp},
     ops::{Compute, Dropout, cross_entropy::IGNORED, head::LOGITS_ON_CPU},
     optim::{AdamW, AdamWConfig, Update, tape, zero_grads, zeroed_again},
     params::Param,

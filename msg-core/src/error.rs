@@ -1,6 +1,5 @@
 //! What can go wrong, as kinds with facts: the operation, the axis or name, what was expected and what came.
 
-use crate::device::says_out_of_memory;
 use std::fmt::{self, Display, Formatter, Write};
 
 /// The result of everything in this workspace that can be refused.
@@ -169,6 +168,12 @@ impl Write for Line<'_, '_> {
 
 fn asked_for(bytes: Option<usize>) -> String {
     bytes.map_or(String::new(), |bytes| format!(" ({bytes} bytes asked for)"))
+}
+
+/// Whether a text of dfdx or cudarc, of an error or a panic, says that the device has no memory left.
+pub fn says_out_of_memory(text: &str) -> bool {
+    // The driver's name for it, and cuBLAS's; both are handed on as they are.
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|name| text.contains(name))
 }
 
 /// Turns a device's error into ours, with the operation's name.

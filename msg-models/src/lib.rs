@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use dfdx::tensor::{Cpu, NoneTape};
-//! use msg_core::{growth::{Init, Masked}, mask::Ramp, ops::Dropout, params::Module};
+//! use msg_core::{growth::{Init, Masked, Ramp}, ops::Dropout, params::Module};
 //! use msg_models::{Growable, GrowthSpec, gpt::{Gpt, GptBatch, GptConfig}, sizes};
 //!
 //! let device = Cpu::default();

@@ -7,12 +7,11 @@ use dfdx::{
     tensor_ops::{Backward, SumTo, TryMul},
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Axis, Batch, Ffn, HeadDim, Hidden, Inner, Qkv, Query},
-    device::{Backend, Kernels},
     error::Context,
     mask::{Gate, Mask},
-    ops::{AttentionMask, Block, BlockMasks, Compute, Dropout, Gelu, NormOrder, Precision, block::Stream},
+    ops::{AttentionMask, Block, BlockMasks, Compute, Dropout, Gelu, Kernels, NormOrder, Precision, Stream},
 };
 
 /// A block and its input: sizes and everything that acts in it.

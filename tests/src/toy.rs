@@ -2,9 +2,8 @@
 
 use dfdx::tensor::{Cpu, Gradients};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::NamedShape,
-    device::Backend,
     error::Context,
     growth::DepthMap,
     optim::AdamW,

@@ -4,8 +4,8 @@ use dfdx::tensor::Cpu;
 use msg_core::{
     Result,
     axis::{Ffn, Heads, Hidden, HiddenOut, Inner},
-    growth::{AxisMap, DepthMap, FRESH, Growth, LayerSource},
-    mask::{Gate, Mask, Ramp, Ramps},
+    growth::{AxisMap, DepthMap, FRESH, Growth, LayerSource, Ramp, Ramps},
+    mask::{Gate, Mask},
 };
 
 fn append(axis: &'static str, old: usize, new: usize) -> Result<Growth> {

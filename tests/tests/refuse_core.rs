@@ -13,10 +13,10 @@ use msg_core::{
     },
     error::{Context, same_shape},
     growth::{
-        AxisGrowsTo, AxisMap, DepthMap, Fill, GrowsTo, Growth, LayerSource, Masked, NewEntries, grow,
-        grow_tensor,
+        AxisGrowsTo, AxisMap, DepthMap, Fill, GrowsTo, Growth, LayerSource, Masked, NewEntries, Ramp, Ramps,
+        grow, grow_tensor,
     },
-    mask::{Gate, Mask, Ramp, Ramps},
+    mask::{Gate, Mask},
     ops::{
         AttentionMask, Dropout, DropoutSite, Ids, Labels, attention, cross_entropy, embed, linear,
         masked_layer_norm,
@@ -186,7 +186,7 @@ fn dropout_refuses_rates_that_leave_nothing_and_more_than_four_axes() -> Result<
     assert_eq!(new(-0.5), "dropout: expected 0 <= rate < 1, got -0.5");
     assert_eq!(new(f32::NAN), "dropout: expected 0 <= rate < 1, got NaN");
     let dropout = Dropout::new(0.5, 1, 2, 3)?;
-    assert_eq!(refusal(dropout.at_rate(1.5)), "dropout: expected 0 <= rate < 1, got 1.5");
+    assert_eq!(new(1.5), "dropout: expected 0 <= rate < 1, got 1.5");
     let x: Tensor<dfdx::shapes::Rank5<1, 2, 1, 2, 1>, f32, Cpu> = dev().zeros();
     assert_eq!(refusal(dropout.apply(x, SITE)), "dropout: number of axes: expected at most 4, got 5");
     Ok(())
@@ -263,6 +263,9 @@ fn growing_a_tensor_refuses_maps_of_other_sizes() -> Result<()> {
     assert_eq!(refusal(grown), "growth: axis Hidden: expected size 2, got 4");
     let lied = GrowsTo::<(Const<5>,)>::grown(&(Liar(2),), &growth);
     assert_eq!(refusal(lied), "Const: expected the size of the const axis that it grows to, got 4");
+    let growth = Growth::new(0, 1).with_axis(AxisMap::append("Const", 3, 5)?);
+    let changed = growth.grown_shape(&(Ffn(2), Const::<3>));
+    assert_eq!(refusal(changed), "growth: axis Const: expected size 3, got 5");
     Ok(())
 }
 

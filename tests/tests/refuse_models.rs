@@ -4,8 +4,7 @@ use dfdx::tensor::Cpu;
 use msg_core::{
     Error,
     axis::{Axis, Inner},
-    growth::{AxisMap, Growth, Init, Masked},
-    mask::Ramp,
+    growth::{AxisMap, Growth, Init, Masked, Ramp},
     ops::Precision,
 };
 use msg_models::{

@@ -9,10 +9,12 @@ use dfdx::{
 use msg_core::{
     Result,
     axis::{Batch, Ffn, HeadDim, Heads, Hidden, Inner, Key, Query, Rows, merge_heads, split_heads},
-    device::{Float, Kernels},
     error::Context,
+    float::Float,
     mask::Mask,
-    ops::{AttentionMask, Dropout, DropoutSite, attention, linear, masked_layer_norm, matmul::Matmul},
+    ops::{
+        AttentionMask, Dropout, DropoutSite, Kernels, attention, linear, masked_layer_norm, matmul::Matmul,
+    },
 };
 use msg_tests::{close::assert_close, finite::tensor};
 

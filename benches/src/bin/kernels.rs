@@ -12,12 +12,12 @@ use dfdx::{
 };
 use msg_benches::{draw, median, timed};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Batch, Ffn, HeadDim, Hidden, Inner, Position, Qkv, Query, Vocab},
-    device::{Backend, open_cuda},
+    device::open_cuda,
     error::Context,
-    growth::{Init, Masked},
-    mask::{Gate, Mask, Ramp},
+    growth::{Init, Masked, Ramp},
+    mask::{Gate, Mask},
     ops::{
         AttentionMask, Block, BlockMasks, Compute, Dropout, Embeddings, Gelu, Ids, Labels, NormOrder,
         Precision, head::head_loss, masked_layer_norm,

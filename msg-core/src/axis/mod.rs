@@ -2,7 +2,8 @@
 //!
 //! Every axis of a model is a newtype around its run-time size and implements dfdx's [`Dim`]; the
 //! compiler then refuses to contract [`Hidden`] with [`Ffn`] or to add along the wrong axis.
-//! [`Const`] sizes work in the same functions. Two roles of one size are two types ([`Query`] and
+//! [`Const`] sizes work in the same functions. What becomes of an axis at a growth is no matter of this module
+//! (see [`growth`](crate::growth)). Two roles of one size are two types ([`Query`] and
 //! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor bears an axis twice.
 
 pub mod compile_fail;
@@ -20,13 +21,16 @@ pub use rename::{
 
 use dfdx::shapes::{Const, Dim};
 
-/// One axis of a tensor: a size with a name that knows how it grows. Declare one with [`axis!`](crate::axis!).
-pub trait Axis: Dim + crate::growth::AxisGrowsTo<Self> {
+/// One axis of a tensor: a size with a name. Declare one with [`axis!`](crate::axis!).
+pub trait Axis: Dim {
     /// The axis' name in errors, plans and files.
     const NAME: &'static str;
     /// The name of the axis whose growth this one follows; its own name for most.
     const GROWS_AS: &'static str = Self::NAME;
 }
+
+/// An axis whose size is known at run time only, so that it may change while its type stays.
+pub trait RuntimeAxis: Axis {}
 
 impl<const N: usize> Axis for Const<N> {
     const NAME: &'static str = "Const";
@@ -66,11 +70,7 @@ macro_rules! axis {
             $(const GROWS_AS: &'static str = <$class as $crate::axis::Axis>::NAME;)?
         }
 
-        impl $crate::growth::AxisGrowsTo<$name> for $name {
-            fn axis_map(&self, growth: &$crate::growth::Growth) -> $crate::Result<$crate::growth::AxisMap> {
-                growth.map_of(self)
-            }
-        }
+        impl $crate::axis::RuntimeAxis for $name {}
     )* };
 }
 

@@ -1,16 +1,10 @@
 //! Devices without memory left: told by an error where dfdx would have the process panic.
 
-use crate::error::Error;
+use crate::error::{Error, says_out_of_memory};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
-
-/// Whether a text of dfdx or cudarc, of an error or a panic, says that the device has no memory left.
-pub fn says_out_of_memory(text: &str) -> bool {
-    // The driver's name for it, and cuBLAS's; both are handed on as they are.
-    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|name| text.contains(name))
-}
 
 fn text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();

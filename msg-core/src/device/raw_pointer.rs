@@ -166,7 +166,7 @@ pub(crate) fn copy_aside<S: Shape>(
 /// # Errors
 /// As [`address`], and where the device fails.
 #[allow(unsafe_code, reason = "copies between addresses")]
-pub(crate) fn make_own<S: Shape>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<()> {
+pub(crate) fn make_unique<S: Shape>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<()> {
     let gpu = driver(tensor.device())?;
     let bytes = tensor.shape().num_elements() * size_of::<f32>();
     let own = tensor.device().try_zeros_like(tensor.shape()).asking_for(bytes, OP)?;

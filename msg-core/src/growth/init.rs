@@ -1,11 +1,14 @@
 //! First values of a module's parameters: growth number 0, from nothing.
 
-use crate::params::{Module, Param, ParamName, Role, Visitor};
+use super::{
+    Growth,
+    kernel::{GrowKernel, NewEntries},
+    masked::{FillRule, NORMAL_STD},
+};
 use crate::{
     axis::NamedShape,
-    device::Backend,
     error::Result,
-    growth::{FillRule, Growth, NewEntries},
+    params::{Module, Param, ParamName, Role, Visitor},
 };
 use dfdx::shapes::HasShape;
 
@@ -20,7 +23,7 @@ pub struct Init {
 
 impl Default for Init {
     fn default() -> Self {
-        Init { seed: 0, std: crate::growth::NORMAL_STD }
+        Init { seed: 0, std: NORMAL_STD }
     }
 }
 
@@ -34,7 +37,7 @@ impl Init {
 ///
 /// # Errors
 /// Where the device fails.
-pub fn init<D: Backend, M: Module<D>>(module: &mut M, init: Init) -> Result<()> {
+pub fn init<D: GrowKernel, M: Module<D>>(module: &mut M, init: Init) -> Result<()> {
     init_where(module, init, |_| true)
 }
 
@@ -42,13 +45,13 @@ pub fn init<D: Backend, M: Module<D>>(module: &mut M, init: Init) -> Result<()> 
 ///
 /// # Errors
 /// Where the device fails.
-pub fn init_where<D: Backend, M: Module<D>>(
+pub fn init_where<D: GrowKernel, M: Module<D>>(
     module: &mut M,
     init: Init,
     chosen: impl Fn(&ParamName) -> bool,
 ) -> Result<()> {
     struct Start<F>(Growth, FillRule, F);
-    impl<D: Backend, F: Fn(&ParamName) -> bool> Visitor<D> for Start<F> {
+    impl<D: GrowKernel, F: Fn(&ParamName) -> bool> Visitor<D> for Start<F> {
         fn visit<S: NamedShape>(
             &mut self,
             name: &ParamName,

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use std::sync::Arc;
 
 /// Marks a new unit that copies none: its entries come from the fill rule.
-pub use super::cpu::FRESH;
+pub const FRESH: u32 = u32::MAX;
 
 /// Old units keep their places; new ones follow at the end, each fresh or a copy of an old unit.
 #[derive(Clone, Debug, PartialEq, Eq)]

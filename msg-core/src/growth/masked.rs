@@ -1,11 +1,13 @@
 //! Masked growth, the paper's operator: new entries may hold anything, because masks at 0 hide their units.
 
-use super::{Fill, GrowthContext, LayerSource, NewEntries, Operator, operator::any_grows};
+use super::{
+    kernel::{Fill, GrowKernel, NewEntries},
+    operator::{GrowthContext, Operator, any_grows},
+};
 use crate::{
     axis::NamedShape,
-    device::Backend,
     error::Result,
-    params::{Kind, Param, ParamName, Role},
+    params::{Kind, Param, ParamName, Role, depth::LayerSource},
 };
 use dfdx::shapes::HasShape;
 
@@ -60,7 +62,7 @@ pub struct Masked {
     pub rule: FillRule,
 }
 
-impl<D: Backend> Operator<D> for Masked {
+impl<D: GrowKernel> Operator<D> for Masked {
     fn masked(&self) -> bool {
         true
     }
@@ -81,7 +83,7 @@ impl<D: Backend> Operator<D> for Masked {
 ///
 /// # Errors
 /// Where a map does not fit, or the device fails.
-pub fn filled<S: NamedShape, D: Backend>(
+pub fn filled<S: NamedShape, D: GrowKernel>(
     rule: FillRule,
     context: &GrowthContext<'_, D>,
     (source, old_name): (LayerSource, ParamName),
@@ -89,7 +91,7 @@ pub fn filled<S: NamedShape, D: Backend>(
     role: Role,
 ) -> Result<Param<S, D>> {
     let old = context.old.get::<S>("growth", &old_name)?;
-    let maps = old.shape().axis_maps(context.growth)?;
+    let maps = context.growth.axis_maps(old.shape())?;
     if source == LayerSource::Same(old_name.layer().unwrap_or(0)) && !any_grows(&maps) {
         return Ok(old.clone());
     }
@@ -98,7 +100,7 @@ pub fn filled<S: NamedShape, D: Backend>(
         _ => 0.0,
     };
     let new = NewEntries { key: context.growth.key(name), fill: rule.fill(role, matched) };
-    let shape = old.shape().grown(context.growth)?;
+    let shape = context.growth.grown_shape(old.shape())?;
     match source {
         LayerSource::Fresh => D::fresh(old.device(), &shape, new),
         LayerSource::Same(_) | LayerSource::Copy(_) => old.device().grow(old, shape, &maps, new),

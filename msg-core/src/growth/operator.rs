@@ -1,24 +1,18 @@
 //! Growth operators: values that turn the old tensors of a walk into the new one.
 
-use super::{AxisMap, Fill, GrowsTo, Growth, LayerSource};
+use super::{
+    Growth,
+    kernel::{GrowKernel, NewEntries},
+    map::AxisMap,
+    shape::GrowsTo,
+};
 use crate::{
     axis::NamedShape,
-    device::Backend,
     error::Result,
-    params::{Module, Param, ParamName, Role, TensorMap, Visitor},
-    random::Key,
+    params::{Module, Param, ParamName, Role, TensorMap, Visitor, depth::LayerSource},
 };
 use dfdx::shapes::{HasShape, Shape};
 use std::collections::BTreeMap;
-
-/// What the new entries of one tensor hold.
-#[derive(Clone, Copy, Debug)]
-pub struct NewEntries {
-    /// Source of their random numbers.
-    pub key: Key,
-    /// Their rule.
-    pub fill: Fill,
-}
 
 /// All that an operator may look at: the maps of the growth and every tensor of the old module.
 #[derive(Debug)]
@@ -30,7 +24,7 @@ pub struct GrowthContext<'a, D> {
 }
 
 /// One way to grow. Implement it in a folder of its own and it serves every module.
-pub trait Operator<D: Backend> {
+pub trait Operator<D: GrowKernel> {
     /// Whether new units begin behind a mask at 0 (and new layers behind a gate at 0).
     fn masked(&self) -> bool;
 
@@ -77,7 +71,7 @@ impl<D> GrowthContext<'_, D> {
 ///
 /// # Errors
 /// Where a map does not fit its axis, or the device fails.
-pub fn grow_tensor<S: GrowsTo<To>, To: Shape, D: Backend>(
+pub fn grow_tensor<S: GrowsTo<To>, To: Shape, D: GrowKernel>(
     old: &Param<S, D>,
     growth: &Growth,
     new: NewEntries,
@@ -96,7 +90,7 @@ pub(crate) fn any_grows(maps: &[AxisMap]) -> bool {
 ///
 /// # Errors
 /// Where the maps do not fit the module, or the device fails.
-pub fn grow<D: Backend, M: Module<D>, O: Operator<D>>(
+pub fn grow<D: GrowKernel, M: Module<D>, O: Operator<D>>(
     module: &M,
     growth: &Growth,
     operator: &O,
@@ -109,7 +103,7 @@ pub fn grow<D: Backend, M: Module<D>, O: Operator<D>>(
 ///
 /// # Errors
 /// As [`grow`]; the old module is lost.
-pub fn into_grown<D: Backend, M: Module<D>, O: Operator<D>>(
+pub fn into_grown<D: GrowKernel, M: Module<D>, O: Operator<D>>(
     mut module: M,
     growth: &Growth,
     operator: &O,
@@ -132,7 +126,7 @@ struct Uses<'a, O> {
     of: BTreeMap<String, usize>,
 }
 
-impl<D: Backend, O: Operator<D>> Visitor<D> for Uses<'_, O> {
+impl<D: GrowKernel, O: Operator<D>> Visitor<D> for Uses<'_, O> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, _: &mut Param<S, D>) -> Result<()> {
         let (_, source) = self.operator.source(self.growth, name, role)?;
         *self.of.entry(source.to_string()).or_default() += 1;
@@ -145,7 +139,7 @@ struct Grow<'a, D, O> {
     uses: Uses<'a, O>,
 }
 
-impl<D: Backend, O: Operator<D>> Visitor<D> for Grow<'_, D, O> {
+impl<D: GrowKernel, O: Operator<D>> Visitor<D> for Grow<'_, D, O> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let Uses { growth, operator, of } = &mut self.uses;
         *tensor = operator.tensor(&GrowthContext { growth, old: &self.old }, name, role)?;

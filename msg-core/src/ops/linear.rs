@@ -3,8 +3,8 @@
 use super::matmul::Matmul;
 use crate::{
     axis::{Axis, EndsWith},
-    device::{Float, Kernels},
     error::{Context, Result, same_size, some_entries},
+    float::Float,
 };
 use dfdx::{
     shapes::HasShape,
@@ -29,7 +29,7 @@ where
     O: Axis,
     S: EndsWith<I>,
     E: Float,
-    D: Kernels<E>,
+    D: Matmul<E>,
     T: Tape<E, D>,
 {
     let (outputs, inputs) = *weight.shape();

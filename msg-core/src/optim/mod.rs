@@ -1,14 +1,14 @@
 //! AdamW whose state grows with the parameters.
 
-pub(crate) mod adamw;
-mod births;
-pub(crate) mod grads;
+mod adamw;
+mod birth_steps;
+mod grads;
 pub(crate) mod kernel;
-pub(crate) mod status;
+mod status;
 
-pub use adamw::cpu::{AdamStep, Cohort};
-pub use adamw::{AdamW, AdamWConfig, Moments, StatePolicy, Update, grad_norm};
-pub use births::Births;
+pub use adamw::step::{AdamStep, AgeGroup};
+pub use adamw::{AdamW, AdamWConfig, Moments, Update, grad_norm};
+pub use birth_steps::{BirthSteps, StatePolicy};
 pub use grads::{tape, zero_grads, zeroed_again};
-pub use kernel::Updates;
-pub use status::Verdict;
+pub use kernel::{OptimKernel, OptimizerPass};
+pub use status::UpdateStatus;

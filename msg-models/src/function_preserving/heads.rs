@@ -3,9 +3,8 @@
 use super::{Architecture, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Axis, Inner, NamedShape, Qkv},
-    device::Backend,
     growth::{AxisMap, Fill, Growth, NORMAL_STD, NewEntries},
     params::{Flow, Kind, Param, ParamName, Role, Visitor},
 };
@@ -83,7 +82,7 @@ impl<D: Backend> Visitor<D> for Reshape {
             }
             _ => NewEntries { key: self.growth.key(name), fill: Fill::Constant(0.0) },
         };
-        let (device, shape) = (tensor.device().clone(), tensor.shape().grown(&self.growth)?);
+        let (device, shape) = (tensor.device().clone(), self.growth.grown_shape(tensor.shape())?);
         let mut units = Units::of(&device.fresh(&shape, fill)?)?;
         units.overlay(axis, &Units::of(tensor)?, &self.source);
         if let Some(parts) = axes.iter().position(|axis| axis.name == Qkv::NAME) {

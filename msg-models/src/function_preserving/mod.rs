@@ -31,11 +31,9 @@ pub use plan::{NotExact, Plan};
 
 use crate::{Growable, GrowthSpec};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Axis, Hidden},
-    device::Backend,
-    growth::{AxisMap, Growth},
-    mask::Ramp,
+    growth::{AxisMap, Growth, Ramp},
     ops::NormOrder,
     params::ParamName,
 };

@@ -3,9 +3,8 @@
 use super::{Form, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Error, Result,
+    Backend, Error, Result,
     axis::{Axis, Hidden, NamedShape},
-    device::Backend,
     growth::{FillRule, Growth, GrowthContext, LayerSource, Operator, filled},
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role},
@@ -87,7 +86,7 @@ impl<D: Backend> Operator<D> for Exact {
             }
         }
         let old = context.old.get::<S>("growth", &source.1)?;
-        let (axes, maps) = (old.shape().axes(), old.shape().axis_maps(context.growth)?);
+        let (axes, maps) = (old.shape().axes(), context.growth.axis_maps(old.shape())?);
         let grown: Param<S, D> = filled(rule, context, source, name, role)?;
 
         let mut edits: Vec<Edit> = Vec::new();

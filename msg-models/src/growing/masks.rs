@@ -1,10 +1,10 @@
 //! The masks of one forward pass, and the sites at which they act.
 
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Axis, Ffn, Hidden, HiddenOut, Inner, hidden_out},
-    device::Backend,
-    mask::{Gate, Mask, Ramps},
+    growth::Ramps,
+    mask::{Gate, Mask},
 };
 
 use crate::growing::model::Growing;

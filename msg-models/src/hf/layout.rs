@@ -3,8 +3,8 @@
 use super::{Error, Result};
 use dfdx::shapes::HasShape;
 use msg_core::{
+    Backend,
     axis::NamedShape,
-    device::Backend,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 use std::{borrow::Cow, collections::BTreeSet, fmt, path::Path};

@@ -2,9 +2,8 @@
 
 use super::{Linear, zeros};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Hidden, Inner, Qkv},
-    device::Backend,
     params::Param,
 };
 

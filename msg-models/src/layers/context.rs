@@ -3,9 +3,8 @@
 use super::{Attention, LayerNorm, Linear};
 use crate::{Masks, Place, Site};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Ffn, HeadDim, Hidden},
-    device::Backend,
     ops::{self, AttentionMask, BlockMasks, Compute, Dropout, Gelu, NormOrder},
 };
 

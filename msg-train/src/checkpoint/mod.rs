@@ -34,7 +34,7 @@ use crate::files::names::{self, CONFIG, ORIGIN};
 pub(crate) use crate::files::names::{MODEL, STATE, TOKENIZER};
 
 use crate::step::state::State;
-use msg_core::optim::Births;
+use msg_core::optim::BirthSteps;
 use msg_models::Growing;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
@@ -74,8 +74,8 @@ pub struct Header {
     pub growing: Growing,
     /// What a model of its sizes is made from, in the family's own terms.
     pub model: serde_json::Value,
-    /// Births of units and layers, in applied updates.
-    pub births: Births,
+    /// When units and layers were created, in applied updates.
+    pub births: BirthSteps,
     /// Updates applied.
     pub applied: u64,
 }

@@ -10,7 +10,7 @@ use crate::{
     files::{bounded_json, names::checkpoint_step},
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::Compute,
     optim::{AdamW, AdamWConfig},

@@ -11,8 +11,8 @@ use crate::{
     step::state::State,
 };
 use msg_core::{
+    Backend,
     axis::NamedShape,
-    device::Backend,
     optim::AdamW,
     params::{Param, ParamName, Role, Visitor},
 };
@@ -84,7 +84,7 @@ fn write_files<D: Backend, M: Family<D>>(folder: &Path, snapshot: &Snapshot<'_, 
         state: (*state).clone(),
         growing: model.growing().clone(),
         model: serde_json::to_value(model.config_now()).map_err(malformed)?,
-        births: optimizer.births().clone(),
+        births: optimizer.birth_steps().clone(),
         applied: optimizer.applied(),
     };
     let json = serde_json::to_vec_pretty(&header).map_err(malformed)?;

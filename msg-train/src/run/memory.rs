@@ -1,7 +1,7 @@
 //! A device without memory left, told so that a user sees what to change.
 
 use crate::{config::Resolved, error::Error, schedule::plan::Plan, text::quantity::count};
-use msg_core::{device::Backend, ops::Precision};
+use msg_core::{Backend, ops::Precision};
 use msg_models::{Cost, hf};
 
 /// Where a device had no memory left in the step: the refusal with the plan's estimate and the ways out. Any

@@ -12,7 +12,7 @@ use crate::{
     schedule::plan::Plan,
     step::{running::StepOptions, trainer::Trainer},
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::Cost;
 use std::{
     fs,

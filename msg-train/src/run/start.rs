@@ -19,7 +19,7 @@ use crate::{
     step::state::State,
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     optim::{AdamW, AdamWConfig},
 };

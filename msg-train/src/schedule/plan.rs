@@ -8,7 +8,7 @@ use crate::{
     config::{AtGrowth, LrAtGrowth, Resolved},
     schedule::learning_rate::{NewFactor, Rate, RateChange},
 };
-use msg_core::{mask::Ramp, optim::StatePolicy};
+use msg_core::{growth::Ramp, optim::StatePolicy};
 use msg_models::{LayerInit, Sizes, UnitInit};
 
 /// The growth at the start of a stage.

@@ -12,7 +12,7 @@ use crate::{
         trainer::{Flops, Trainer},
     },
 };
-use msg_core::{device::Backend, optim::AdamW};
+use msg_core::{Backend, optim::AdamW};
 use msg_models::Sizes;
 use std::sync::Arc;
 

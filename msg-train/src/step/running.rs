@@ -6,7 +6,7 @@ use crate::{
     step::{fault_injection::Fault, state::State},
 };
 use dfdx::tensor::Gradients;
-use msg_core::{device::Backend, optim::AdamW};
+use msg_core::{Backend, optim::AdamW};
 
 /// A model in training.
 #[derive(Debug)]

@@ -160,7 +160,7 @@ pub(super) fn checkpoints(place: &Path) -> Vec<PathBuf> {
 fn saved<M: Family<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&Path>) -> PathBuf {
     let spec = GrowthSpec { units: UnitInit::Copy, layers: LayerInit::Interpolate, ..GrowthSpec::default() };
     let growth = model.growth_to(sizes! { layers: 2, hidden: 5, ffn: 4, heads: 3 }, &spec).unwrap();
-    let ramp = msg_core::mask::Ramp { start: 0, length: 4 };
+    let ramp = msg_core::growth::Ramp { start: 0, length: 4 };
     let model = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
     let optimizer = AdamW::new(&model, Default::default()).unwrap();
     let state = State { step: 2, stage: 1, births: vec![(0, 0)], ..State::default() };

@@ -9,8 +9,8 @@ use dfdx::{
 };
 use msg_core::{
     axis::{Batch, Ffn, HeadDim, Heads, Hidden, Key, Query, Rows},
-    device::{Float, Kernels},
-    ops::{linear, matmul::Matmul},
+    float::Float,
+    ops::{Kernels, linear, matmul::Matmul},
 };
 
 fn tensor<S: Shape, E: Float, D: Kernels<E>>(device: &D, name: &str, shape: S) -> Tensor<S, E, D> {

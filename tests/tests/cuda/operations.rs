@@ -8,11 +8,10 @@ use dfdx::{
 };
 use msg_core::{
     axis::{Batch, Ffn, HeadDim, Hidden, Inner, Key, Query, Rows, Vocab},
-    device::Kernels,
     mask::Mask,
     ops::{
-        AttentionMask, Dropout, DropoutSite, Gelu, Ids, Labels, attention, cross_entropy, embed, masked_gelu,
-        masked_layer_norm,
+        AttentionMask, Dropout, DropoutSite, Gelu, Ids, Kernels, Labels, attention, cross_entropy, embed,
+        masked_gelu, masked_layer_norm,
     },
 };
 

@@ -4,7 +4,7 @@ use super::gpu;
 use crate::runs::{STEPS, checkpoint, config, copy_folder, corpus, records, run_on, steps};
 use dfdx::tensor::{Cpu, Cuda};
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::Precision,
     optim::{AdamW, AdamWConfig},

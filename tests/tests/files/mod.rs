@@ -12,9 +12,8 @@ use dfdx::{
     tensor_ops::PermuteTo,
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Ffn, Hidden, Inner, NamedShape, Qkv, Vocab},
-    device::Backend,
     growth::{Init, init},
     params::{Module, Param, ParamName, Role, Visitor},
     random::{Key, bits_at},

@@ -5,7 +5,7 @@
 //! logarithms of their sums. A causal mask leaves out what no query of a block can see.
 
 use crate::{
-    device::storage::Stored,
+    float::Stored,
     ops::{dropout::Stream, math::exp, matmul::gemm::Matrix},
     simd::{largest, sum, sum2, vectorized},
 };

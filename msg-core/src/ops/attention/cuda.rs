@@ -1,14 +1,14 @@
-//! Launches of `kernels/attention.cu` and `kernels/attention_bf16.cu`.
+//! Launches of `attention.cu` and `attention_bf16.cu`.
 
 use crate::{
     device::{
         cuda::{
-            element::{DeviceResult, Element, Values, parameters},
-            launch::{Module, module},
+            element::{Element, Values, parameters},
+            launch::{DeviceResult, Module, module},
         },
         raw_pointer::Address,
     },
-    ops::elementwise::DropoutNumbers,
+    ops::dropout::cuda::DropoutNumbers,
 };
 use cudarc::driver::{CudaDevice, LaunchConfig};
 use half::bf16;

@@ -8,16 +8,20 @@ pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 
-use super::{Dropout, DropoutSite, Precision, compute::rounded, matmul::Matmul};
+use super::{
+    compute::{Precision, rounded},
+    dropout::{Dropout, DropoutKernel, DropoutSite},
+    matmul::Matmul,
+};
 use crate::{
     axis::{Batch, HeadDim, Heads, Inner, Key, Query, merge_heads, split_heads},
-    device::{Float, Kernels},
     error::{Context, Result, same_size, some_entries},
+    float::Float,
 };
 use dfdx::{
     shapes::{Axes2, HasShape},
     tensor::{Tape, Tensor},
-    tensor_ops::{BroadcastTo, TryAdd, TryMul},
+    tensor_ops::{BroadcastTo, Device, TryAdd, TryMul},
 };
 
 /// Added to the score of a key that may not be seen: its probability underflows to exactly 0, and a row
@@ -27,13 +31,13 @@ const UNSEEN: f64 = -1e30;
 
 /// Which keys each query may see.
 #[derive(Clone, Debug)]
-pub struct AttentionMask<E: Float, D: Kernels<E>> {
+pub struct AttentionMask<E: Float, D: Device<E>> {
     /// The length of the sequences in which no query sees a later key.
     causal: Option<Query>,
     padding: Option<Tensor<(Batch, Key), E, D>>,
 }
 
-impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
+impl<E: Float, D: Device<E>> AttentionMask<E, D> {
     /// Every query sees every key.
     pub fn full() -> Self {
         AttentionMask { causal: None, padding: None }
@@ -60,7 +64,7 @@ impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
     }
 }
 
-impl<D: Kernels<f32>> AttentionMask<f32, D> {
+impl<D: Device<f32>> AttentionMask<f32, D> {
     /// Refuses a mask for sequences of another number or length.
     fn fits(&self, batch: Batch, length: Query) -> Result<()> {
         const OP: &str = "attention mask";
@@ -79,7 +83,7 @@ impl AttentionMask<f32, dfdx::tensor::Cpu> {
     /// On the host: what padding adds to the score of each key, by sequence, and whether the mask is causal.
     pub(crate) fn host(&self, batch: Batch, length: Query) -> Result<(Option<Vec<f32>>, bool)> {
         self.fits(batch, length)?;
-        Ok((self.padding.as_ref().map(crate::device::host), self.causal.is_some()))
+        Ok((self.padding.as_ref().map(crate::device::host::host), self.causal.is_some()))
     }
 }
 
@@ -101,7 +105,7 @@ impl AttentionMask<f32, dfdx::tensor::Cuda> {
 ///
 /// # Errors
 /// Where sizes differ or Inner is not a whole number of heads, or the device fails.
-pub fn attention<E: Float, D: Kernels<E>, T: Tape<E, D>>(
+pub fn attention<E: Float, D: Matmul<E> + DropoutKernel<E>, T: Tape<E, D>>(
     query: Tensor<(Batch, Query, Inner), E, D, T>,
     key: Tensor<(Batch, Key, Inner), E, D, T>,
     value: Tensor<(Batch, Key, Inner), E, D, T>,
@@ -113,7 +117,7 @@ pub fn attention<E: Float, D: Kernels<E>, T: Tape<E, D>>(
 }
 
 /// As [`attention`], with operands of the products as a precision takes them.
-pub(crate) fn attention_in<E: Float, D: Kernels<E>, T: Tape<E, D>>(
+pub(crate) fn attention_in<E: Float, D: Matmul<E> + DropoutKernel<E>, T: Tape<E, D>>(
     precision: Precision,
     query: Tensor<(Batch, Query, Inner), E, D, T>,
     key: Tensor<(Batch, Key, Inner), E, D, T>,
@@ -144,7 +148,7 @@ pub(crate) fn attention_in<E: Float, D: Kernels<E>, T: Tape<E, D>>(
 type Scores<E, D, T> = Tensor<(Batch, Heads, Query, Key), E, D, T>;
 
 /// Adds the masks to the scores.
-fn hide<E: Float, D: Kernels<E>, T: Tape<E, D>>(
+fn hide<E: Float, D: Device<E>, T: Tape<E, D>>(
     mut scores: Scores<E, D, T>,
     mask: &AttentionMask<E, D>,
 ) -> Result<Scores<E, D, T>> {

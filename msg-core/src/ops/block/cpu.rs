@@ -5,23 +5,24 @@
 //! activation: 6 or 7 of Hidden's or Inner's width and one of Ffn's. Norm outputs and activations are computed
 //! again; with `recompute` all but the input is.
 
-use super::{Block, BlockKernel, NormOrder, Pair, Stream};
+use super::{Block, BlockKernel, NormOrder, Pair};
 use crate::{
     axis::{Hidden, Qkv},
     device::{
         buffers::Buffer,
-        host,
+        host::host,
         slice::{values, values_mut},
-        storage::Stored,
     },
     error::{Context, Result},
+    float::Stored,
     mask::Mask,
     ops::{
-        Precision,
         attention::cpu::Sequences,
+        compute::Precision,
         dropout,
         masked_norm::cpu::{HostMask, Operands, Statistics, with_operands},
         rows::{add_row_sums, combine, mask_rows},
+        stream::Stream,
     },
     params::Param,
 };

@@ -3,33 +3,35 @@
 //! What is kept for the backward pass is what the Cpu's node keeps; the feed-forward units are kept without bias and
 //! mask. With bf16 the operands of products and all activations inside are bf16, the residual stream and the sums f32.
 
-use super::{Block, BlockKernel, NormOrder, Stream, plain};
+use super::{Block, BlockKernel, NormOrder, plain};
 use crate::{
     device::{
         cuda::{
-            element::{DeviceResult, Element, Operand, Values},
-            products::{Products, Sizes, Then},
+            cast::{Operand, operand},
+            element::{Element, Values},
+            launch::DeviceResult,
+            products::{Sizes, Then},
         },
         raw_pointer::{self, Address},
     },
     error::{Context, Result},
     ops::{
-        Precision,
-        attention::cuda::{AttentionKernels, LARGEST_HEAD, Sequences},
-        elementwise::{self, DropoutNumbers, Gather, Shape},
-        masked_norm::cuda::{Norm, NormBackward, ResidualNorm, Statistics, residual},
+        attention::cuda::{AttentionKernels, LARGEST_HEAD},
+        compute::Precision,
+        elementwise::{self, AddScaled, Shape},
+        masked_norm::cuda::{NormBackward, ResidualNorm, Statistics, residual},
+        stream::Stream,
     },
     params::Param,
 };
-use cudarc::driver::{CudaDevice, DevicePtr};
+use cudarc::driver::DevicePtr;
 use dfdx::{
     shapes::HasShape,
     tensor::{Cuda, Gradients, PutTape, SplitTape, Tape, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
 use half::bf16;
-use setup::Biases;
-use std::sync::Arc;
+use setup::Pass;
 
 mod setup;
 
@@ -76,29 +78,6 @@ fn node<E: AttentionKernels, T: Tape<f32, Cuda>>(
     Ok(y.put_tape(tape))
 }
 
-/// A block at work on one batch. The block's tensors live as long as the addresses.
-struct Pass<E: AttentionKernels> {
-    block: Block<Cuda>,
-    gpu: Arc<CudaDevice>,
-    products: Products,
-    sequences: Sequences,
-    norms: [Norm; 2],
-    qkv_mask: [Address; 3],
-    units_mask: Address,
-    branch_dropout: [DropoutNumbers; 2],
-    biases: Biases,
-    /// Those of qkv and up rounded, where the product may add them.
-    fused: [Option<Operand<E>>; 2],
-    qkv: Operand<E>,
-    output: Operand<E>,
-    up: Operand<E>,
-    down: Operand<E>,
-    rows: usize,
-    hidden: usize,
-    inner: usize,
-    ffn: usize,
-}
-
 /// What the backward pass needs besides the input.
 struct Kept<E: Element> {
     qkv: Values<E>,
@@ -139,7 +118,7 @@ impl<E: AttentionKernels> Pass<E> {
     }
 
     fn operand(&self, x: Address) -> DeviceResult<Operand<E>> {
-        E::operand(&self.gpu, x, self.rows * self.hidden)
+        operand::<E>(&self.gpu, x, self.rows * self.hidden)
     }
 
     /// A norm of `x` alone, as the operand of a map.
@@ -404,16 +383,16 @@ impl<E: AttentionKernels> Pass<E> {
                 self.norm_back((0, first), with, Some(output_bias), grads)?;
                 let operand = self.operand(x)?;
                 let back = self.attend_back((operand.address(), kept), &dbranch, grads)?;
-                let with = Gather {
+                let with = AddScaled {
                     to: dx,
                     a: dsum.address(),
                     b: back.address(),
                     c: if gate == 1.0 { 0 } else { dy },
                     scale: 1.0 - gate,
                     count: self.rows * self.hidden,
-                    ..Gather::default()
+                    ..AddScaled::default()
                 };
-                elementwise::gather::<E>(gpu, with)
+                elementwise::add_scaled::<E>(gpu, with)
             }
         }
     }

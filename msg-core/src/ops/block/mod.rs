@@ -2,8 +2,8 @@
 //!
 //! The granularity is the block because each node costs a tensor and a gradient for every activation that
 //! leaves it: between finer nodes all would be allocated and summed, within one node only the residual stream is.
-//! The plain body ([`plain`]) is a chain of the operations in [`crate::ops`]; a device whose kernels do
-//! better overrides [`BlockKernel::block`], and is held against the plain body by tests.
+//! The plain body ([`plain`]) is a chain of the operations in [`crate::ops`]; tests hold each
+//! device's [`BlockKernel::block`] against it.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -12,19 +12,19 @@ pub mod plain;
 
 use crate::{
     axis::{Batch, Ffn, HeadDim, Hidden, Inner, Qkv, Query},
-    device::Kernels,
     error::{Result, same_size, some_entries},
     mask::{Gate, Mask},
-    ops::{AttentionMask, Compute, Dropout, DropoutSite, Gelu},
+    ops::{
+        attention::AttentionMask,
+        compute::Compute,
+        dropout::{Dropout, DropoutSite},
+        gelu::Gelu,
+        kernels::Kernels,
+        stream::Stream,
+    },
     params::Param,
 };
-use dfdx::{
-    shapes::HasShape,
-    tensor::{Tape, Tensor},
-};
-
-/// The residual stream.
-pub type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
+use dfdx::{shapes::HasShape, tensor::Tape, tensor_ops::Device};
 
 /// Where a block's norms stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub type Pair<W, B, D> = (Param<W, D>, Param<B, D>);
 
 /// A block: its tensors (shared with the module that owns them) and all that acts on them in one pass.
 #[derive(Clone, Debug)]
-pub struct Block<D: Kernels<f32>> {
+pub struct Block<D: Device<f32>> {
     /// Where the norms stand.
     pub order: NormOrder,
     /// Gain and shift of the attention branch's norm.
@@ -75,7 +75,7 @@ pub struct Block<D: Kernels<f32>> {
 
 /// The growth masks of one block in one pass.
 #[derive(Clone, Debug)]
-pub struct BlockMasks<D: Kernels<f32>> {
+pub struct BlockMasks<D: Device<f32>> {
     /// Of the attention branch's norm.
     pub attention_norm: Mask<Hidden, f32, D>,
     /// Of the feed-forward branch's norm.
@@ -94,9 +94,7 @@ pub trait BlockKernel: Kernels<f32> {
     ///
     /// # Errors
     /// Where the device fails.
-    fn block<T: Tape<f32, Self>>(x: Stream<Self, T>, block: Block<Self>) -> Result<Stream<Self, T>> {
-        plain::block(x, &block)
-    }
+    fn block<T: Tape<f32, Self>>(x: Stream<Self, T>, block: Block<Self>) -> Result<Stream<Self, T>>;
 }
 
 impl<D: BlockKernel> Block<D> {

@@ -1,11 +1,14 @@
 //! The block as a chain of operations: the reference that faster ones are held against.
 
-use super::{Block, BlockKernel, NormOrder, Pair, Stream};
+use super::{Block, BlockKernel, NormOrder, Pair};
 use crate::{
     axis::{Batch, Hidden, Inner, Query, query_as_key},
     error::{Context, Result},
     mask::Mask,
-    ops::{attention::attention_in, compute::rounded, linear, masked_gelu, masked_norm::plain::layer_norm},
+    ops::{
+        attention::attention_in, compute::rounded, gelu::masked_gelu, linear, masked_norm::plain::layer_norm,
+        stream::Stream,
+    },
     params::Param,
 };
 use dfdx::{

@@ -9,7 +9,8 @@ use crate::{
     device::{buffers::Buffer, slice::values},
     error::{Context, Result},
     ops::{
-        Labels, Precision,
+        compute::Precision,
+        cross_entropy::Labels,
         math::exp,
         matmul::gemm::{BLOCK, Matrix, Mode, Size, gemm},
         rows::{add_row_sums, combine},

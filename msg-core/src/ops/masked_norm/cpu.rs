@@ -8,11 +8,11 @@ use crate::{
     axis::{Axis, EndsWith},
     device::{
         buffers::Buffer,
-        host,
+        host::host,
         slice::{values, values_mut},
-        storage::Stored,
     },
     error::{Context, Result},
+    float::Stored,
     mask::Mask,
     simd::{LANES, sum2, vectorized},
 };

@@ -1,18 +1,18 @@
-//! Launches of `kernels/norm.cu`, and the norm as one node on Cuda.
+//! Launches of `norm.cu`, and the norm as one node on Cuda.
 
 use super::NormKernel;
 use crate::{
     axis::{Axis, EndsWith},
     device::{
         cuda::{
-            element::{DeviceResult, Element, Values, parameters},
-            launch::{Module, SHARED, kernel_name, module, neighbours},
+            element::{Element, Values, kernel_name, parameters},
+            launch::{DeviceResult, Module, SHARED, module, neighbours},
         },
         raw_pointer::{self, Address},
     },
     error::{Context, Result},
     mask::Mask,
-    ops::elementwise::{DropoutNumbers, add_totals},
+    ops::{dropout::cuda::DropoutNumbers, elementwise::add_totals},
 };
 use cudarc::driver::{CudaDevice, DevicePtr, LaunchConfig};
 use dfdx::{

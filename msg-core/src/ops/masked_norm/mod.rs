@@ -11,17 +11,18 @@ pub mod plain;
 
 use crate::{
     axis::{Axis, EndsWith},
-    device::{Float, Kernels},
     error::{Error, Result, same_size, some_entries},
+    float::Float,
     mask::Mask,
 };
 use dfdx::{
     shapes::HasShape,
-    tensor::{Cpu, Storage, Tape, Tensor},
+    tensor::{Cpu, Tape, Tensor},
+    tensor_ops::Device,
 };
 
 /// A device's way to compute the norm.
-pub trait NormKernel<E: Float>: Storage<E> {
+pub trait NormKernel<E: Float>: Device<E> {
     /// The norm of operands that [`masked_layer_norm`] has checked.
     ///
     /// # Errors
@@ -36,7 +37,6 @@ pub trait NormKernel<E: Float>: Storage<E> {
     where
         A: Axis,
         S: EndsWith<A>,
-        Self: Kernels<E>,
         T: Tape<E, Self>,
     {
         plain::layer_norm(x, gain, shift, mask, eps)
@@ -61,7 +61,7 @@ where
     A: Axis,
     S: EndsWith<A>,
     E: Float,
-    D: Kernels<E>,
+    D: NormKernel<E>,
     T: Tape<E, D>,
 {
     const OP: &str = "masked_layer_norm";
@@ -77,7 +77,7 @@ where
 
 /// Refuses a mask without a unit above 0. A mask's values are never NaN (see [`Mask::new`]), so neither is
 /// their sum.
-pub(crate) fn some_unit<A: Axis, E: Float, D: Kernels<E>>(mask: &Mask<A, E, D>) -> Result<()> {
+pub(crate) fn some_unit<A: Axis, E: Float, D: Device<E>>(mask: &Mask<A, E, D>) -> Result<()> {
     match mask.total() {
         Some(total) if total <= E::of(0.0) => Err(Error::Value {
             what: "masked_layer_norm: sum of the mask",

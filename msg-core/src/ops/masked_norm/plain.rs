@@ -2,14 +2,14 @@
 
 use crate::{
     axis::{Axis, EndsWith},
-    device::{Float, Kernels},
     error::{Context, Result},
+    float::Float,
     mask::Mask,
 };
 use dfdx::{
     shapes::HasShape,
     tensor::{Tape, Tensor},
-    tensor_ops::{TryAdd, TryDiv, TryMul, TrySub},
+    tensor_ops::{Device, TryAdd, TryDiv, TryMul, TrySub},
 };
 
 /// As [`masked_layer_norm`](super::masked_layer_norm), of operands that it has checked.
@@ -27,7 +27,7 @@ where
     A: Axis,
     S: EndsWith<A>,
     E: Float,
-    D: Kernels<E>,
+    D: Device<E>,
     T: Tape<E, D>,
 {
     const OP: &str = "masked_layer_norm";

@@ -7,8 +7,8 @@
 use super::Matmul;
 use crate::{
     axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query, flatten_rows, unflatten_rows},
-    device::Float,
     error::{Context, Result},
+    float::Float,
 };
 use dfdx::{
     shapes::{Axes2, Axes4, HasShape},

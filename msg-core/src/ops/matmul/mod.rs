@@ -13,13 +13,16 @@ pub(crate) mod mixed;
 
 use crate::{
     axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query},
-    device::Float,
     error::Result,
+    float::Float,
 };
-use dfdx::tensor::{Storage, Tape, Tensor};
+use dfdx::{
+    tensor::{Tape, Tensor},
+    tensor_ops::Device,
+};
 
 /// `C = A B` for operands rounded to bf16, summed in f32: the product that blocks take in
-/// [`Precision::Bf16`](crate::ops::Precision).
+/// [`Precision::Bf16`](crate::ops::compute::Precision).
 ///
 /// # Panics
 /// If an operand's slice is too short for its extent and strides, or `c` is not `m * n` long.
@@ -29,7 +32,7 @@ pub fn gemm_rounded(size: gemm::Size, a: gemm::Matrix<f32>, b: gemm::Matrix<f32>
 }
 
 /// The products that models are made of. Sizes are checked by the callers in [`crate::ops`].
-pub trait Matmul<E: Float>: Storage<E> {
+pub trait Matmul<E: Float>: Device<E> {
     /// `x W^T` for every row of `x`.
     ///
     /// # Errors

@@ -1,38 +1,92 @@
-//! The AdamW update of one tensor on host slices.
+//! The optimizer on the Cpu: AdamW of one tensor on host slices.
 
-use crate::simd::vectorized;
+use super::step::{AdamStep, AgeGroup};
+use crate::{
+    device::slice::values_mut,
+    error::{Context, Result},
+    optim::{
+        kernel::{OptimKernel, OptimizerPass},
+        status::UpdateStatus,
+    },
+    params::Param,
+    simd::vectorized,
+};
+use dfdx::{
+    shapes::Shape,
+    tensor::{AsArray, Cpu, Gradients},
+};
 use rayon::prelude::*;
 
-/// The numbers that differ between entries of different age.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Cohort {
-    /// Learning rate.
-    pub lr: f32,
-    /// `lr / (1 - beta1^age)`: the step size after bias correction of the first moment.
-    pub step_size: f32,
-    /// `sqrt(1 - beta2^age)`: the bias correction of the second moment's root.
-    pub root_correction: f32,
+impl OptimKernel for Cpu {
+    // Every call works until it is done.
+    const ASYNC_RESULTS: bool = false;
+
+    type DeviceStatus = UpdateStatus;
+
+    type Pass<'g> = CpuPass<'g>;
+
+    fn begin_pass<'g>(
+        &self,
+        grads: &'g mut Gradients<f32, Self>,
+        _: Option<UpdateStatus>,
+    ) -> Result<CpuPass<'g>> {
+        Ok(CpuPass { grads, status: UpdateStatus::default() })
+    }
+
+    fn read_status(status: &UpdateStatus) -> Result<UpdateStatus> {
+        Ok(*status)
+    }
+
+    fn make_unique<S: Shape>(_: &mut Param<S, Self>) -> Result<()> {
+        // Writing to a tensor here copies its buffer first where that is shared.
+        Ok(())
+    }
+
+    fn zero_grad<S: Shape>(tensor: &Param<S, Self>, grads: &mut Gradients<f32, Self>) -> Result<()> {
+        let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(tensor).during("zero_grads")?;
+        gradient.par_chunks_mut(1 << 16).for_each(|piece| piece.fill(0.0));
+        Ok(())
+    }
 }
 
-/// One update of one tensor. An entry belongs to the latest cohort among its units'.
-#[derive(Clone, Debug)]
-pub struct AdamStep<'a> {
-    /// The tensor's sizes, outermost first.
-    pub sizes: &'a [usize],
-    /// Per axis the cohort of each unit; an empty list means cohort 0 throughout.
-    pub units: &'a [Vec<u32>],
-    /// The cohorts, oldest first.
-    pub cohorts: &'a [Cohort],
-    /// `1 - beta1`: what the gradient adds to the first moment.
-    pub first_share: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// `1 - beta2`: what the squared gradient adds to the second moment.
-    pub second_share: f32,
-    /// Added to the root of the second moment.
-    pub eps: f32,
-    /// Decoupled weight decay; 0 for biases and norms.
-    pub weight_decay: f32,
+/// An update on the Cpu: every call acts at once.
+#[derive(Debug)]
+pub struct CpuPass<'g> {
+    grads: &'g mut Gradients<f32, Cpu>,
+    status: UpdateStatus,
+}
+
+impl OptimizerPass<Cpu> for CpuPass<'_> {
+    fn add_squares<S: Shape>(&mut self, tensor: &Param<S, Cpu>) -> Result<()> {
+        let gradient = self.grads.get_or_alloc_mut(tensor).during("grad norm")?;
+        self.status.square += sum_of_squares(gradient);
+        Ok(())
+    }
+
+    fn check_finite_and_clip(&mut self, loss: Option<&Param<(), Cpu>>, clip: f64) -> Result<()> {
+        self.status.check_finite_and_clip(loss.map(|loss| loss.array()), clip);
+        Ok(())
+    }
+
+    fn adamw<S: Shape>(
+        &mut self,
+        tensor: &mut Param<S, Cpu>,
+        first: &mut Param<S, Cpu>,
+        second: &mut Param<S, Cpu>,
+        step: &AdamStep<'_>,
+    ) -> Result<()> {
+        if !self.status.applied {
+            return Ok(());
+        }
+        let grad: &Vec<f32> = self.grads.get_or_alloc_mut(tensor).during("adamw")?;
+        let (values, m, v) = (values_mut(tensor), values_mut(first), values_mut(second));
+        adamw(values, grad, m, v, self.status.grad_scale, step);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<UpdateStatus> {
+        Ok(self.status)
+    }
 }
 
 /// Entries per parallel piece, and per partial sum; fixed, so that no result depends on the threads.
@@ -50,31 +104,31 @@ struct Entries<'a> {
 }
 
 impl AdamStep<'_> {
-    /// Asserts what the kernel relies on: one list per axis, of its size, naming cohorts that there are.
+    /// Asserts what the kernel relies on: one list per axis, of its size, naming age groups that there are.
     fn check(&self, entries: usize) {
         assert_eq!(self.sizes.iter().product::<usize>(), entries, "adamw: entries of the tensor");
-        assert_eq!(self.sizes.len(), self.units.len(), "adamw: axes with cohorts");
+        assert_eq!(self.sizes.len(), self.units.len(), "adamw: axes with age groups");
         for (&size, units) in self.sizes.iter().zip(self.units) {
-            assert!(units.is_empty() || units.len() == size, "adamw: cohorts of an axis");
-            assert!(units.iter().all(|&cohort| (cohort as usize) < self.cohorts.len()), "adamw: cohort");
+            assert!(units.is_empty() || units.len() == size, "adamw: age groups of an axis");
+            assert!(units.iter().all(|&group| (group as usize) < self.groups.len()), "adamw: age group");
         }
-        assert!(!self.cohorts.is_empty(), "adamw: at least one cohort");
+        assert!(!self.groups.is_empty(), "adamw: at least one age group");
     }
 
-    /// The cohort that the leading axes give a row of the last axis.
-    fn row_cohort(&self, mut row: usize) -> u32 {
-        let mut cohort = 0;
+    /// The age group that the leading axes give a row of the last axis.
+    fn row_group(&self, mut row: usize) -> u32 {
+        let mut group = 0;
         for (size, units) in self.sizes.iter().zip(self.units).rev().skip(1) {
-            cohort = cohort.max(units.get(row % size).copied().unwrap_or(0));
+            group = group.max(units.get(row % size).copied().unwrap_or(0));
             row /= size;
         }
-        cohort
+        group
     }
 
-    /// Runs of units of the last axis with the same cohort: where each ends, and the cohort.
+    /// Runs of units of the last axis with the same age group: where each ends, and the age group.
     fn runs(&self) -> Vec<(usize, u32)> {
         let units = self.units.last().map_or(&[][..], Vec::as_slice);
-        if self.cohorts.len() == 1 || units.is_empty() {
+        if self.groups.len() == 1 || units.is_empty() {
             return vec![(usize::MAX, 0)];
         }
         let mut end = 0;
@@ -85,11 +139,11 @@ impl AdamStep<'_> {
         units.chunk_by(|a, b| a == b).map(run).collect()
     }
 
-    /// The entries of one cohort. The same operations in the same order for each of them, so that neither
-    /// its place nor its neighbours' cohorts change an entry's bits.
+    /// The entries of one age group. The same operations in the same order for each of them, so that neither
+    /// its place nor its neighbours' age groups change an entry's bits.
     #[inline(always)]
-    fn update(&self, cohort: u32, grad_scale: f32, entries: Entries<'_>) {
-        let Cohort { lr, step_size, root_correction } = self.cohorts[cohort as usize];
+    fn update(&self, group: u32, grad_scale: f32, entries: Entries<'_>) {
+        let AgeGroup { lr, step_size, root_correction } = self.groups[group as usize];
         let decay = lr * self.weight_decay;
         let Entries { p, g, m, v } = entries;
         for (((p, &g), m), v) in p.iter_mut().zip(g).zip(m).zip(v) {
@@ -106,19 +160,12 @@ impl AdamStep<'_> {
 /// tensor's number of entries.
 ///
 /// # Panics
-/// If they have not, or if the lists of cohorts do not fit the axes.
-pub(crate) fn adamw(
-    p: &mut [f32],
-    g: &[f32],
-    m: &mut [f32],
-    v: &mut [f32],
-    grad_scale: f32,
-    step: &AdamStep<'_>,
-) {
+/// If they have not, or if the lists of age groups do not fit the axes.
+fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], grad_scale: f32, step: &AdamStep<'_>) {
     step.check(p.len());
     assert!([g.len(), m.len(), v.len()] == [p.len(); 3], "adamw: gradient and moments of the tensor's size");
-    // A tensor of one cohort is one long row to be cut anywhere.
-    let one = step.cohorts.len() == 1;
+    // A tensor of one age group is one long row to be cut anywhere.
+    let one = step.groups.len() == 1;
     let width = if one { CHUNK } else { step.sizes.last().copied().unwrap_or(1).max(1) };
     let rows = (CHUNK / width).max(1);
     let runs = step.runs();
@@ -128,9 +175,9 @@ pub(crate) fn adamw(
         let lines =
             p.chunks_mut(width).zip(g.chunks(width)).zip(m.chunks_mut(width)).zip(v.chunks_mut(width));
         for (at, (((mut p, mut g), mut m), mut v)) in lines.enumerate() {
-            let lead = if one { 0 } else { step.row_cohort(piece * rows + at) };
+            let lead = if one { 0 } else { step.row_group(piece * rows + at) };
             let mut start = 0;
-            for &(end, cohort) in &runs {
+            for &(end, group) in &runs {
                 let len = (end - start).min(p.len());
                 start = end;
                 let run = Entries {
@@ -141,7 +188,7 @@ pub(crate) fn adamw(
                 };
                 vectorized(
                     #[inline(always)]
-                    || step.update(lead.max(cohort), grad_scale, run),
+                    || step.update(lead.max(group), grad_scale, run),
                 );
             }
         }
@@ -149,7 +196,7 @@ pub(crate) fn adamw(
 }
 
 /// Sum of squares in double precision, in pieces of fixed size added in order.
-pub(crate) fn sum_of_squares(values: &[f32]) -> f64 {
+fn sum_of_squares(values: &[f32]) -> f64 {
     #[inline(always)]
     fn square(piece: &[f32]) -> f64 {
         let mut lanes = [0.0; LANES];

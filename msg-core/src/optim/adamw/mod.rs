@@ -1,33 +1,25 @@
 //! Decoupled AdamW over a module's walk, with moments and ages that grow.
 
-pub(crate) mod cpu;
+mod cpu;
 #[cfg(feature = "cuda")]
-pub(crate) mod cuda;
+mod cuda;
+pub(crate) mod step;
 
-use super::{AdamStep, Births, Cohort, Updates, Verdict, kernel::verdict_on};
+use super::{
+    birth_steps::{BirthSteps, StatePolicy},
+    kernel::{OptimKernel, OptimizerPass, status_of},
+    status::UpdateStatus,
+};
 use crate::{
     axis::NamedShape,
-    device::Backend,
     error::{Context, Error, Result},
-    growth::{AxisMap, Fill, Growth, GrowthContext, LayerSource, NewEntries},
+    growth::{AxisMap, Fill, GrowKernel, Growth, GrowthContext, LayerSource, NewEntries},
     params::{Module, Param, ParamName, Role, TensorMap, Visitor},
 };
 use dfdx::{shapes::HasShape, tensor::Gradients};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// What becomes of the optimizer's state at a growth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StatePolicy {
-    /// Bias correction uses each entry's own age; new moments are 0.
-    #[default]
-    Age,
-    /// As published: all entries of old tensors keep the run's step, new layers start at 0.
-    Inherit,
-    /// All moments and ages become 0.
-    Reset,
-}
+use step::{AdamStep, AgeGroup};
 
 /// Hyper-parameters that stay the same during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,26 +101,26 @@ impl Update {
     }
 }
 
-/// AdamW with its state: two moments per parameter, and births.
+/// AdamW with its state: two moments per parameter, and birth steps.
 ///
 /// Whether an update is applied is found out on the device: [`AdamW::apply`] queues it there and waits for
 /// nothing, [`AdamW::settle`] reads what became of it.
 #[derive(Debug)]
-pub struct AdamW<D: Backend> {
+pub struct AdamW<D: OptimKernel> {
     config: AdamWConfig,
     first: TensorMap<D>,
     second: TensorMap<D>,
-    births: Births,
+    birth_steps: BirthSteps,
     /// Settled updates that were applied.
     applied: u64,
-    /// The guard of the last update.
-    guard: Option<D::Guard>,
+    /// The status of the last update, on the device.
+    latest: Option<D::DeviceStatus>,
     /// Whether it is still to be settled.
     pending: bool,
     /// Whether someone else may have clones of the moments, which the next update must not reach.
     shared: AtomicBool,
-    /// The last update that was settled.
-    verdict: Verdict,
+    /// The last status that was read.
+    status: UpdateStatus,
 }
 
 /// The first and the second moment of one parameter.
@@ -138,35 +130,35 @@ pub type Moments<'a, S, D> = (&'a Param<S, D>, &'a Param<S, D>);
 ///
 /// # Errors
 /// Where the device fails.
-pub fn grad_norm<D: Backend, M: Module<D>>(module: &M, grads: &mut Gradients<f32, D>) -> Result<f64> {
-    Ok(verdict_on::<D>(squares(module, grads, None)?)?.norm())
+pub fn grad_norm<D: OptimKernel, M: Module<D>>(module: &M, grads: &mut Gradients<f32, D>) -> Result<f64> {
+    Ok(status_of::<D>(squares(module, grads, None)?)?.norm())
 }
 
 /// An update that has seen all gradients of a module.
-fn squares<'g, D: Backend, M: Module<D>>(
+fn squares<'g, D: OptimKernel, M: Module<D>>(
     module: &M,
     grads: &'g mut Gradients<f32, D>,
-    spent: Option<D::Guard>,
-) -> Result<D::Updates<'g>> {
-    struct Squares<'g, D: Backend> {
-        /// What the update is begun with, at the first parameter.
-        start: Option<(&'g mut Gradients<f32, D>, Option<D::Guard>)>,
-        updates: Option<D::Updates<'g>>,
+    reuse: Option<D::DeviceStatus>,
+) -> Result<D::Pass<'g>> {
+    struct Squares<'g, D: OptimKernel> {
+        /// What the pass is begun with, at the first parameter.
+        start: Option<(&'g mut Gradients<f32, D>, Option<D::DeviceStatus>)>,
+        pass: Option<D::Pass<'g>>,
     }
-    impl<D: Backend> Visitor<D> for Squares<'_, D> {
+    impl<D: OptimKernel> Visitor<D> for Squares<'_, D> {
         fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
-            if let Some((grads, spent)) = self.start.take() {
-                self.updates = Some(tensor.device().updates(grads, spent)?);
+            if let Some((grads, reuse)) = self.start.take() {
+                self.pass = Some(tensor.device().begin_pass(grads, reuse)?);
             }
-            self.updates.as_mut().map_or(Ok(()), |updates| updates.add_squares(tensor))
+            self.pass.as_mut().map_or(Ok(()), |pass| pass.add_squares(tensor))
         }
     }
-    let mut squares = Squares { start: Some((grads, spent)), updates: None };
+    let mut squares = Squares { start: Some((grads, reuse)), pass: None };
     module.inspect(&mut squares)?;
-    squares.updates.ok_or(Error::Zero { what: "parameters of a module with gradients" })
+    squares.pass.ok_or(Error::Zero { what: "parameters of a module with gradients" })
 }
 
-impl<D: Backend> AdamW<D> {
+impl<D: OptimKernel> AdamW<D> {
     /// A fresh state for a module: zero moments, all ages 0.
     ///
     /// # Errors
@@ -177,26 +169,26 @@ impl<D: Backend> AdamW<D> {
             let mut visitor = Zeros(TensorMap::default());
             module.inspect(&mut visitor).map(|()| visitor.0)
         };
-        Ok(Self::owning(config, (zeros()?, zeros()?), Births::default(), 0))
+        Ok(Self::owning(config, (zeros()?, zeros()?), BirthSteps::default(), 0))
     }
 
     /// A state whose moments are nobody else's.
     fn owning(
         config: AdamWConfig,
         (first, second): (TensorMap<D>, TensorMap<D>),
-        births: Births,
+        birth_steps: BirthSteps,
         applied: u64,
     ) -> Self {
         AdamW {
             config,
             first,
             second,
-            births,
+            birth_steps,
             applied,
-            guard: None,
+            latest: None,
             pending: false,
             shared: false.into(),
-            verdict: Verdict::default(),
+            status: UpdateStatus::default(),
         }
     }
 
@@ -208,11 +200,11 @@ impl<D: Backend> AdamW<D> {
     pub fn restored(
         config: AdamWConfig,
         moments: (TensorMap<D>, TensorMap<D>),
-        births: Births,
+        birth_steps: BirthSteps,
         applied: u64,
     ) -> Result<Self> {
         config.check()?;
-        Ok(AdamW { shared: true.into(), ..Self::owning(config, moments, births, applied) })
+        Ok(AdamW { shared: true.into(), ..Self::owning(config, moments, birth_steps, applied) })
     }
 
     /// The number of updates applied so far, up to the last that was settled.
@@ -220,9 +212,9 @@ impl<D: Backend> AdamW<D> {
         self.applied
     }
 
-    /// The births of units and layers.
-    pub fn births(&self) -> &Births {
-        &self.births
+    /// The birth steps of units and layers.
+    pub fn birth_steps(&self) -> &BirthSteps {
+        &self.birth_steps
     }
 
     /// The first and second moment of a parameter. Clones of them keep their values.
@@ -253,29 +245,29 @@ impl<D: Backend> AdamW<D> {
         update.check()?;
         module.inspect(&mut Fits(self))?;
         self.settle()?;
-        let mut updates = squares(module, grads, self.guard.take())?;
-        updates.judge(loss, update.clip.unwrap_or(f64::INFINITY))?;
+        let mut pass = squares(module, grads, self.latest.take())?;
+        pass.check_finite_and_clip(loss, update.clip.unwrap_or(f64::INFINITY))?;
         let shared = *self.shared.get_mut();
-        let mut visitor = Apply { optimizer: self, update, updates: &mut updates, shared };
+        let mut visitor = Apply { optimizer: self, update, pass: &mut pass, shared };
         let walked = module.walk(&ParamName::root(), &mut visitor);
         // Even where the walk failed: tensors that were handed over wait for it.
-        self.guard = Some(updates.finish()?);
+        self.latest = Some(pass.finish()?);
         self.pending = true;
         *self.shared.get_mut() = walked.is_err();
         walked
     }
 
-    /// Waits for the last update and tells what became of it; before the first one, a default verdict.
+    /// Waits for the last update and tells what became of it; before the first one, a default status.
     ///
     /// # Errors
     /// Where the device fails.
-    pub fn settle(&mut self) -> Result<Verdict> {
-        if let Some(guard) = self.guard.as_ref().filter(|_| self.pending) {
-            self.verdict = D::verdict(guard)?;
-            self.applied += u64::from(self.verdict.applied);
+    pub fn settle(&mut self) -> Result<UpdateStatus> {
+        if let Some(latest) = self.latest.as_ref().filter(|_| self.pending) {
+            self.status = D::read_status(latest)?;
+            self.applied += u64::from(self.status.applied);
             self.pending = false;
         }
-        Ok(self.verdict)
+        Ok(self.status)
     }
 
     /// [`AdamW::apply`] without a loss, then [`AdamW::settle`]: returns the gradient's global norm before
@@ -293,12 +285,12 @@ impl<D: Backend> AdamW<D> {
         Ok(self.settle()?.norm())
     }
 
-    /// The numbers, in the next update, of the cohort born at `birth` whose age counts from `start`.
-    fn cohort(&self, birth: u64, start: u64, update: &Update) -> Cohort {
+    /// The numbers, in the next update, of the age group born at `birth` whose age counts from `start`.
+    fn group(&self, birth: u64, start: u64, update: &Update) -> AgeGroup {
         let age = (self.applied + 1 - start) as f64;
         let factor = if birth == update.new_since { update.new_factor } else { 1.0 };
         let lr = update.lr * factor;
-        Cohort {
+        AgeGroup {
             lr: lr as f32,
             step_size: (lr / (1.0 - self.config.beta1.powf(age))) as f32,
             root_correction: (1.0 - self.config.beta2.powf(age)).sqrt() as f32,
@@ -306,37 +298,40 @@ impl<D: Backend> AdamW<D> {
     }
 
     /// The state for the grown module: moments by the same maps with zeros in new entries (those of
-    /// copied units and layers too), births by the policy. `grown` is the module after `growth`.
+    /// copied units and layers too), birth steps by the policy. `grown` is the module after `growth`.
     ///
     /// # Errors
     /// Where the maps do not fit the state or the grown module, or the device fails.
-    pub fn grown<M: Module<D>>(&self, grown: &M, growth: &Growth, policy: StatePolicy) -> Result<Self> {
-        let pending = self.guard.as_ref().filter(|_| self.pending).map(D::verdict).transpose()?;
-        let applied = self.applied + pending.map_or(0, |verdict| u64::from(verdict.applied));
-        let mut births = self.births.clone();
-        births.grow(growth, applied, policy)?;
+    pub fn grown<M: Module<D>>(&self, grown: &M, growth: &Growth, policy: StatePolicy) -> Result<Self>
+    where
+        D: GrowKernel,
+    {
+        let pending = self.latest.as_ref().filter(|_| self.pending).map(D::read_status).transpose()?;
+        let applied = self.applied + pending.map_or(0, |status| u64::from(status.applied));
+        let mut birth_steps = self.birth_steps.clone();
+        birth_steps.grow(growth, applied, policy)?;
         if policy == StatePolicy::Reset {
-            return Ok(AdamW { births, applied, ..Self::new(grown, self.config)? });
+            return Ok(AdamW { birth_steps, applied, ..Self::new(grown, self.config)? });
         }
         let moments = |old: &TensorMap<D>| {
             let context = GrowthContext { growth, old };
             let mut visitor = GrowMoments { context, grown: TensorMap::default() };
             grown.inspect(&mut visitor).map(|()| visitor.grown)
         };
-        Ok(Self::owning(self.config, (moments(&self.first)?, moments(&self.second)?), births, applied))
+        Ok(Self::owning(self.config, (moments(&self.first)?, moments(&self.second)?), birth_steps, applied))
     }
 }
 
 /// Refuses a module that the state is not for.
-struct Fits<'a, D: Backend>(&'a AdamW<D>);
+struct Fits<'a, D: OptimKernel>(&'a AdamW<D>);
 
-impl<D: Backend> Visitor<D> for Fits<'_, D> {
+impl<D: OptimKernel> Visitor<D> for Fits<'_, D> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
         for moments in [&self.0.first, &self.0.second] {
             let moment = moments.get::<S>("adamw", name)?;
             same_shape(name, moment.shape(), tensor.shape())?;
         }
-        self.0.births.cohorts(&tensor.shape().axes(), name.layer())?;
+        self.0.birth_steps.age_groups(&tensor.shape().axes(), name.layer())?;
         Ok(())
     }
 }
@@ -352,7 +347,7 @@ fn same_shape<S: NamedShape>(name: &ParamName, moment: &S, parameter: &S) -> Res
 /// Makes a zero tensor for every parameter.
 struct Zeros<D>(TensorMap<D>);
 
-impl<D: Backend> Visitor<D> for Zeros<D> {
+impl<D: OptimKernel> Visitor<D> for Zeros<D> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
         self.0.insert(name, tensor.device().try_zeros_like(tensor.shape()).during("adamw")?);
         Ok(())
@@ -365,7 +360,7 @@ struct GrowMoments<'a, D> {
     grown: TensorMap<D>,
 }
 
-impl<D: Backend> Visitor<D> for GrowMoments<'_, D> {
+impl<D: GrowKernel> Visitor<D> for GrowMoments<'_, D> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let (source, old_name) = self.context.source(name);
         let device = tensor.device();
@@ -373,9 +368,9 @@ impl<D: Backend> Visitor<D> for GrowMoments<'_, D> {
             LayerSource::Same(_) => {
                 let growth = self.context.growth;
                 let old = self.context.old.get::<S>("adamw", &old_name)?;
-                same_shape(name, &old.shape().grown(growth)?, tensor.shape())?;
+                same_shape(name, &growth.grown_shape(old.shape())?, tensor.shape())?;
                 // A copied unit has its source's weights and no history: its moments are zero.
-                let maps = old.shape().axis_maps(growth)?;
+                let maps = growth.axis_maps(old.shape())?;
                 let maps: Vec<_> = maps.iter().map(AxisMap::without_copies).collect();
                 let zeros = NewEntries { key: growth.key(name), fill: Fill::Constant(0.0) };
                 device.grow(old, *tensor.shape(), &maps, zeros)?
@@ -389,28 +384,28 @@ impl<D: Backend> Visitor<D> for GrowMoments<'_, D> {
     }
 }
 
-/// Updates every parameter.
-struct Apply<'a, D: Backend, U> {
+/// OptimizerPass every parameter.
+struct Apply<'a, D: OptimKernel, P> {
     optimizer: &'a mut AdamW<D>,
     update: Update,
-    updates: &'a mut U,
+    pass: &'a mut P,
     /// Whether someone else may have clones of the moments.
     shared: bool,
 }
 
-impl<D: Backend, U: Updates<D>> Visitor<D> for Apply<'_, D, U> {
+impl<D: OptimKernel, P: OptimizerPass<D>> Visitor<D> for Apply<'_, D, P> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let optimizer = &mut *self.optimizer;
-        let cohorts = optimizer.births.cohorts(&tensor.shape().axes(), name.layer())?;
-        let ages = cohorts.births.iter().zip(&cohorts.starts);
-        let table: Vec<Cohort> =
-            ages.map(|(&birth, &start)| optimizer.cohort(birth, start, &self.update)).collect();
+        let groups = optimizer.birth_steps.age_groups(&tensor.shape().axes(), name.layer())?;
+        let ages = groups.births.iter().zip(&groups.starts);
+        let table: Vec<AgeGroup> =
+            ages.map(|(&birth, &start)| optimizer.group(birth, start, &self.update)).collect();
         let sizes: Vec<usize> = tensor.shape().axes().iter().map(|axis| axis.size).collect();
         let config = optimizer.config;
         let step = AdamStep {
             sizes: &sizes,
-            units: &cohorts.units,
-            cohorts: &table,
+            units: &groups.units,
+            groups: &table,
             first_share: (1.0 - config.beta1) as f32,
             beta2: config.beta2 as f32,
             second_share: (1.0 - config.beta2) as f32,
@@ -420,9 +415,9 @@ impl<D: Backend, U: Updates<D>> Visitor<D> for Apply<'_, D, U> {
         let first = optimizer.first.get_mut::<S>("adamw", name)?;
         let second = optimizer.second.get_mut::<S>("adamw", name)?;
         if self.shared {
-            D::make_own(first)?;
-            D::make_own(second)?;
+            D::make_unique(first)?;
+            D::make_unique(second)?;
         }
-        self.updates.adamw(tensor, first, second, &step)
+        self.pass.adamw(tensor, first, second, &step)
     }
 }

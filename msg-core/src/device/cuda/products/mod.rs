@@ -4,10 +4,7 @@ mod fused;
 #[cfg(test)]
 mod tests;
 
-use super::{
-    super::raw_pointer::Address,
-    element::{DeviceResult, Element},
-};
+use super::{super::raw_pointer::Address, element::Element, launch::DeviceResult};
 use cudarc::{
     cublas::{CudaBlas, result, sys},
     driver::CudaDevice,

@@ -2,7 +2,8 @@
 
 use super::{Attend, Head, QUERIES};
 use crate::{
-    device::{buffers::Buffer, storage::Stored},
+    device::buffers::Buffer,
+    float::Stored,
     ops::matmul::{
         gemm::{Matrix, Size},
         mixed::{Accumulate, Output, Overwrite, Right},

@@ -1,14 +1,12 @@
 //! What a block's pass on Cuda begins with: addresses, masks, dropout, and weights as operands.
 
-use super::{
-    super::{Block, Pair},
-    Pass,
-};
+use super::super::{Block, Pair};
 use crate::{
     axis::{Batch, Hidden, Qkv, Query},
     device::{
         cuda::{
-            element::{Element, Operand},
+            cast::{Operand, operand},
+            element::Element,
             products::{Products, Single},
         },
         raw_pointer::{self, Address},
@@ -16,9 +14,9 @@ use crate::{
     error::{Context, Result},
     mask::Mask,
     ops::{
-        Gelu,
         attention::cuda::{AttentionKernels, Sequences},
-        elementwise::DropoutNumbers,
+        dropout::cuda::DropoutNumbers,
+        gelu::Gelu,
         masked_norm::cuda::Norm,
     },
     params::Param,
@@ -33,6 +31,29 @@ pub(super) struct Biases {
     pub(super) output: Address,
     pub(super) up: Address,
     pub(super) down: Address,
+}
+
+/// A block at work on one batch. The block's tensors live as long as the addresses.
+pub(super) struct Pass<E: AttentionKernels> {
+    pub(super) block: Block<Cuda>,
+    pub(super) gpu: Arc<CudaDevice>,
+    pub(super) products: Products,
+    pub(super) sequences: Sequences,
+    pub(super) norms: [Norm; 2],
+    pub(super) qkv_mask: [Address; 3],
+    pub(super) units_mask: Address,
+    pub(super) branch_dropout: [DropoutNumbers; 2],
+    pub(super) biases: Biases,
+    /// Those of qkv and up rounded, where the product may add them.
+    pub(super) fused: [Option<Operand<E>>; 2],
+    pub(super) qkv: Operand<E>,
+    pub(super) output: Operand<E>,
+    pub(super) up: Operand<E>,
+    pub(super) down: Operand<E>,
+    pub(super) rows: usize,
+    pub(super) hidden: usize,
+    pub(super) inner: usize,
+    pub(super) ffn: usize,
 }
 
 impl<E: AttentionKernels> Pass<E> {
@@ -59,7 +80,7 @@ impl<E: AttentionKernels> Pass<E> {
             |(gain, shift): &Pair<(Hidden,), (Hidden,), Cuda>, mask| Norm::new(gain, shift, mask, block.eps);
         let single = if block.compute.tf32 { Single::Tf32 } else { Single::Exact };
         let bias = |of: Address, count, unmasked: bool| match E::FUSES && unmasked {
-            true => E::operand(&gpu, of, count).map(Some).during("block"),
+            true => operand::<E>(&gpu, of, count).map(Some).during("block"),
             false => Ok(None),
         };
         let biases = Biases {
@@ -92,10 +113,10 @@ impl<E: AttentionKernels> Pass<E> {
             units_mask,
             branch_dropout: [at("attention output"), at("feed-forward output")],
             biases,
-            qkv: operand(&gpu, &block.qkv.0)?,
-            output: operand(&gpu, &block.output.0)?,
-            up: operand(&gpu, &block.up.0)?,
-            down: operand(&gpu, &block.down.0)?,
+            qkv: weight_operand(&gpu, &block.qkv.0)?,
+            output: weight_operand(&gpu, &block.output.0)?,
+            up: weight_operand(&gpu, &block.up.0)?,
+            down: weight_operand(&gpu, &block.down.0)?,
             rows: batch.0 * length.0,
             hidden: hidden.0,
             inner: inner.0,
@@ -107,9 +128,9 @@ impl<E: AttentionKernels> Pass<E> {
 }
 
 /// A weight as an operand of the products.
-fn operand<E: Element, S: dfdx::shapes::Shape>(
+fn weight_operand<E: Element, S: dfdx::shapes::Shape>(
     gpu: &Arc<CudaDevice>,
     weight: &Param<S, Cuda>,
 ) -> Result<Operand<E>> {
-    E::operand(gpu, raw_pointer::address(weight)?, weight.shape().num_elements()).during("block")
+    operand::<E>(gpu, raw_pointer::address(weight)?, weight.shape().num_elements()).during("block")
 }

@@ -1,19 +1,11 @@
 //! The sums over K of one pair of panels, by the best instructions of this machine.
 
-use super::pack::Tile;
+use super::tile::{Sums, Tile};
 use crate::simd::vectorized;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
-
-/// Rows, or columns, of a panel.
-pub(super) const SIDE: usize = 32;
-/// Steps of K in a tile.
-pub(super) const TILE_STEPS: usize = 32;
-
-/// The sums of 32 rows and 32 columns.
-pub(super) type Sums = [[f32; SIDE]; SIDE];
 
 /// Which instructions sum the products up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

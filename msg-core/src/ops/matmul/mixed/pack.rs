@@ -1,13 +1,7 @@
 //! Packing: any operand, of f32 or bf16, to tiles of bf16.
 
-use super::kernel::{SIDE, TILE_STEPS};
-use crate::{device::storage::Stored, ops::matmul::gemm::Matrix, simd::vectorized};
-
-/// Rows (or columns) of a tile, and pairs of steps of K in it.
-const EDGE: usize = 16;
-
-/// 16 rows (or columns) by 32 steps of K; an entry is a pair of steps, the earlier in its low half.
-pub(super) type Tile = [[u32; EDGE]; EDGE];
+use super::tile::{EDGE, SIDE, TILE_STEPS, Tile};
+use crate::{float::Stored, ops::matmul::gemm::Matrix, simd::vectorized};
 
 /// Which index of a tile comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

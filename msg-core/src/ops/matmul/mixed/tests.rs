@@ -1,6 +1,6 @@
 //! Every kernel against sums in f64, and against the promise that nothing but row and column reaches a bit.
 
-use super::{kernel::Sums, pack::Tile, *};
+use super::*;
 use half::bf16;
 
 /// Numbers in [-1, 1), the same everywhere.

@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code, reason = "instructions for which the standard library has no safe functions")]
 
-use super::{SIDE, Sums, Tile};
+use crate::ops::matmul::mixed::tile::{SIDE, Sums, Tile};
 use std::{
     arch::{asm, x86_64::*},
     marker::PhantomData,

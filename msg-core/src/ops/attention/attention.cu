@@ -1,5 +1,5 @@
 // Attention in f32 without the matrix of scores in memory and without tensor cores: the twin of
-// src/ops/attention/cpu.rs.
+// cpu.rs beside it.
 //
 // Floor: forward reads q, k, v once and writes the mix (4 E bytes for each entry of Inner and row); 4 d operations
 // for every query, key and head (half of them behind a causal mask). Without tensor cores operations rule: an H100

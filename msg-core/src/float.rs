@@ -1,6 +1,26 @@
-//! How activations are stored between the kernels of the Cpu: as f32, or rounded to bf16.
+//! The floating point numbers that operations are written for, and how the Cpu's kernels store activations between
+//! them: as f32, or rounded to bf16.
 
+use dfdx::shapes::Dtype;
 use half::bf16;
+
+/// Floating point numbers that the operations are written for: f32, and f64 for the finite differences of tests.
+pub trait Float: Dtype + num_traits::Float {
+    /// Rounds a constant to this type.
+    fn of(value: f64) -> Self;
+}
+
+impl Float for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Float for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+}
 
 /// A number in memory that is f32 in registers.
 pub(crate) trait Stored: bytemuck::Pod + Send + Sync {

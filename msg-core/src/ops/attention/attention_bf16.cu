@@ -1,4 +1,4 @@
-// Attention in bf16 on tensor cores, without the matrix of scores in memory: the twin of src/ops/attention/cpu/half.rs,
+// Attention in bf16 on tensor cores, without the matrix of scores in memory: the twin of cpu/half.rs,
 // after FlashAttention-2 (Dao 2023). Gradients of keys and values, and those of queries, are two passes, so that each is
 // summed in one place, in a fixed order, without atomics.
 //

@@ -1,8 +1,8 @@
 // Passes over matrices of rows, entry by entry, whose backward forms also sum each column: the twins of
-// src/ops/rows.rs and src/ops/gelu/cpu.rs.
+// rows.rs and gelu/cpu.rs.
 //
 // Floor, in bytes an entry (E: 4 or 2): activate 2 E; activate_back 4 E; bias_and_mask 2 E; mask_back 1 or 2 E;
-// branch_back 4 + E; cast 4 + E; add_scaled 12. H100 at 3.0 TB/s: 3072 x 16,384 entries of bf16: activate 67 us,
+// branch_back 4 + E; add_scaled 12. H100 at 3.0 TB/s: 3072 x 16,384 entries of bf16: activate 67 us,
 // activate_back 134 us.
 #include "dropout.cuh"
 #include "gelu.cuh"
@@ -181,23 +181,8 @@ extern "C" __global__ void column_totals(const Totals p) {
     to[column] += sum;
 }
 
-// y = x rounded, for `count` entries.
-template <class E> struct Cast {
-    const float *x;
-    E *y;
-    size_t count;
-};
-
-template <class E, int N> __device__ void cast(const Cast<E> &p) {
-    const size_t step = (size_t)gridDim.x * blockDim.x * N;
-    for (size_t at = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; at < p.count; at += step)
-        store(p.y + at, load<N>(p.x + at));
-}
-
-FOR_ELEMENTS(cast, Cast)
-
 // to += a + b + scale * c, where all but `to` may be null; `factor`, where it is there, multiplies the sum.
-template <class E> struct Gather {
+template <class E> struct AddScaled {
     float *to;
     const float *a;
     const E *b;
@@ -207,7 +192,7 @@ template <class E> struct Gather {
     size_t count;
 };
 
-template <class E, int N> __device__ void gather(const Gather<E> &p) {
+template <class E, int N> __device__ void add_scaled(const AddScaled<E> &p) {
     const float factor = p.factor ? *p.factor : 1.0f;
     const size_t step = (size_t)gridDim.x * blockDim.x * N;
     for (size_t at = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; at < p.count; at += step) {
@@ -225,23 +210,4 @@ template <class E, int N> __device__ void gather(const Gather<E> &p) {
     }
 }
 
-FOR_ELEMENTS(gather, Gather)
-
-// The factors of dropout for a tensor of four axes, row by row.
-struct Factors {
-    Dropout dropout;
-    float *to;
-    unsigned int size[4];
-};
-
-extern "C" __global__ void dropout_factors(const Factors p) {
-    const size_t rows = (size_t)p.size[0] * p.size[1] * p.size[2];
-    for (size_t row = blockIdx.x; row < rows; row += gridDim.x) {
-        const unsigned int c2 = (unsigned int)(row % p.size[2]);
-        const size_t lead = row / p.size[2];
-        const unsigned int c1 = (unsigned int)(lead % p.size[1]), c0 = (unsigned int)(lead / p.size[1]);
-        for (size_t at = (size_t)blockIdx.y * blockDim.x + threadIdx.x; at < p.size[3];
-             at += (size_t)gridDim.y * blockDim.x)
-            p.to[row * p.size[3] + at] = factor_at(p.dropout, c0, c1, c2, (unsigned int)at);
-    }
-}
+FOR_ELEMENTS(add_scaled, AddScaled)
