@@ -1,4 +1,4 @@
-//! `[model]`: what does not grow.
+//! `[model]`: what does not grow of a model.
 
 use msg_core::ops::Gelu;
 use msg_models::{GrowingAxis, bert::BertConfig, gpt::GptConfig};
