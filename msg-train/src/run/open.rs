@@ -118,9 +118,17 @@ fn vocabulary(config: &Resolved, data: &Prepared) -> Result<usize> {
 fn same_config(path: &Path, saved: &str, ours: &Resolved) -> Result<()> {
     let families = &[ours.model().family];
     let saved = config::parse_saved(saved, &path.join(CONFIG).display().to_string(), families)?;
-    // Folders are where a run lies, not what it is: it may be moved. How much of a step a device does at once
-    // may have to change where memory ran out: the sums stay the same but for rounding.
-    let free = ["run.dir", "data.shards", "train.micro_batch", "train.recompute"];
+    // A run may be moved to another folder. How much of a step a device computes at once may have to change when memory
+    // runs out; sums stay the same up to rounding. When a run evaluates and saves does not change what it learns, and
+    // the defaults of both have changed.
+    let free = [
+        "run.dir",
+        "data.shards",
+        "train.micro_batch",
+        "train.recompute",
+        "train.eval_every",
+        "train.checkpoint_every",
+    ];
     let mut keys = differing_keys(&saved, ours);
     keys.retain(|key| !free.contains(&key.as_str()));
     if keys.is_empty() {
