@@ -11,7 +11,7 @@ use crate::{
     files::names::{CONFIG, EVENTS, METRICS, TIMING, TOKENIZER},
     interop::write_final,
     metrics::{
-        End, Eval, Record, RunLog, RunPlan, StagePlan, Start, Step, StepTiming, sinks::console::Console,
+        End, Eval, Record, RunLog, RunPlan, Sink, StagePlan, Start, Step, StepTiming, sinks::console::Console,
     },
     schedule::{plan::Plan, table::cost},
     step::{state::State, trainer::Trainer},
@@ -132,12 +132,13 @@ impl<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static> Session<D, M
         }
         let run_plan = run_plan(&config, &plan, &cost);
         let console = request.console.then(|| Console::stderr(run_plan.clone(), state.step));
+        let listeners = console.map(|console| Box::new(console) as Box<dyn Sink>).into_iter().collect();
         let (log, seconds) = if resumed {
-            RunLog::resume(folder.path(), state.step, Box::new(wall_clock), console)?
+            RunLog::resume(folder.path(), state.step, Box::new(wall_clock), listeners)?
         } else {
             // What a killed run wrote before its first checkpoint begins anew.
             remove_logs(folder.path())?;
-            let mut log = RunLog::start(folder.path(), Box::new(wall_clock), console)?;
+            let mut log = RunLog::start(folder.path(), Box::new(wall_clock), listeners)?;
             let (sizes, params) = (model.growing().sizes, model.num_params() as u64);
             log.record(&Record::Start(Start { step: 0, name: config.run().name.clone(), sizes, params }))?;
             (log, 0.0)
