@@ -8,7 +8,7 @@ use crate::{
     error::{AtPath, Error, Result},
     families::family::{Family, HostOf},
     files::names::{CONFIG, EVENTS, METRICS, TIMING},
-    metrics::{Record, RunLog, RunPlan, StagePlan, Start, sinks::console::Console},
+    metrics::{Record, RunLog, RunPlan, Sink, StagePlan, Start, sinks::console::Console},
     schedule::plan::Plan,
     step::{running::StepOptions, trainer::Trainer},
 };
@@ -57,12 +57,13 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
         }
         let run_plan = run_plan(&config, &plan, &cost);
         let console = request.console.then(|| Console::stderr(run_plan.clone(), state.step));
+        let listeners = console.map(|console| Box::new(console) as Box<dyn Sink>).into_iter().collect();
         let (log, seconds) = if resumed {
-            RunLog::resume(folder.path(), state.step, Box::new(wall_clock), console)?
+            RunLog::resume(folder.path(), state.step, Box::new(wall_clock), listeners)?
         } else {
             // What a run wrote that was killed before its first checkpoint is written again.
             remove_logs(folder.path())?;
-            let mut log = RunLog::start(folder.path(), Box::new(wall_clock), console)?;
+            let mut log = RunLog::start(folder.path(), Box::new(wall_clock), listeners)?;
             let (sizes, params) = (model.growing().sizes, model.num_params() as u64);
             log.record(&Record::Start(Start { step: 0, name: config.run().name.clone(), sizes, params }))?;
             (log, 0.0)
