@@ -12,7 +12,8 @@ pub(crate) const LANES: usize = 16;
 
 /// Runs with the best instruction set of this machine whose vector multiply-add is fused for sure.
 pub(crate) fn dispatch<Op: WithSimd>(op: Op) -> Op::Output {
-    if cfg!(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")) {
+    let fused = cfg!(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64"));
+    if fused && !cfg!(feature = "portable") {
         Arch::new().dispatch(op)
     } else {
         // Elsewhere (relaxed WebAssembly) it may round twice.

@@ -201,7 +201,7 @@ fn what_does_not_fit_the_checkpoint_is_refused_in_one_line() {
     let same = |key: &str, expected: &str, got: &str| {
         format!("new: {key}: expected {expected}, as in {at}, got {got}")
     };
-    assert_eq!(refused(&|config| config.model.head_dim = 4), same("model.head_dim", "3", "4"));
+    assert_eq!(refused(&|config| config.model.head_dim = Some(4)), same("model.head_dim", "3", "4"));
     assert_eq!(refused(&|config| config.model.positions = Some(16)), same("model.positions", "12", "16"));
     assert_eq!(refused(&|config| config.model.vocab = Some(300)), same("model.vocab", "257", "300"));
     assert_eq!(refused(&|config| config.model.eps = Some(1e-6)), same("model.eps", "0.00001", "1e-6"));

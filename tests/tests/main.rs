@@ -20,6 +20,7 @@ mod optim;
 mod quickstart;
 mod ramps;
 mod receipts;
+mod reference;
 mod refuse_core;
 mod refuse_models;
 mod resume;

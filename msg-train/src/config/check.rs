@@ -6,7 +6,8 @@ use crate::{
         data::{DataConfig, MlmConfig, TokenizerConfig, TokenizerKind},
         model::{FamilyRules, ModelConfig, ResolvedModel},
         optimizer::OptimizerConfig,
-        schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
+        schedule::{AtGrowth, LrAtGrowth, LrConfig, ResolvedStage, StageConfig},
+        shapes::{LrShape, ShapeKey},
         suggest::any_of,
         train::{InitFrom, RunTable, TrainConfig},
     },
@@ -51,7 +52,7 @@ impl Rules<'_> {
         self.need(!config.stages.is_empty(), "stage", "at least one [[stage]]", "none")
     }
 
-    fn refused(self, key: impl Display, expected: impl Display, got: impl Display) -> Error {
+    pub(super) fn refused(self, key: impl Display, expected: impl Display, got: impl Display) -> Error {
         Error::Config {
             file: self.file.to_owned(),
             key: key.to_string(),
@@ -99,7 +100,8 @@ impl Rules<'_> {
             given,
         )?;
         let share = data.held_out;
-        self.number((0.0..=0.5).contains(&share), "data.held_out", "a share from 0 to 0.5", share)?;
+        let holds = DataConfig::HELD_OUT.contains(&share);
+        self.number(holds, "data.held_out", DataConfig::HELD_OUT_IN_WORDS, share)?;
         let MlmConfig { rate, .. } = data.mlm;
         self.number(rate > 0.0 && rate < 1.0, "data.mlm.rate", "a share above 0 and below 1", rate)?;
         self.tokenizer(&data.tokenizer)
@@ -125,7 +127,7 @@ impl Rules<'_> {
     }
 
     fn model(self, model: &ModelConfig) -> Result<()> {
-        self.size("model.head_dim", Some(model.head_dim))?;
+        self.size("model.head_dim", model.head_dim)?;
         self.size("model.positions", model.positions)?;
         self.size("model.vocab", model.vocab)?;
         if let Some(rate) = model.dropout {
@@ -172,15 +174,19 @@ impl Rules<'_> {
         let peak = lr.peak;
         self.number(peak > 0.0, "lr.peak", "a number above 0", peak)?;
         if let Some(last) = lr.r#final {
-            self.need(lr.shape != LrShape::Constant, "lr.final", "none with shape = \"constant\"", last)?;
+            let expected = format!("none with shape = {:?}", lr.shape.name());
+            self.need(lr.shape.uses(ShapeKey::Final), "lr.final", expected, last)?;
             let expected = format!("0 to {peak:?}, the peak");
             self.number((0.0..=peak).contains(&last), "lr.final", &expected, last)?;
         }
-        match (lr.shape, lr.decay) {
-            (LrShape::Wsd, None) => Err(self.missing("lr.decay")),
-            (LrShape::Wsd, Some(decay)) => self.need(decay > 0, "lr.decay", "at least 1", decay),
-            (_, Some(decay)) => self.need(false, "lr.decay", "none but with shape = \"wsd\"", decay),
-            (_, None) => Ok(()),
+        match (lr.shape.uses(ShapeKey::Decay), lr.decay) {
+            (true, None) => Err(self.missing("lr.decay")),
+            (true, Some(decay)) => self.need(decay > 0, "lr.decay", "at least 1", decay),
+            (false, Some(decay)) => {
+                let expected = format!("none but with shape = {}", LrShape::with(ShapeKey::Decay));
+                self.need(false, "lr.decay", expected, decay)
+            }
+            (false, None) => Ok(()),
         }
     }
 
@@ -339,7 +345,7 @@ impl Rules<'_> {
             let expected = format!("no such table with family = \"{}\"", model.family.name);
             self.need(holds, "data.mlm", expected, "one")?;
         }
-        let every = run.train.eval_every;
+        let every = run.train.eval_every.unwrap_or(0);
         let holds = every == 0 || run.data.held_out > 0.0;
         self.need(holds, "train.eval_every", "0, as data.held_out is 0", every)?;
         self.steps(&run.lr, stages)
@@ -357,10 +363,10 @@ impl Rules<'_> {
             tokens = tokens.checked_add(of_stage).filter(|sum| *sum <= MOST).ok_or_else(too_many)?;
             total += stage.steps;
         }
-        let LrConfig { warmup, shape, decay, .. } = *lr;
+        let LrConfig { warmup, decay, .. } = *lr;
         let expected = format!("fewer than {total}, the steps of all stages");
         self.need(warmup < total, "lr.warmup", expected, warmup)?;
-        if let (LrShape::Wsd, Some(decay)) = (shape, decay) {
+        if let Some(decay) = decay {
             let expected = format!("at most {}, the steps after the warm-up", total - warmup);
             self.need(decay <= total - warmup, "lr.decay", expected, decay)?;
         }

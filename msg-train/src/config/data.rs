@@ -1,7 +1,7 @@
 //! `[data]`: sources, tokenizer, held-out share, and what BERT makes of it.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 /// The `[data]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,13 @@ pub struct DataConfig {
     /// Masked-token examples (BERT).
     #[serde(default)]
     pub mlm: MlmConfig,
+}
+
+impl DataConfig {
+    /// The share that may be held out.
+    pub(crate) const HELD_OUT: RangeInclusive<f64> = 0.0..=0.5;
+    /// That range in words.
+    pub(crate) const HELD_OUT_IN_WORDS: &str = "a share from 0 to 0.5";
 }
 
 /// What becomes of bytes that are no UTF-8.

@@ -92,6 +92,8 @@ fn in_words(expected: &str) -> String {
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),
         "path string" => "a path in quotes".into(),
+        "a string" => "text in quotes".into(),
+        "variant identifier" => "a name in quotes".into(),
         _ if expected.starts_with("struct ") => "a table".into(),
         other => other.to_owned(),
     }
@@ -180,9 +182,9 @@ impl<'de> Deserializer<'de> for At {
         match self.0 {
             Value::String(name) => visitor.visit_enum(Name(name)),
             // A table names its variant by `kind`; without one it is the first.
-            Value::Table(mut table) if variants.len() > 0 => {
+            Value::Table(mut table) if !variants.is_empty() => {
                 let kind = table.remove("kind").unwrap_or_else(|| variants[0].into());
-                visitor.visit_enum(Tagged { kind, rest: table })
+                visitor.visit_enum(Tagged { kind, content: Content { table, variants } })
             }
             _ => Err(Fault::invalid_type(self.unexpected(), &any_of(variants).as_str())),
         }
@@ -233,32 +235,37 @@ impl<'de> MapAccess<'de> for Keys {
 /// A table whose `kind` is the name of a variant; the other keys are its content.
 struct Tagged {
     kind: Value,
-    rest: toml::Table,
+    content: Content,
+}
+
+struct Content {
+    table: toml::Table,
+    variants: &'static [&'static str],
 }
 
 impl<'de> EnumAccess<'de> for Tagged {
     type Error = Fault;
-    type Variant = At;
+    type Variant = Content;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, At), Fault> {
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content), Fault> {
         let variant = seed.deserialize(At(self.kind)).map_err(|fault| fault.within("kind"))?;
-        Ok((variant, At(Value::Table(self.rest))))
+        Ok((variant, self.content))
     }
 }
 
-impl<'de> VariantAccess<'de> for At {
+impl<'de> VariantAccess<'de> for Content {
     type Error = Fault;
 
     fn unit_variant(self) -> Result<(), Fault> {
-        Err(Fault::invalid_type(self.unexpected(), &"a name in quotes"))
+        Err(Fault::invalid_type(Unexpected::Map, &any_of(self.variants).as_str()))
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
-        seed.deserialize(self)
+        seed.deserialize(At(Value::Table(self.table)))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
-        Err(Fault::invalid_type(self.unexpected(), &"a list"))
+        Err(Fault::invalid_type(Unexpected::Map, &"a list"))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -266,7 +273,7 @@ impl<'de> VariantAccess<'de> for At {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        self.deserialize_any(visitor)
+        At(Value::Table(self.table)).deserialize_any(visitor)
     }
 }
 

@@ -12,6 +12,7 @@ mod optimizer;
 mod read;
 mod resolved;
 mod schedule;
+pub mod shapes;
 pub mod size_spec;
 mod suggest;
 #[cfg(test)]
@@ -23,7 +24,8 @@ pub use model::{FamilyRules, ModelConfig, ResolvedModel};
 pub use optimizer::OptimizerConfig;
 pub use read::{differing_keys, parse, parse_saved, read};
 pub use resolved::Resolved;
-pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig};
+pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, ResolvedStage, StageConfig};
+pub use shapes::LrShape;
 pub(crate) use suggest::hint;
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
 

@@ -35,8 +35,10 @@ impl PartialEq for FamilyRules {
 pub struct ModelConfig {
     /// The architecture.
     pub family: String,
-    /// Size of one head.
-    pub head_dim: usize,
+    /// Size of one head, which never grows; by default the hidden size of the last stage divided by its heads, where
+    /// that is a whole number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
     /// Longest sequence; by default the longest of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positions: Option<usize>,

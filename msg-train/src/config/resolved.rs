@@ -7,13 +7,18 @@ use crate::{
         data::{DataConfig, TokenizerKind},
         model::{FamilyRules, ModelConfig, ResolvedModel},
         optimizer::OptimizerConfig,
-        schedule::{AtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
+        schedule::{AtGrowth, LrConfig, ResolvedStage, StageConfig},
+        shapes::ShapeKey,
         train::{InitFrom, RunTable, TrainConfig},
     },
     error::{Error, Result},
 };
 use msg_core::growth::NORMAL_STD;
 use msg_models::{Sizes, cost::Logits};
+
+/// How many evaluations and checkpoints a run has by default, beside those at the ends of stages.
+const EVALUATIONS: u64 = 20;
+const CHECKPOINTS: u64 = 10;
 
 /// A configuration that can be run. There is no other way to one than through the checks, so what takes it need not
 /// look again, and nothing in it is left open that the configuration alone can tell.
@@ -22,6 +27,8 @@ pub struct Resolved {
     written: RunConfig,
     model: ResolvedModel,
     stages: Vec<ResolvedStage>,
+    eval_every: u64,
+    checkpoint_every: u64,
 }
 
 impl Resolved {
@@ -43,9 +50,17 @@ impl Resolved {
         let stages = stages(rules, family, &config.stages)?;
         rules.growths(&stages, config.init.as_ref())?;
         let model = model(rules, &config.model, family, &stages)?;
-        let written = written(config, &model, &stages);
-        let resolved = Resolved { written, model, stages };
-        rules.across(&resolved.written, &model, &resolved.stages, resolved.tokenizer_vocab())?;
+        let total = stages.iter().fold(0_u64, |sum, stage| sum.saturating_add(stage.steps));
+        let evaluations = if config.data.held_out > 0.0 { total.div_ceil(EVALUATIONS) } else { 0 };
+        let mut resolved = Resolved {
+            eval_every: config.train.eval_every.unwrap_or(evaluations),
+            checkpoint_every: config.train.checkpoint_every.unwrap_or(total.div_ceil(CHECKPOINTS)),
+            written: config,
+            model,
+            stages,
+        };
+        resolved.write_out();
+        rules.across(&resolved.written, &resolved.model, &resolved.stages, resolved.tokenizer_vocab())?;
         Ok(resolved)
     }
 
@@ -108,6 +123,16 @@ impl Resolved {
     /// The learning rate.
     pub fn lr(&self) -> &LrConfig {
         &self.written.lr
+    }
+
+    /// Steps between evaluations; 0 evaluates at the ends of stages only.
+    pub fn eval_every(&self) -> u64 {
+        self.eval_every
+    }
+
+    /// Steps between checkpoints; 0 saves at the ends of stages only.
+    pub fn checkpoint_every(&self) -> u64 {
+        self.checkpoint_every
     }
 
     /// The stages, first to last; there is at least one.
@@ -182,6 +207,21 @@ fn stages(rules: Rules<'_>, family: FamilyRules, tables: &[StageConfig]) -> Resu
     Ok(stages)
 }
 
+/// The size of one head: that of the configuration, or the last stage's hidden size over its heads.
+fn head_dim(rules: Rules<'_>, given: Option<usize>, stages: &[ResolvedStage]) -> Result<usize> {
+    match (given, stages.last().map(|stage| stage.sizes)) {
+        (Some(head_dim), _) => Ok(head_dim),
+        (None, Some(Sizes { hidden, heads, .. })) if hidden.is_multiple_of(heads) => Ok(hidden / heads),
+        (None, Some(Sizes { hidden, heads, .. })) => {
+            let expected = format!(
+                "a size: the hidden size of the last stage, {hidden}, is no multiple of its {heads} heads"
+            );
+            Err(rules.refused("model.head_dim", expected, "none"))
+        }
+        (None, None) => Err(rules.missing("model.head_dim")),
+    }
+}
+
 /// The model with its family's numbers.
 fn model(
     rules: Rules<'_>,
@@ -200,6 +240,7 @@ fn model(
         gelu: None,
         init_std: None,
     };
+    let head_dim = head_dim(rules, table.head_dim, stages)?;
     let (mut known, mut filled) = (open, table.clone());
     (family.fill)(&mut known);
     (family.fill)(&mut filled);
@@ -208,7 +249,7 @@ fn model(
     rules.key_of_family(family, "model.dropout", known.dropout.is_some(), table.dropout)?;
     Ok(ResolvedModel {
         family,
-        head_dim: table.head_dim,
+        head_dim,
         positions: table.positions.unwrap_or(longest),
         vocab: table.vocab,
         dropout: filled.dropout.unwrap_or(0.0),
@@ -218,28 +259,32 @@ fn model(
     })
 }
 
-/// The configuration with every default written out.
-fn written(mut run: RunConfig, model: &ResolvedModel, stages: &[ResolvedStage]) -> RunConfig {
-    for (table, stage) in run.stages.iter_mut().zip(stages) {
-        for (axis, size) in stage.sizes.iter() {
-            *table.size_mut(axis) = Some(size);
+impl Resolved {
+    /// Writes every default out.
+    fn write_out(&mut self) {
+        let run = &mut self.written;
+        for (table, stage) in run.stages.iter_mut().zip(&self.stages) {
+            for (axis, size) in stage.sizes.iter() {
+                *table.size_mut(axis) = Some(size);
+            }
+            table.sequence = Some(stage.sequence);
+            table.batch = Some(stage.batch);
         }
-        table.sequence = Some(stage.sequence);
-        table.batch = Some(stage.batch);
+        let ResolvedModel { family, head_dim, positions, vocab, dropout, eps, gelu, init_std } = self.model;
+        run.model = ModelConfig {
+            family: family.name.to_owned(),
+            head_dim: Some(head_dim),
+            positions: Some(positions),
+            vocab,
+            dropout: Some(dropout),
+            eps,
+            gelu,
+            init_std: Some(init_std),
+        };
+        if run.lr.shape.uses(ShapeKey::Final) {
+            run.lr.r#final = run.lr.r#final.or(Some(0.0));
+        }
+        run.train.eval_every = Some(self.eval_every);
+        run.train.checkpoint_every = Some(self.checkpoint_every);
     }
-    let ResolvedModel { family, head_dim, positions, vocab, dropout, eps, gelu, init_std } = *model;
-    run.model = ModelConfig {
-        family: family.name.to_owned(),
-        head_dim,
-        positions: Some(positions),
-        vocab,
-        dropout: Some(dropout),
-        eps,
-        gelu,
-        init_std: Some(init_std),
-    };
-    if run.lr.shape != LrShape::Constant {
-        run.lr.r#final = run.lr.r#final.or(Some(0.0));
-    }
-    run
 }

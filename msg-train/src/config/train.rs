@@ -46,12 +46,16 @@ pub struct TrainConfig {
     /// What a loss or gradient does that is not finite. On a GPU, whose results are read one step late, `"stop"`
     /// ends the run one step after that one; nothing has changed since the step before it.
     pub guard: Guard,
-    /// Steps between evaluations; 0 evaluates at the ends of stages only.
-    pub eval_every: u64,
+    /// Steps between evaluations, which also end every stage; by default a twentieth of the run's steps, rounded up (0
+    /// where `data.held_out` is 0). 0 evaluates at the ends of stages only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<u64>,
     /// Sequences of one evaluation.
     pub eval_sequences: usize,
-    /// Steps between checkpoints; 0 saves at boundaries and at the end only.
-    pub checkpoint_every: u64,
+    /// Steps between checkpoints, which also end every stage; by default a tenth of the run's steps, rounded up. 0
+    /// saves at the ends of stages only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<u64>,
     /// How many of the latest checkpoints stay.
     pub keep_last: usize,
     /// Checkpoints whose step is a multiple of this stay, too; 0 for none.
@@ -70,9 +74,9 @@ impl Default for TrainConfig {
             tf32: false,
             clip: Some(1.0),
             guard: Guard::Stop,
-            eval_every: 0,
+            eval_every: None,
             eval_sequences: 64,
-            checkpoint_every: 0,
+            checkpoint_every: None,
             keep_last: 2,
             keep_every: 0,
             receipt_tolerance: None,

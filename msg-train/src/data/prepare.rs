@@ -87,11 +87,11 @@ pub struct Progress {
 /// folder holds another preparation (and that is not to be replaced), or writing fails.
 pub fn prepare(request: &Prepare<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Manifest> {
     let Prepare { config, specials, folder, .. } = *request;
-    if !(0.0..1.0).contains(&config.held_out) {
+    if !DataConfig::HELD_OUT.contains(&config.held_out) {
         return Err(Error::Config {
             file: "configuration".into(),
             key: "data.held_out".into(),
-            expected: "a share from 0 to below 1".into(),
+            expected: DataConfig::HELD_OUT_IN_WORDS.into(),
             got: config.held_out.to_string(),
         });
     }

@@ -214,7 +214,7 @@ fn texts_that_cannot_be_used_are_refused() {
         format!("{shown}: expected all text from here on to have the BLAKE3 hash 00, got {}", hash.to_hex())
     );
     let share = DataConfig { held_out: 1.0, ..config(&text) };
-    assert_eq!(run(&share), "configuration: data.held_out: expected a share from 0 to below 1, got 1");
+    assert_eq!(run(&share), "configuration: data.held_out: expected a share from 0 to 0.5, got 1");
     let mut file = config(&text);
     file.tokenizer.kind = TokenizerKind::File;
     assert_eq!(

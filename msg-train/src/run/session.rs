@@ -84,8 +84,7 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
             self.trainer.advance(&mut on)?;
             let step = self.trainer.state().step;
             finished = self.trainer.is_done();
-            let (eval_every, checkpoint_every) =
-                (self.config.train().eval_every, self.config.train().checkpoint_every);
+            let (eval_every, checkpoint_every) = (self.config.eval_every(), self.config.checkpoint_every());
             let boundary = step == self.plan.last_step_of_stage(step);
             let stopping = stop.load(Ordering::Relaxed);
             let (evaluating, saving) =

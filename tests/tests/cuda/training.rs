@@ -76,7 +76,7 @@ fn trains_as_on_the_cpu(family: &str) {
     corpus(folder);
     let of = |name: &str| {
         let mut config = config(folder, family, name);
-        (config.train.eval_every, config.train.checkpoint_every) = (0, 6);
+        (config.train.eval_every, config.train.checkpoint_every) = (Some(0), Some(6));
         config
     };
     let gpu = gpu();
@@ -105,7 +105,7 @@ fn trains_in_bf16_as_on_the_cpu(family: &str) {
     corpus(folder);
     let of = |name: &str| {
         let mut config = config(folder, family, name);
-        (config.train.eval_every, config.train.precision) = (0, Precision::Bf16);
+        (config.train.eval_every, config.train.precision) = (Some(0), Precision::Bf16);
         config
     };
     run_on(Cpu::default(), of("cpu"), Resume::Never, None).unwrap_or_else(|error| panic!("{error}"));

@@ -74,7 +74,7 @@ fn trains_on(place: &Place, family: &str) {
     config.data.tokenizer.kind = TokenizerKind::File;
     config.data.tokenizer.vocab = None;
     config.data.tokenizer.path = Some(place.path("grown/tokenizer.json"));
-    config.model.head_dim = HEAD_DIM;
+    config.model.head_dim = Some(HEAD_DIM);
     config.model.positions = Some(8);
     config.model.vocab = Some(VOCAB);
     config.stages.truncate(1);

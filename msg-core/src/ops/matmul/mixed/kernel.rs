@@ -39,7 +39,7 @@ impl Kernel {
     pub(super) fn all() -> Vec<Self> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        {
+        if !cfg!(feature = "portable") {
             if x86::has_amx() {
                 all.push(Kernel::Amx);
             }
