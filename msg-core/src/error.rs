@@ -37,10 +37,10 @@ pub enum Error {
         /// What was zero.
         what: &'static str,
     },
-    /// An Inner size that is not a whole number of heads.
+    /// An AttnDim size that is not a whole number of heads.
     #[error("attention: inner size {inner} is not a whole number of heads of size {head_dim}")]
     Heads {
-        /// Size of the Inner axis.
+        /// Size of the AttnDim axis.
         inner: usize,
         /// Size of one head.
         head_dim: usize,

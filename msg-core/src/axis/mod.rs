@@ -37,7 +37,7 @@ impl<const N: usize> Axis for Const<N> {
 }
 
 /// Declares axis types: `axis! { /// docs \n pub Width; }`, or `pub WidthOut grows as Width;` for a
-/// second role of the same units.
+/// second role of the same units, or `pub Width named "width";` for another name in files than the type's.
 ///
 /// ```
 /// use dfdx::prelude::*;
@@ -53,7 +53,7 @@ impl<const N: usize> Axis for Const<N> {
 /// ```
 #[macro_export]
 macro_rules! axis {
-    ($($(#[$doc:meta])* $vis:vis $name:ident $(grows as $class:ident)?;)*) => { $(
+    ($($(#[$doc:meta])* $vis:vis $name:ident $(named $text:literal)? $(grows as $class:ident)?;)*) => { $(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         $vis struct $name(pub usize);
@@ -66,12 +66,24 @@ macro_rules! axis {
         }
 
         impl $crate::axis::Axis for $name {
-            const NAME: &'static str = stringify!($name);
+            const NAME: &'static str = $crate::axis_name!($name $($text)?);
             $(const GROWS_AS: &'static str = <$class as $crate::axis::Axis>::NAME;)?
         }
 
         impl $crate::axis::RuntimeAxis for $name {}
     )* };
+}
+
+/// The name of an axis: its type's, or another that is given.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! axis_name {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident $text:literal) => {
+        $text
+    };
 }
 
 axis! {
@@ -105,6 +117,6 @@ axis! {
     pub HeadDim;
     /// The three projections of attention: query, key, value.
     pub Qkv;
-    /// Heads x HeadDim, decoupled from [`Hidden`].
-    pub Inner;
+    /// Heads x HeadDim, decoupled from [`Hidden`]. Files and reports know it by its older name, so that stays.
+    pub AttnDim named "Inner";
 }

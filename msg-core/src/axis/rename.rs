@@ -3,7 +3,7 @@
 //! dfdx's `reshape_like` and `realize` accept any axes of the right count; nothing outside this file
 //! may call them (a test reads the sources for that).
 
-use super::{Batch, EndsWith, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
+use super::{AttnDim, Batch, EndsWith, HeadDim, Heads, Hidden, HiddenOut, Key, Query, Rows};
 use crate::error::{Context, Error, Result};
 use dfdx::{
     shapes::{Axes4, ConstDim, Dim, Dtype, HasShape, Shape},
@@ -40,8 +40,8 @@ pub(crate) fn as_leaf<S: Shape, D: Device<f32>>(
 
 /// The positions of a sequence in the role of keys. Moves nothing.
 pub fn query_as_key<E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(Batch, Query, Inner), E, D, T>,
-) -> Result<Tensor<(Batch, Key, Inner), E, D, T>> {
+    x: Tensor<(Batch, Query, AttnDim), E, D, T>,
+) -> Result<Tensor<(Batch, Key, AttnDim), E, D, T>> {
     x.try_realize().map_err(|_| Error::Device { op: "query_as_key", message: "realize refused".into() })
 }
 
@@ -97,9 +97,9 @@ pub fn unflatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E,
     x.try_reshape_like(&shape).during("unflatten_rows")
 }
 
-/// Splits Inner into its heads and moves them before the positions `P` (Query or Key).
+/// Splits AttnDim into its heads and moves them before the positions `P` (Query or Key).
 pub fn split_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(Batch, P, Inner), E, D, T>,
+    x: Tensor<(Batch, P, AttnDim), E, D, T>,
     head_dim: HeadDim,
 ) -> Result<Tensor<(Batch, Heads, P, HeadDim), E, D, T>> {
     let (batch, positions, inner) = *x.shape();
@@ -119,9 +119,9 @@ pub fn split_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
 /// The inverse of [`split_heads`].
 pub fn merge_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(Batch, Heads, P, HeadDim), E, D, T>,
-) -> Result<Tensor<(Batch, P, Inner), E, D, T>> {
+) -> Result<Tensor<(Batch, P, AttnDim), E, D, T>> {
     let (batch, heads, positions, head_dim) = *x.shape();
     x.try_permute::<(Batch, P, Heads, HeadDim), Axes4<0, 2, 1, 3>>()
-        .and_then(|x| x.try_reshape_like(&(batch, positions, Inner(heads.0 * head_dim.0))))
+        .and_then(|x| x.try_reshape_like(&(batch, positions, AttnDim(heads.0 * head_dim.0))))
         .during("merge_heads")
 }

@@ -28,12 +28,12 @@ impl Default for Init {
 }
 
 impl Init {
-    /// Zeros (gains 1), for what gets its values from a file: the system hands out no memory for zeros that
+    /// Zeros (weights of norms 1), for what gets its values from a file: the system hands out no memory for zeros that
     /// nobody touches.
     pub const BLANK: Init = Init { seed: 0, std: 0.0 };
 }
 
-/// Gives every parameter its first value: weights and tables normal, biases and shifts 0, gains 1.
+/// Gives every parameter its first value: weights and tables normal, biases 0, weights of norms 1.
 ///
 /// # Errors
 /// Where the device fails.

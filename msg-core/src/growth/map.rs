@@ -65,7 +65,7 @@ impl AxisMap {
         Ok(AxisMap { axis, old, source })
     }
 
-    /// The map of an axis that holds `width` units for each unit of this one (Inner for Heads).
+    /// The map of an axis that holds `width` units for each unit of this one (AttnDim for Heads).
     ///
     /// # Errors
     /// [`Error::Zero`] for a width of 0.

@@ -111,7 +111,7 @@ impl<A: Axis, E: Float, D: Device<E>> Mask<A, E, D> {
         let Some(values) = &self.values else { return Ok(x) };
         let x = self.keep(x)?;
         count_masked_node();
-        let c = x.shape().repeat(values.clone()).during("mask")?;
+        let c = x.shape().broadcast_rows(values.clone()).during("mask")?;
         x.try_mul(c).during("mask")
     }
 
@@ -124,7 +124,7 @@ impl<A: Axis, E: Float, D: Device<E>> Mask<A, E, D> {
         some_entries("mask: number of inputs", x.shape())?;
         same_size("mask", A::NAME, x.shape().last().size(), values.shape().0.size())?;
         let shape = *x.shape();
-        let c = shape.repeat(values.clone()).during("mask")?;
+        let c = shape.broadcast_rows(values.clone()).during("mask")?;
         let zeros = x.device().try_zeros_like(&shape).during("mask")?;
         c.try_ne(E::of(0.0)).and_then(|kept| kept.try_choose(x, zeros)).during("mask")
     }

@@ -166,6 +166,6 @@ where
     same_shape(OP, &shape.rest(), labels.ids.shape())?;
     // The tape stays with the log-sum; the chosen logits branch off and merge again.
     let chosen = logits.retaped::<T>().try_select::<S::Rest, S::Rest>(labels.ids.clone()).during(OP)?;
-    let log_sum = S::log_sum_exp(logits).during(OP)?;
-    log_sum.try_sub(chosen).during(OP)
+    let logsumexp = S::log_sum_exp(logits).during(OP)?;
+    logsumexp.try_sub(chosen).during(OP)
 }

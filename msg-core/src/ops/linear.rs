@@ -39,6 +39,6 @@ where
     let y = <D as Matmul<E>>::linear(x, weight)?;
     let Some(bias) = bias else { return Ok(y) };
     same_size("linear", O::NAME, outputs.size(), bias.shape().0.size())?;
-    let bias = y.shape().repeat(bias).during("linear")?;
+    let bias = y.shape().broadcast_rows(bias).during("linear")?;
     y.try_add(bias).during("linear")
 }

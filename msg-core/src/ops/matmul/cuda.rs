@@ -50,7 +50,7 @@ where
         query.try_contiguous().and_then(|query| query.try_matmul(key)).during(OP)
     }
 
-    fn mix<T: Tape<E, Self>>(
+    fn weighted_values<T: Tape<E, Self>>(
         probabilities: Tensor<(Batch, Heads, Query, Key), E, Self, T>,
         value: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>> {

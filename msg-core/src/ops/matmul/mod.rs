@@ -60,7 +60,7 @@ pub trait Matmul<E: Float>: Device<E> {
     ///
     /// # Errors
     /// Where the device fails.
-    fn mix<T: Tape<E, Self>>(
+    fn weighted_values<T: Tape<E, Self>>(
         probabilities: Tensor<(Batch, Heads, Query, Key), E, Self, T>,
         value: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>>;
