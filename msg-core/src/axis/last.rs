@@ -23,12 +23,12 @@ pub trait EndsWith<A: Dim>: Shape {
     }
     /// The shape with another last axis.
     fn with<B: Dim>(&self, last: B) -> Self::With<B>;
-    /// Repeats `vector` for every row.
+    /// Broadcasts `vector` over all rows.
     fn broadcast_rows<E: Dtype, D: Device<E>, T: Tape<E, D>>(
         &self,
         vector: Tensor<(A,), E, D, T>,
     ) -> Result<Tensor<Self, E, D, T>, D::Err>;
-    /// Repeats one value per row along the last axis.
+    /// Broadcasts one value per row along the last axis.
     fn broadcast_last<E: Dtype, D: Device<E>, T: Tape<E, D>>(
         &self,
         column: Tensor<Self::Rest, E, D, T>,

@@ -2,9 +2,9 @@
 //!
 //! Every axis of a model is a newtype around its run-time size and implements dfdx's [`Dim`]; the
 //! compiler then refuses to contract [`Hidden`] with [`Ffn`] or to add along the wrong axis.
-//! [`Const`] sizes work in the same functions. What becomes of an axis at a growth is no matter of this module
-//! (see [`growth`](crate::growth)). Two roles of one size are two types ([`Query`] and
-//! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor bears an axis twice.
+//! [`Const`] sizes work in the same functions. How an axis grows is decided in
+//! [`growth`](crate::growth). Two roles of one size are two types ([`Query`] and
+//! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor has an axis twice.
 
 pub mod compile_fail;
 mod last;
@@ -89,9 +89,9 @@ macro_rules! axis_name {
 axis! {
     /// Sequences of one batch.
     pub Batch;
-    /// Positions of a sequence, in the role that asks.
+    /// Positions of a sequence as queries.
     pub Query;
-    /// Positions of a sequence, in the role that is asked.
+    /// Positions of a sequence as keys.
     pub Key;
     /// Batch and Query merged: all positions of a batch.
     pub Rows;

@@ -1,4 +1,4 @@
-//! Axis maps: what becomes of the units of one axis at a growth.
+//! Axis maps: where each unit of a grown axis comes from.
 
 use crate::error::{Error, Result};
 use std::sync::Arc;

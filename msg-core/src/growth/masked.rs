@@ -29,7 +29,7 @@ pub enum FillRule {
     /// Zeros.
     Zero,
     /// Normal with this standard deviation in every kind of tensor, norms and biases included:
-    /// no start for training, but nothing that a mask should hide stays unseen without it.
+    /// unfit for training, but it shows whatever a mask fails to hide.
     Scatter {
         /// The standard deviation.
         std: f32,
@@ -79,10 +79,10 @@ impl<D: GrowKernel> Operator<D> for Masked {
 }
 
 /// The parameter `name` from its source (see [`Operator::source`]): old entries in their places, new ones
-/// by the rule. What every operator begins with.
+/// by the rule. The usual first step of an operator.
 ///
 /// # Errors
-/// Where a map does not fit, or the device fails.
+/// Where a map does not fit.
 pub fn filled<S: NamedShape, D: GrowKernel>(
     rule: FillRule,
     context: &GrowthContext<'_, D>,

@@ -20,8 +20,8 @@ const MODULE: Module = module!(
 /// `ACROSS` and `DOWN` of the kernels.
 const ACROSS: u32 = 32;
 const DOWN: u32 = 8;
-/// Blocks that share the rows: enough to fill a GPU together with those side by side, few enough that their sums
-/// are soon added.
+/// Blocks that share the rows: enough to fill a GPU together with those side by side, few enough that the final
+/// reduction is cheap.
 const SHARES: u32 = 64;
 
 parameters! {

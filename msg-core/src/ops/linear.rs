@@ -18,7 +18,7 @@ use dfdx::{
 /// larger tensor) or none (a parameter).
 ///
 /// # Errors
-/// Where the sizes differ, there are no inputs or outputs, or the device fails.
+/// Where the sizes differ, or there are no inputs or outputs.
 pub fn linear<S, I, O, E, D, T>(
     x: Tensor<S, E, D, T>,
     weight: Tensor<(O, I), E, D, T>,

@@ -51,7 +51,7 @@ impl<E: Float, D: Device<E>> AttentionMask<E, D> {
     /// Keys whose entry of `seen` (batch x length) is false are padding and seen by no query.
     ///
     /// # Errors
-    /// Where the number of entries does not fit, or the device fails.
+    /// Where the number of entries does not fit.
     pub fn with_padding(mut self, device: &D, seen: &[bool], batch: Batch, length: Query) -> Result<Self> {
         same_size("attention mask", "Batch x Query", batch.0 * length.0, seen.len())?;
         if seen.iter().all(|seen| *seen) {
@@ -104,7 +104,7 @@ impl AttentionMask<f32, dfdx::tensor::Cuda> {
 /// `softmax(q k^T / sqrt(head_dim) + mask) v`, heads side by side in the result.
 ///
 /// # Errors
-/// Where sizes differ or AttnDim is not a whole number of heads, or the device fails.
+/// Where sizes differ or AttnDim is not a whole number of heads.
 pub fn attention<E: Float, D: Matmul<E> + DropoutKernel<E>, T: Tape<E, D>>(
     query: Tensor<(Batch, Query, AttnDim), E, D, T>,
     key: Tensor<(Batch, Key, AttnDim), E, D, T>,

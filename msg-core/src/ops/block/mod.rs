@@ -91,9 +91,6 @@ pub struct BlockMasks<D: Device<f32>> {
 /// A device's way to compute a block.
 pub trait BlockKernel: Kernels<f32> {
     /// The block's output; sizes fit ([`Block::forward`] has checked them).
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn block<T: Tape<f32, Self>>(x: Stream<Self, T>, block: Block<Self>) -> Result<Stream<Self, T>>;
 }
 
@@ -101,7 +98,7 @@ impl<D: BlockKernel> Block<D> {
     /// The block's output by the device's fastest way.
     ///
     /// # Errors
-    /// Where the sizes differ or the device fails.
+    /// Where the sizes differ.
     pub fn forward<T: Tape<f32, D>>(self, x: Stream<D, T>) -> Result<Stream<D, T>> {
         self.check(x.shape())?;
         D::block(x, self)

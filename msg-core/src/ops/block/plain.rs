@@ -19,7 +19,7 @@ use dfdx::{
 /// The block's output.
 ///
 /// # Errors
-/// Where the sizes differ or the device fails.
+/// Where the sizes differ.
 pub fn block<D: BlockKernel, T: Tape<f32, D>>(x: Stream<D, T>, block: &Block<D>) -> Result<Stream<D, T>> {
     let gate = block.masks.gate;
     match block.order {

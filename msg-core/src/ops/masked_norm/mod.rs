@@ -24,9 +24,6 @@ use dfdx::{
 /// A device's way to compute the norm.
 pub trait NormKernel<E: Float>: Device<E> {
     /// The norm of operands that [`masked_layer_norm`] has checked.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn layer_norm<A, S, T>(
         x: Tensor<S, E, Self, T>,
         weight: &Tensor<(A,), E, Self>,
@@ -49,7 +46,7 @@ impl NormKernel<f64> for Cpu {}
 ///
 /// # Errors
 /// Where `weight`, `bias` or the mask have another size than the axis, [`Error::Value`] where no unit has
-/// a mask above 0 (nothing to take statistics of), or where the device fails.
+/// a mask above 0 (nothing to take statistics of).
 pub fn masked_layer_norm<A, S, E, D, T>(
     x: Tensor<S, E, D, T>,
     weight: &Tensor<(A,), E, D>,

@@ -13,9 +13,6 @@ use dfdx::{
 };
 
 /// As [`masked_layer_norm`](super::masked_layer_norm), of operands that it has checked.
-///
-/// # Errors
-/// Where the device fails.
 pub fn layer_norm<A, S, E, D, T>(
     x: Tensor<S, E, D, T>,
     weight: &Tensor<(A,), E, D>,

@@ -1,7 +1,7 @@
 //! The products on Cuda: dfdx's own, by cuBLAS, with gradients to both operands.
 //!
 //! Operands are made contiguous first, because cuBLAS takes no other strides than those of a matrix and
-//! of its transpose. Transposing moves nothing. Equal to the Cpu up to rounding; cuBLAS may choose
+//! of its transpose. Transposing copies no data. Equal to the Cpu up to rounding; cuBLAS may choose
 //! another order of summation for other sizes.
 
 use super::Matmul;

@@ -1,6 +1,6 @@
 //! Products with what follows them in one kernel, by cuBLASLt: `y = x W^T + b`, and GELU of it. For bf16.
 //!
-//! Where cuBLASLt has no such kernel (sizes that are not aligned, older versions), the caller does both apart.
+//! Where cuBLASLt has no such kernel (sizes that are not aligned, older versions), the caller does both separately.
 
 use super::{
     super::{super::raw_pointer::Address, element::Values},
@@ -124,7 +124,7 @@ impl Plan {
         }
     }
 
-    /// The kernel that cuBLASLt holds for the fastest.
+    /// The kernel that cuBLASLt considers the fastest.
     #[allow(unsafe_code, reason = "hands a value to cuBLASLt")]
     fn choose(&self, handle: sys::cublasLtHandle_t) -> Result<sys::cublasLtMatmulAlgo_t, CublasError> {
         let preference = result::create_matmul_pref()?;

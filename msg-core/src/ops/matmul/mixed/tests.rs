@@ -103,7 +103,7 @@ fn every_kernel_sums_the_same_up_to_rounding() {
     }
 }
 
-/// The bits of a product in the upper left corner of a larger one, whose K goes on with zeros.
+/// The bits of a product in the upper left corner of a larger one, whose K continues with zeros.
 #[test]
 fn growth_reaches_no_bit() {
     for (m, n, k) in SIZES {
