@@ -21,9 +21,11 @@ use msg_models::{
     sizes,
 };
 use msg_train::{
-    config::Family,
     data::{CausalBatch, MlmBatch},
-    families::family::{Counts, Task},
+    families::{
+        family::{CountsOf, HostOf, Trainable},
+        objective::Objective,
+    },
 };
 use std::error::Error;
 
@@ -34,6 +36,15 @@ const LABELLED: f64 = 0.15;
 const RATE: f64 = 1e-7;
 /// Size of one head.
 pub const HEAD_DIM: usize = 64;
+
+/// The model of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// GPT-2's architecture.
+    Gpt,
+    /// BERT's.
+    Bert,
+}
 
 /// What a step is made of.
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +143,11 @@ impl Case {
         }
     }
 
-    fn steps<D: Backend, M: Task<D> + 'static>(self, model: M, host: M::Host) -> Outcome<Box<dyn Step>> {
+    fn steps<D: Backend, M: Trainable<D> + 'static>(
+        self,
+        model: M,
+        host: HostOf<D, M>,
+    ) -> Outcome<Box<dyn Step>> {
         let mut model = match self.ramp {
             false => model,
             true => {
@@ -142,23 +157,23 @@ impl Case {
         };
         model.set_compute(self.compute);
         let optimizer = AdamW::new(&model, AdamWConfig::default())?;
-        let counts = M::counts(&host);
+        let counts = <M::Objective>::counts(&host);
         Ok(Box::new(Steps { model, optimizer, host, counts, step: 1 << 19, grads: None, loss: None }))
     }
 }
 
 /// As the trainer makes a step, but that it waits for the device only when it is asked for a loss.
-struct Steps<D: Backend, M: Task<D>> {
+struct Steps<D: Backend, M: Trainable<D>> {
     model: M,
     optimizer: AdamW<D>,
-    host: M::Host,
-    counts: Counts,
+    host: HostOf<D, M>,
+    counts: CountsOf<D, M>,
     step: u64,
     grads: Option<Gradients<f32, D>>,
     loss: Option<Param<(), D>>,
 }
 
-impl<D: Backend, M: Task<D>> Step for Steps<D, M> {
+impl<D: Backend, M: Trainable<D>> Step for Steps<D, M> {
     fn run(&mut self) -> Outcome<()> {
         self.step += 1;
         let model = &mut self.model;
@@ -167,9 +182,10 @@ impl<D: Backend, M: Task<D>> Step for Steps<D, M> {
             Some(grads) => zeroed_again(model, grads)?,
             None => zero_grads(model)?,
         };
-        let batch = model.upload(&self.host)?;
+        let batch = <M::Objective>::upload(model, &self.host)?;
         let tape = tape(&model.device().clone(), grads)?;
-        let (loss, tape) = model.loss(&batch, self.counts, &masks, &Dropout::OFF, tape)?.split_tape();
+        let loss = <M::Objective>::loss(model, &batch, self.counts, &masks, &Dropout::OFF, tape)?;
+        let (loss, tape) = loss.split_tape();
         let mut grads = loss.clone().put_tape(tape).try_backward().during("backward")?;
         let update = Update { clip: Some(1.0), ..Update::at(RATE) };
         self.optimizer.apply(model, &mut grads, Some(&loss), update)?;

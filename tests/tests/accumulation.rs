@@ -4,10 +4,11 @@ use crate::runs::{STEPS, config, corpus, run, steps};
 use msg_core::{ops::cross_entropy::IGNORED, optim::AdamWConfig};
 use msg_tests::close::assert_close;
 use msg_train::{
-    config::{OptimizerConfig, Resolved, RunConfig},
-    data::{Batches, Mlm},
+    config::{OptimizerConfig, RunConfig},
+    data::{Batches, Mlm, open::open_data},
+    families::registry,
     metrics::Step,
-    run::{Resume, open_data},
+    run::Resume,
 };
 use safetensors::SafeTensors;
 use std::{collections::BTreeSet, fs, path::Path};
@@ -81,7 +82,7 @@ fn bert_micro_batches_with_different_numbers_of_labels_are_one_batch() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
     corpus(folder);
-    let config = Resolved::new(small(folder, "bert", 1)).unwrap();
+    let config = registry::resolve(small(folder, "bert", 1)).unwrap();
     let data = open_data(&config, &mut |_, _, _| {}).unwrap();
     let batches = Mlm::new(data, config.run().seed, config.data().mlm).unwrap();
     let labels = |cursor| {

@@ -5,7 +5,8 @@ use msg_core::optim::AdamWConfig;
 use msg_models::cost::Logits;
 use msg_train::{
     Plan,
-    config::{self, LrAtGrowth, OptimizerConfig, Resolved, differing_keys},
+    config::{LrAtGrowth, OptimizerConfig, Resolved, differing_keys},
+    families::registry,
     schedule::table::{Savings, plan_table},
 };
 use std::path::PathBuf;
@@ -56,7 +57,7 @@ batch = 6
 
 fn parse(text: &str, overrides: &[&str]) -> msg_train::Result<Resolved> {
     let overrides: Vec<String> = overrides.iter().map(|&given| given.to_owned()).collect();
-    config::parse(text, FILE, &overrides)
+    registry::parse(text, FILE, &overrides)
 }
 
 fn tiny(overrides: &[&str]) -> Resolved {
@@ -81,7 +82,7 @@ fn configs() -> Vec<PathBuf> {
 
 fn config(name: &str) -> Resolved {
     let path = configs().into_iter().find(|path| path.file_stem().unwrap() == name).unwrap();
-    config::read(path, &[]).unwrap()
+    registry::read(path, &[]).unwrap()
 }
 
 #[test]
@@ -165,7 +166,7 @@ fn keys_that_moved_are_refused_with_their_new_names_but_read_where_they_were_sav
     }
     let saved =
         TEXT.replace("clip = 1", "clip = 1\nweight_decay = 0.3\nbeta1 = 0.8\nbeta2 = 0.7\nadam_eps = 1e-5");
-    let saved = config::parse_saved(&saved, FILE).unwrap();
+    let saved = registry::parse_saved(&saved, FILE).unwrap();
     let numbers =
         ["weight_decay=0.3", "beta1=0.8", "beta2=0.7", "eps=1e-5"].map(|key| format!("optimizer.{key}"));
     assert_eq!(saved, tiny(&numbers.each_ref().map(String::as_str)));
@@ -187,7 +188,7 @@ fn text_that_is_no_toml_is_refused_with_line_and_column() {
     assert!(broken.starts_with("run.toml:2:") && !broken.contains('\n'), "{broken}");
     let twice = parse("[run]\nname = \"a\"\nname = \"b\"\n", &[]).unwrap_err().to_string();
     assert!(twice.starts_with("run.toml:3:1: duplicate key") && !twice.contains('\n'), "{twice}");
-    let missing = config::read("no/such/run.toml", &[]).unwrap_err().to_string();
+    let missing = registry::read("no/such/run.toml", &[]).unwrap_err().to_string();
     assert!(missing.starts_with("no/such/run.toml: "), "{missing}");
 }
 
@@ -350,11 +351,11 @@ fn a_resolved_run_holds_every_default_and_survives_its_text() {
     for run in [tiny(&[]), tiny(&["train.clip=off", "model.dropout=0.1", "train.micro_batch=2"])] {
         let text = run.to_toml().unwrap();
         assert_eq!(parse(&text, &[]).unwrap(), run, "{text}");
-        assert_eq!(Resolved::new(run.written().clone()).unwrap(), run);
+        assert_eq!(registry::resolve(run.written().clone()).unwrap(), run);
     }
     let run = tiny(&[]);
     let (model, sizes) = (run.model(), run.stages()[2].sizes);
-    assert_eq!((model.positions, model.eps, model.dropout), (32, 1e-5, 0.0));
+    assert_eq!((model.positions, model.eps, model.dropout), (32, Some(1e-5), 0.0));
     assert_eq!((sizes.hidden, sizes.heads, run.lr().r#final), (12, 2, Some(0.0)));
     let bytes = ["data.tokenizer={kind = \"bytes\"}", "model.family=bert"];
     assert_eq!([run.vocab(), tiny(&bytes[..1]).vocab(), tiny(&bytes).vocab()], [300, 257, 261].map(Some));
@@ -369,7 +370,7 @@ fn the_keys_that_differ_are_those_whose_meaning_differs() {
     assert_eq!(differing_keys(&run, &other), ["data.sources", "model.dropout", "stage.2.ramp", "train.clip"]);
     let mut fewer = run.written().clone();
     fewer.stages.pop();
-    let fewer = Resolved::new(fewer).unwrap();
+    let fewer = registry::resolve(fewer).unwrap();
     assert_eq!(differing_keys(&run, &fewer), ["stage.3"]);
     assert_eq!(differing_keys(&run, &tiny(&["init.from=x"])), ["init"]);
 }
@@ -379,12 +380,13 @@ fn every_config_of_the_repository_reads_plans_and_survives_its_text() {
     let files = configs();
     assert!(files.len() >= 3, "{files:?}");
     for path in files {
-        let run = config::read(&path, &[]).unwrap();
-        assert_eq!(config::parse(&run.to_toml().unwrap(), "again", &[]).unwrap(), run, "{path:?}");
+        let run = registry::read(&path, &[]).unwrap();
+        assert_eq!(registry::parse(&run.to_toml().unwrap(), "again", &[]).unwrap(), run, "{path:?}");
         let plan = Plan::new(&run);
         assert!(plan.total_steps() > 0);
         assert_eq!(run.run().name, path.file_stem().unwrap().to_str().unwrap());
-        let table = plan_table(&run, &plan, run.vocab().unwrap_or(30_000));
+        let cost = registry::cost_of(&run, run.vocab().unwrap_or(30_000)).unwrap();
+        let table = plan_table(&run, &plan, &cost);
         assert!(table.lines().count() > plan.stages().len(), "{table}");
     }
 }
@@ -396,7 +398,7 @@ fn the_published_schedules_save_what_they_are_said_to() {
         let run = config(name);
         let plan = Plan::new(&run);
         for (logits, said) in [(Logits::Everywhere, everywhere), (run.logits(), labelled)] {
-            let factor = Savings::new(&run, &plan, 30522, logits).factor();
+            let factor = Savings::new(&plan, &registry::cost_of(&run, 30522).unwrap(), logits).factor();
             assert!((factor - said).abs() <= 0.06, "{name} {logits:?}: {factor}");
         }
     }
@@ -405,7 +407,7 @@ fn the_published_schedules_save_what_they_are_said_to() {
 #[test]
 fn the_table_of_a_plan_is_aligned_and_says_what_is_saved() {
     let run = config("bert-base");
-    let table = plan_table(&run, &Plan::new(&run), 30522);
+    let table = plan_table(&run, &Plan::new(&run), &registry::cost_of(&run, 30522).unwrap());
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[..7].iter().all(|line| line.len() == lines[0].len()), "{table}");
     assert!(lines[0].trim_start().starts_with("stage") && lines[6].trim_start().starts_with('6'), "{table}");

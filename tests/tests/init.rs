@@ -4,14 +4,18 @@ use crate::runs::{STEPS, bytes, checkpoint, config, corpus, records, run, run_un
 use dfdx::tensor::Cpu;
 use msg_core::optim::AdamWConfig;
 use msg_models::{Sizes, bert::Bert, gpt::Gpt, sizes};
+use msg_tests::families::drawn;
 use msg_train::{
     Error, Plan, Trainer,
     checkpoint::{Loaded, load},
-    config::{InitFrom, Resolved, RunConfig, TokenizerKind},
-    data::{Batches, Causal, Mlm},
-    families::family::Task,
+    config::{InitFrom, RunConfig, TokenizerKind},
+    data::{Batches, Causal, Mlm, open::open_data},
+    families::{
+        family::{Family, HostOf},
+        registry,
+    },
     metrics::Record,
-    run::{Request, Resume, Session, open_data},
+    run::{Request, Resume, Session},
 };
 use std::{
     fs,
@@ -48,13 +52,13 @@ const GROWN: Sizes = sizes! { layers: 1, hidden: 9, ffn: 11, heads: 3 };
 const DEEP: Sizes = Sizes { layers: 2, ..GROWN };
 
 /// The run's trainer before its first step.
-fn opened<M: Task<Cpu>, B: Batches<Batch = M::Host> + 'static>(
+fn opened<M: Family<Cpu>, B: Batches<Batch = HostOf<Cpu, M>>>(
     config: RunConfig,
     batches: impl Fn(&Request<'_>) -> B,
     look: impl Fn(&Trainer<Cpu, M, B>),
 ) {
     let stop = AtomicBool::new(false);
-    let config = Resolved::new(config).unwrap();
+    let config = registry::resolve(config).unwrap();
     let data = open_data(&config, &mut |_, _, _| {}).unwrap();
     let request = Request {
         config: &config,
@@ -74,8 +78,8 @@ fn opened<M: Task<Cpu>, B: Batches<Batch = M::Host> + 'static>(
 /// the ramps go on from there.
 fn begins_where_the_source_stood<M, B>(family: &str, batches: fn(&Request<'_>) -> B)
 where
-    M: Task<Cpu>,
-    B: Batches<Batch = M::Host> + 'static,
+    M: Family<Cpu>,
+    B: Batches<Batch = HostOf<Cpu, M>>,
 {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
@@ -86,8 +90,10 @@ where
         let device = Cpu::default();
         let Loaded { model, header, .. } = load::<Cpu, M>(&path, &device, AdamWConfig::default()).unwrap();
         assert_eq!(model.growing().ramps.is_empty(), !ramping, "after step {step}");
-        let batch = model.upload(&model.drawn((3, 12), 5)).unwrap();
-        let outputs = |model: &M, step| model.outputs(&batch, &model.masks(step).unwrap()).unwrap();
+        let host = drawn(&model, (3, 12), 5);
+        let outputs = |model: &M, step| {
+            msg_tests::families::outputs(model, &host, &model.masks(step).unwrap()).unwrap()
+        };
         for state in [false, true] {
             let mut config = from(folder, family, &format!("from-{step}-{state}"), step, sizes);
             config.init.as_mut().unwrap().state = state;

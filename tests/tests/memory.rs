@@ -12,7 +12,7 @@ use msg_models::{
 };
 use msg_tests::fuzz::{Counting, counts, peak_of};
 use msg_train::{
-    families::family::Task,
+    families::family::Family,
     interop::{Export, Given, GrowRequest, export, grow, import},
 };
 use std::{

@@ -2,8 +2,9 @@
 
 use msg_train::{
     Plan,
-    config::{self, DataConfig, Resolved, TokenizerConfig, TokenizerKind},
+    config::{DataConfig, Resolved, TokenizerConfig, TokenizerKind},
     data::{CargoFolders, Prepare, prepare},
+    families::registry,
 };
 use std::{fs, path::Path};
 
@@ -15,7 +16,7 @@ fn root() -> std::path::PathBuf {
 
 fn config(name: &str) -> Resolved {
     let path = root().join("configs").join(format!("{name}.toml"));
-    config::read(path, &[]).unwrap_or_else(|error| panic!("{error}"))
+    registry::read(path, &[]).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
@@ -56,7 +57,7 @@ fn the_text_of_both_is_the_one_that_they_expect() {
         // Learning the tokens takes longer than this test should: bytes have the same text.
         let tokenizer = TokenizerConfig { kind: TokenizerKind::Bytes, vocab: None, path: None };
         let data = DataConfig { tokenizer, ..config.data().clone() };
-        let request = Prepare { cargo, ..Prepare::new(&data, config.model().family, folder.path()) };
+        let request = Prepare { cargo, ..Prepare::new(&data, config.model().family.specials, folder.path()) };
         let manifest = prepare(&request, &mut |_| ());
         let manifest = manifest.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(Some(manifest.recipe.text), config.data().expect_hash, "{name}");

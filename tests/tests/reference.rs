@@ -5,10 +5,7 @@
 //! `MSG_WRITE_DOCS=1 cargo test -p msg-tests --test main reference` writes the page again.
 
 use msg_models::GrowingAxis;
-use msg_train::{
-    Error, Result,
-    config::{self, Resolved},
-};
+use msg_train::{Error, Result, config::Resolved, families::registry};
 use std::{fmt::Write, fs, path::Path};
 use toml::{Table, Value};
 
@@ -63,7 +60,7 @@ const BESIDE: &[(&str, &[&str])] = &[
 ];
 
 fn read(overrides: &[String]) -> Result<Resolved> {
-    config::parse(SMALL, "small.toml", overrides)
+    registry::parse(SMALL, "small.toml", overrides)
 }
 
 /// The run with a key set to `value`, or taken away.

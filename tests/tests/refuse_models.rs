@@ -8,7 +8,7 @@ use msg_core::{
     ops::Precision,
 };
 use msg_models::{
-    GrowthSpec, Sizes,
+    Growable, GrowthSpec, Sizes,
     bert::{Bert, BertBatch, BertConfig, BertInput},
     gpt::{Gpt, GptBatch, GptConfig},
     sizes,
@@ -25,8 +25,8 @@ const RAMP: Ramp = Ramp { start: 0, length: 5 };
 
 /// Tries a growth that must be refused; the model stays bit for bit what it was.
 fn refused<M: Family<Cpu>>(grow: impl Fn(&M) -> Result<M, Error>) -> String {
-    let model = M::build(&Cpu::default(), &SPEC).unwrap();
-    let copy = M::build(&Cpu::default(), &SPEC).unwrap();
+    let model = M::small(&Cpu::default(), &SPEC);
+    let copy = M::small(&Cpu::default(), &SPEC);
     let error = grow(&model).err().expect("refused");
     let same = visit_entries(&copy.tensors(), &mut model.clone(), &Growth::new(0, 0), |_, _| None).unwrap();
     assert_eq!((same.changed, same.new, same.inherited), (0, 0, copy.num_params()));
@@ -147,6 +147,6 @@ fn a_batch_for_another_vocabulary_is_refused() {
     let model = Gpt::new(&device, config, Init::default()).unwrap();
     let other = GptConfig { vocab: 12, ..config };
     let batch = GptBatch::new(&device, &[1, 2], &[2, 3], (1, 2), &other).unwrap();
-    let error = model.outputs_at(&batch, 0).err().unwrap();
+    let error = model.scores(&batch, &model.masks(0).unwrap()).err().unwrap();
     assert_eq!(error.to_string(), "embed: axis Vocab: expected size 12, got 11");
 }

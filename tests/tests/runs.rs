@@ -4,9 +4,11 @@ use dfdx::tensor::Cpu;
 use msg_core::Backend;
 use msg_train::{
     Error, Fault, Plan,
-    config::{self, Resolved, RunConfig},
+    config::RunConfig,
+    data::open::open_data,
+    families::registry,
     metrics::{Record, Step},
-    run::{Outcome, Request, Resume, open_data, train},
+    run::{Outcome, Request, Resume, train},
 };
 use std::{
     collections::BTreeMap,
@@ -89,7 +91,7 @@ pub(crate) fn config(folder: &Path, family: &str, name: &str) -> RunConfig {
         "#,
         folder = folder.display(),
     );
-    let read = config::parse(&text, "test.toml", &[]).unwrap_or_else(|error| panic!("{error}"));
+    let read = registry::parse(&text, "test.toml", &[]).unwrap_or_else(|error| panic!("{error}"));
     read.written().clone()
 }
 
@@ -120,7 +122,7 @@ pub(crate) fn run_until<D: Backend>(
     fault: Option<Fault>,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
-    let config = Resolved::new(config)?;
+    let config = registry::resolve(config)?;
     let (plan, data) = (Plan::new(&config), open_data(&config, &mut |_, _, _| {})?);
     train(device, Request { config: &config, plan: &plan, data, resume, stop, console: false, fault })
 }

@@ -1,7 +1,7 @@
 //! `msg plan`.
 
 use crate::{args::Plan as Args, inputs};
-use msg_train::{Plan, schedule::table::plan_table};
+use msg_train::{Plan, families::registry::cost_of, schedule::table::plan_table};
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let config = inputs::config(&args.configured)?;
@@ -11,6 +11,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     // A tokenizer file's size is not known before it is read; the default of its family stands in.
     let vocab = config.vocab().unwrap_or(30522);
-    println!("{}", plan_table(&config, &Plan::new(&config), vocab));
+    println!("{}", plan_table(&config, &Plan::new(&config), &cost_of(&config, vocab)?));
     Ok(())
 }

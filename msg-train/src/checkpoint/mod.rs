@@ -24,8 +24,8 @@ pub use origin::Origin;
 pub(crate) use origin::origin_of;
 pub use read::{Loaded, latest, load, load_model, steps};
 pub(crate) use read::{blank_model, marked, marked_hash};
-pub(crate) use saved::tokenizer_of;
-pub use saved::{Model, Saved, open};
+pub use saved::{Saved, open, open_as};
+pub(crate) use saved::{tokenizer_bytes, tokenizer_of};
 pub(crate) use write::hash;
 pub use write::{Snapshot, save};
 
@@ -33,7 +33,7 @@ pub use crate::files::names::MARKER;
 use crate::files::names::{self, CONFIG, ORIGIN};
 pub(crate) use crate::files::names::{MODEL, STATE, TOKENIZER};
 
-use crate::{config::Family, step::state::State};
+use crate::step::state::State;
 use msg_core::optim::BirthSteps;
 use msg_models::Growing;
 use serde::{Deserialize, Serialize};
@@ -67,7 +67,7 @@ struct Marker {
 pub struct Header {
     /// The family; early checkpoints say it in their configuration alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub family: Option<Family>,
+    pub family: Option<String>,
     /// Where the run stands.
     pub state: State,
     /// Sizes, ramps and layer identities.

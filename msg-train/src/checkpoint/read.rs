@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{AtPath, Error, Result},
-    families::family::Task,
+    families::family::Family,
     files::{bounded_json, names::checkpoint_step},
 };
 use msg_core::{
@@ -69,7 +69,7 @@ pub fn latest(all: &Path) -> Result<Option<PathBuf>> {
 /// # Errors
 /// [`Error::Checkpoint`] where a file is missing, cut or changed, or of another format or family, and where it
 /// holds a model without an optimizer.
-pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig) -> Result<Loaded<D, M>> {
+pub fn load<D: Backend, M: Family<D>>(path: &Path, device: &D, adamw: AdamWConfig) -> Result<Loaded<D, M>> {
     let (model, header): (M, _) = load_model(path, device)?;
     if let Some(name) = [FIRST, SECOND, CONFIG].iter().find(|name| !path.join(name).exists()) {
         let message = format!("expected a run's checkpoint, got a model without an optimizer: no {name}");
@@ -89,14 +89,14 @@ pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig)
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M, Header)> {
+pub fn load_model<D: Backend, M: Family<D>>(path: &Path, device: &D) -> Result<(M, Header)> {
     let (model, header, file) = blank_model::<D, M>(path, device)?;
     let values = InFile::check(&model, &file.tensors(), &M::NAMING, &[])?;
     Ok((values.into(model)?, header))
 }
 
 /// As [`load_model`], with the values left in the file; the model holds zeros.
-pub(crate) fn blank_model<D: Backend, M: Task<D>>(
+pub(crate) fn blank_model<D: Backend, M: Family<D>>(
     path: &Path,
     device: &D,
 ) -> Result<(M, Header, TensorFile)> {
@@ -122,7 +122,8 @@ pub(crate) fn blank_model<D: Backend, M: Task<D>>(
     *model.growing_mut() = header.growing.clone();
     model.masks(header.state.step)?;
     // As its run computed, so that figures and receipts are the run's own.
-    let precision = config_of(path)?.map_or_else(Default::default, |config| config.train().precision);
+    let precision =
+        config_of(path, &[M::RULES])?.map_or_else(Default::default, |config| config.train().precision);
     model.set_compute(Compute { precision, ..Compute::default() });
     Ok((model, header, file))
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{AtPath, Error, Result},
-    families::family::Task,
+    families::family::Family,
     files::atomic::{sync_folder, write_synced},
     step::state::State,
 };
@@ -42,7 +42,7 @@ pub struct Snapshot<'a, D: Backend, M> {
 ///
 /// # Errors
 /// Where the system refuses (the folder is then as it was), or a value is not finite.
-pub fn save<D: Backend, M: Task<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<PathBuf> {
+pub fn save<D: Backend, M: Family<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<PathBuf> {
     fs::create_dir_all(all).at(all)?;
     let target = all.join(folder_name(snapshot.state.step));
     let temporary = tempfile::Builder::new().prefix(SAVING).tempdir_in(all).at(all)?;
@@ -68,7 +68,7 @@ pub fn save<D: Backend, M: Task<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -
     Ok(target)
 }
 
-fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<()> {
+fn write_files<D: Backend, M: Family<D>>(folder: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<()> {
     let Snapshot { model, optimizer, state, config, tokenizer } = snapshot;
     let notes = BTreeMap::from([("step".to_owned(), state.step.to_string())]);
     hf::save(*model, &M::NAMING, &notes, folder.join(MODEL))?;
@@ -80,7 +80,7 @@ fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D,
     let malformed =
         |error: serde_json::Error| Error::Checkpoint { path: folder.join(STATE), message: error.to_string() };
     let header = Header {
-        family: Some(M::FAMILY),
+        family: Some(M::RULES.name.to_owned()),
         state: (*state).clone(),
         growing: model.growing().clone(),
         model: serde_json::to_value(model.config_now()).map_err(malformed)?,

@@ -4,10 +4,11 @@ use crate::{
     config::{
         RunConfig,
         data::{DataConfig, MlmConfig, TokenizerConfig, TokenizerKind},
-        model::{Family, ModelConfig, ResolvedModel},
+        model::{FamilyRules, ModelConfig, ResolvedModel},
         optimizer::OptimizerConfig,
         schedule::{AtGrowth, LrAtGrowth, LrConfig, ResolvedStage, StageConfig},
         shapes::{LrShape, ShapeKey},
+        suggest::any_of,
         train::{InitFrom, RunTable, TrainConfig},
     },
     error::{Error, Result},
@@ -195,11 +196,11 @@ impl Rules<'_> {
     }
 
     /// The numbers of one stage.
-    pub(super) fn stage_sizes(self, number: usize, family: Family, stage: &StageConfig) -> Result<()> {
+    pub(super) fn stage_sizes(self, number: usize, family: FamilyRules, stage: &StageConfig) -> Result<()> {
         for &axis in GrowingAxis::ALL {
             let (key, size) = (format!("stage.{number}.{}", axis.key()), stage.size(axis));
-            if let Some(size) = size.filter(|_| !family.axes().contains(&axis)) {
-                let expected = format!("no such key with family = {:?}", family.name());
+            if let Some(size) = size.filter(|_| !family.axes.contains(&axis)) {
+                let expected = format!("no such key with family = {:?}", family.name);
                 return Err(self.refused(key, expected, size));
             }
             self.size(key, size)?;
@@ -230,6 +231,26 @@ impl Rules<'_> {
         };
         self.need((1..=MOST).contains(&count), key(name), "at least 1", count)?;
         Ok(count.div_ceil(per_step))
+    }
+
+    /// The family of that name.
+    pub(super) fn family(self, name: &str, families: &[FamilyRules]) -> Result<FamilyRules> {
+        let names: Vec<&str> = families.iter().map(|family| family.name).collect();
+        let known = families.iter().find(|family| family.name == name);
+        known.copied().ok_or_else(|| self.refused("model.family", any_of(&names), format_args!("{name:?}")))
+    }
+
+    /// Refuses a key that the family does not have.
+    pub(super) fn key_of_family<T: Serialize>(
+        self,
+        family: FamilyRules,
+        key: &str,
+        has: bool,
+        given: Option<T>,
+    ) -> Result<()> {
+        let Some(given) = given.filter(|_| !has) else { return Ok(()) };
+        let expected = format!("no such key with family = \"{}\"", family.name);
+        self.need(false, key, expected, word(given))
     }
 
     /// What each stage says beside the one before it.
@@ -305,7 +326,7 @@ impl Rules<'_> {
             let key = format!("stage.{number}.sequence");
             let expected = format!("at most {}, model.positions", model.positions);
             self.need(sequence <= model.positions, &key, expected, sequence)?;
-            if model.family == Family::Gpt {
+            if model.family.whole_windows {
                 // A window is cut into whole pieces: no token is lost.
                 let expected = format!("a divisor of {window}, the longest of the plan");
                 self.need(window.is_multiple_of(sequence), &key, expected, sequence)?;
@@ -319,9 +340,10 @@ impl Rules<'_> {
             let expected = format!("at least {tokens}, the tokenizer's");
             self.need(vocab >= tokens, "model.vocab", expected, vocab)?;
         }
-        if model.family == Family::Gpt {
+        if !model.family.mlm {
             let holds = run.data.mlm == MlmConfig::default();
-            self.need(holds, "data.mlm", "no such table with family = \"gpt\"", "one")?;
+            let expected = format!("no such table with family = \"{}\"", model.family.name);
+            self.need(holds, "data.mlm", expected, "one")?;
         }
         let every = run.train.eval_every.unwrap_or(0);
         let holds = every == 0 || run.data.held_out > 0.0;

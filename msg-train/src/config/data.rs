@@ -84,6 +84,36 @@ pub enum TokenizerKind {
     File,
 }
 
+/// The special tokens that a model needs of a tokenizer. In manifests the kinds have the names of the families that
+/// had them first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpecialTokens {
+    /// One token, which follows every document.
+    #[serde(rename = "gpt")]
+    EndOfText,
+    /// BERT's: padding, unknown, start, separator and mask.
+    #[serde(rename = "bert")]
+    Bert,
+}
+
+impl SpecialTokens {
+    /// How many there are in a tokenizer that is made here.
+    pub fn count(self) -> usize {
+        match self {
+            SpecialTokens::EndOfText => 1,
+            SpecialTokens::Bert => 5,
+        }
+    }
+
+    /// The name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            SpecialTokens::EndOfText => "gpt",
+            SpecialTokens::Bert => "bert",
+        }
+    }
+}
+
 /// The `[data.mlm]` table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -15,10 +15,12 @@ mod schedule;
 pub mod shapes;
 pub mod size_spec;
 mod suggest;
+#[cfg(test)]
+pub(crate) mod testing;
 mod train;
 
-pub use data::{DataConfig, InvalidUtf8, MlmConfig, TokenizerConfig, TokenizerKind};
-pub use model::{Family, ModelConfig, ResolvedModel};
+pub use data::{DataConfig, InvalidUtf8, MlmConfig, SpecialTokens, TokenizerConfig, TokenizerKind};
+pub use model::{FamilyRules, ModelConfig, ResolvedModel};
 pub use optimizer::OptimizerConfig;
 pub use read::{differing_keys, parse, parse_saved, read};
 pub use resolved::Resolved;

@@ -45,7 +45,7 @@ pub(super) fn explained<D: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::table::cost;
+    use crate::families::registry::{cost_of, parse};
     use dfdx::tensor::Cpu;
 
     fn told(changes: &[&str], error: Error) -> String {
@@ -74,8 +74,8 @@ mod tests {
             layers = 2
         "#;
         let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
-        let config = crate::config::parse(text, "small.toml", &changes).unwrap();
-        let (plan, cost) = (Plan::new(&config), cost(&config, 257));
+        let config = parse(text, "small.toml", &changes).unwrap();
+        let (plan, cost) = (Plan::new(&config), cost_of(&config, 257).unwrap());
         explained::<Cpu>(error, &config, &plan, &cost, 4).to_string()
     }
 

@@ -15,7 +15,7 @@ use crate::{
     config::{InitFrom, Resolved},
     data::Prepared,
     error::{AtPath, Error, Result},
-    families::family::Task,
+    families::family::Family,
     step::state::State,
 };
 use msg_core::{
@@ -32,7 +32,7 @@ pub(super) type Start<D, M> = (M, AdamW<D>, State);
 ///
 /// # Errors
 /// What the checkpoint or the device refuse; [`Error::Config`] where the checkpoint does not fit the run.
-pub(super) fn begin<D: Backend, M: Task<D>>(
+pub(super) fn begin<D: Backend, M: Family<D>>(
     device: &D,
     config: &Resolved,
     data: &Prepared,
@@ -54,7 +54,7 @@ pub(super) fn grows_first(state: &State) -> bool {
     state.stage == 0 || state.births.first().is_some_and(|(steps, _)| *steps == 0)
 }
 
-fn from_checkpoint<D: Backend, M: Task<D>>(
+fn from_checkpoint<D: Backend, M: Family<D>>(
     device: &D,
     init: &InitFrom,
     config: &Resolved,
@@ -65,7 +65,7 @@ fn from_checkpoint<D: Backend, M: Task<D>>(
     let path = checkpoint::find(&init.from)?;
     let fits = Fits { path: &path, config };
     let family = checkpoint::family_of(&path)?;
-    fits.same("model.family", word(&family), word(&config.model().family))?;
+    fits.same("model.family", word(&family), word(&config.model().family.name))?;
     fits.tokenizer(data)?;
     let (mut model, header, optimizer) = if init.state {
         let Loaded { model, optimizer, header, .. } = checkpoint::load::<D, M>(&path, device, adamw)?;

@@ -220,7 +220,7 @@ mod tests {
     "#;
 
     fn plan() -> Plan {
-        Plan::new(&crate::config::parse(TEXT, "plan.toml", &[]).unwrap())
+        Plan::new(&crate::config::parse(TEXT, "plan.toml", &[], crate::config::testing::FAMILIES).unwrap())
     }
 
     #[test]

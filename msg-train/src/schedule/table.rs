@@ -1,7 +1,7 @@
 //! A plan as a table for people: what each stage is, costs and does.
 
 use crate::{
-    config::{Family, Resolved},
+    config::Resolved,
     schedule::plan::{Plan, Stage},
     text::{quantity::count, table::aligned},
 };
@@ -34,9 +34,8 @@ pub struct Savings {
 }
 
 impl Savings {
-    /// Of a plan with a vocabulary of `vocab`, token logits computed at `logits`.
-    pub fn new(config: &Resolved, plan: &Plan, vocab: usize, logits: Logits) -> Self {
-        let cost = cost(config, vocab);
+    /// Of a plan for a model of that cost, token logits computed at `logits`.
+    pub fn new(plan: &Plan, cost: &Cost, logits: Logits) -> Self {
         let Some(last) = plan.stages().last() else { return Savings { flops: 0.0, full_size: 0.0 } };
         let sum = |sizes: fn(&Stage, &Stage) -> msg_models::Sizes| {
             let of_stage = |stage: &Stage| {
@@ -53,10 +52,10 @@ impl Savings {
     }
 }
 
-/// The plan of a run with a vocabulary of `vocab`, a line for each stage, and what it saves.
-pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
-    let (cost, logits) = (cost(config, vocab), config.logits());
-    let savings = Savings::new(config, plan, vocab, logits);
+/// The plan of a run whose model has that cost, a line for each stage, and what it saves.
+pub fn plan_table(config: &Resolved, plan: &Plan, cost: &Cost) -> String {
+    let logits = config.logits();
+    let savings = Savings::new(plan, cost, logits);
     let axes = GrowingAxis::of(plan.stages().iter().map(|stage| &stage.sizes));
     let with_axes = |cells: [String; HEADINGS.len()], of: &dyn Fn(GrowingAxis) -> String| {
         let mut cells = Vec::from(cells);
@@ -106,11 +105,4 @@ pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
     });
     table.push_str("memory is a rough estimate of what training holds.\n");
     table
-}
-
-pub(crate) fn cost(config: &Resolved, vocab: usize) -> Cost {
-    match config.model().family {
-        Family::Gpt => Cost::gpt(&config.gpt(vocab)),
-        Family::Bert => Cost::bert(&config.bert(vocab)),
-    }
 }

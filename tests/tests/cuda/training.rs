@@ -14,9 +14,10 @@ use msg_models::{Cost, gpt::Gpt};
 use msg_train::{
     Error, Plan, State, Trainer,
     config::{Guard, LrShape, Resolved, RunConfig},
-    data::Causal,
+    data::{Causal, open::open_data},
+    families::registry,
     metrics::Record,
-    run::{Resume, open_data},
+    run::Resume,
 };
 use std::{fs, path::Path, sync::Arc};
 
@@ -134,7 +135,7 @@ fn cuda_bert_trains_as_on_the_cpu_and_resumes() {
 
 /// A trainer of the first stage alone, before its first step.
 fn trainer<D: Backend>(device: &D, config: &RunConfig) -> Trainer<D, Gpt<D>, Causal> {
-    let config = Resolved::new(config.clone()).unwrap();
+    let config = registry::resolve(config.clone()).unwrap();
     let data = open_data(&config, &mut |_, _, _| {}).unwrap();
     let plan = Plan::new(&config);
     let gpt = config.gpt(data.tokenizer().vocab());
