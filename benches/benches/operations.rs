@@ -12,7 +12,7 @@ use dfdx::{
 use msg_benches::{median, peak, timed};
 use msg_core::{
     Result,
-    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Qkv, Query, Vocab},
+    axis::{AttnDim, Batch, Ffn, HeadDim, Hidden, Qkv, Query, Vocab},
     error::Context,
     mask::{Gate, Mask},
     ops::{
@@ -127,8 +127,8 @@ fn products(suite: &mut Suite) -> Result<()> {
 }
 
 fn block(order: NormOrder) -> Result<Block<Cpu>> {
-    let (hidden, inner, ffn) = (Hidden(HIDDEN), Inner(HIDDEN), Ffn(FFN));
-    let none = || Mask::<Inner, f32, Cpu>::none();
+    let (hidden, inner, ffn) = (Hidden(HIDDEN), AttnDim(HIDDEN), Ffn(FFN));
+    let none = || Mask::<AttnDim, f32, Cpu>::none();
     Ok(Block {
         order,
         attention_norm: (tensor("gain 1", (hidden,))?, tensor("shift 1", (hidden,))?),
@@ -144,7 +144,7 @@ fn block(order: NormOrder) -> Result<Block<Cpu>> {
             feed_forward: Mask::none(),
             gate: Gate::new(1.0),
         },
-        seen: match order {
+        attention_mask: match order {
             NormOrder::Pre => AttentionMask::causal(Query(SHAPE.1)),
             NormOrder::Post => AttentionMask::full(),
         },

@@ -25,8 +25,8 @@ impl Module<Cpu> for Mlp {
     fn walk<V: Visitor<Cpu>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
         let Mlp { up, gain, shift, down, ramps: _ } = self;
         visitor.visit(&at.join("up"), Role::weight(), up)?;
-        visitor.visit(&at.join("gain"), Role::gain(), gain)?;
-        visitor.visit(&at.join("shift"), Role::shift(), shift)?;
+        visitor.visit(&at.join("gain"), Role::norm_weight(), gain)?;
+        visitor.visit(&at.join("shift"), Role::norm_bias(), shift)?;
         visitor.visit(&at.join("down"), Role::weight(), down)
     }
 }

@@ -29,7 +29,7 @@ pub(crate) trait Stored: bytemuck::Pod + Send + Sync {
     /// The value, exactly.
     fn get(self) -> f32;
     /// The bits as bf16, rounded where need be.
-    fn half_bits(self) -> u16;
+    fn bf16_bits(self) -> u16;
 }
 
 impl Stored for f32 {
@@ -44,7 +44,7 @@ impl Stored for f32 {
     }
 
     #[inline(always)]
-    fn half_bits(self) -> u16 {
+    fn bf16_bits(self) -> u16 {
         let bits = self.to_bits();
         // Half of the last place kept, a little less where that is even; a carry reaches the exponent.
         let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -56,7 +56,7 @@ impl Stored for f32 {
 impl Stored for bf16 {
     #[inline(always)]
     fn of(x: f32) -> Self {
-        bf16::from_bits(x.half_bits())
+        bf16::from_bits(x.bf16_bits())
     }
 
     #[inline(always)]
@@ -65,7 +65,7 @@ impl Stored for bf16 {
     }
 
     #[inline(always)]
-    fn half_bits(self) -> u16 {
+    fn bf16_bits(self) -> u16 {
         self.to_bits()
     }
 }

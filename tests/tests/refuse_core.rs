@@ -8,7 +8,7 @@ use dfdx::{
 use msg_core::{
     Result,
     axis::{
-        Batch, Class, Ffn, HeadDim, Hidden, Inner, Key, Labelled, Query, Rows, Vocab, merge_rows,
+        AttnDim, Batch, Class, Ffn, HeadDim, Hidden, Key, Labelled, Query, Rows, Vocab, merge_rows,
         split_heads, split_rows,
     },
     error::{Context, same_shape},
@@ -102,9 +102,9 @@ fn attention_refuses_other_sizes_and_parts_of_heads() -> Result<()> {
                value: (usize, usize, usize),
                head_dim,
                mask: &AttentionMask<f32, Cpu>| {
-        let query = zeros((Batch(2), Query(3), Inner(8)));
-        let key = zeros((Batch(key.0), Key(key.1), Inner(key.2)));
-        let value = zeros((Batch(value.0), Key(value.1), Inner(value.2)));
+        let query = zeros((Batch(2), Query(3), AttnDim(8)));
+        let key = zeros((Batch(key.0), Key(key.1), AttnDim(key.2)));
+        let value = zeros((Batch(value.0), Key(value.1), AttnDim(value.2)));
         refusal(attention(query, key, value, HeadDim(head_dim), mask, OFF))
     };
     let (fits, full) = ((2, 5, 8), AttentionMask::full());
@@ -136,7 +136,7 @@ fn renaming_refuses_sizes_that_do_not_multiply_up() -> Result<()> {
         refusal(split_rows(rows, Batch(3), Query(4))),
         "split_rows: axis Rows: expected size 12, got 6"
     );
-    let x = || zeros((Batch(2), Query(3), Inner(9)));
+    let x = || zeros((Batch(2), Query(3), AttnDim(9)));
     let text = "attention: inner size 9 is not a whole number of heads of size 2";
     assert_eq!(refusal(split_heads(x(), HeadDim(2))), text);
     Ok(())
@@ -342,8 +342,9 @@ fn tensors_without_entries_are_refused_where_dfdx_would_panic() -> Result<()> {
     let masked = Mask::new(&dev(), Hidden(3), vec![0.5; 3])?.apply(x());
     assert_eq!(refusal(masked), "mask: number of inputs must be at least 1, got 0");
     let run = |queries, keys| {
-        let query = zeros((Batch(2), Query(queries), Inner(8)));
-        let (key, value) = (zeros((Batch(2), Key(keys), Inner(8))), zeros((Batch(2), Key(keys), Inner(8))));
+        let query = zeros((Batch(2), Query(queries), AttnDim(8)));
+        let (key, value) =
+            (zeros((Batch(2), Key(keys), AttnDim(8))), zeros((Batch(2), Key(keys), AttnDim(8))));
         refusal(attention(query, key, value, HeadDim(4), &AttentionMask::full(), OFF))
     };
     assert_eq!(run(0, 5), "attention: number of queries must be at least 1, got 0");

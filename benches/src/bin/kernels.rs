@@ -13,7 +13,7 @@ use dfdx::{
 use msg_benches::{draw, median, timed};
 use msg_core::{
     Backend, Result,
-    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Position, Qkv, Query, Vocab},
+    axis::{AttnDim, Batch, Ffn, HeadDim, Hidden, Position, Qkv, Query, Vocab},
     device::open_cuda,
     error::Context,
     growth::{Init, Masked, Ramp},
@@ -180,8 +180,8 @@ impl<D: Backend + Synchronize> Suite<D> {
 
     fn block(&self, size: Size, order: NormOrder) -> Result<Block<D>> {
         let Sizes { hidden, ffn, heads, .. } = size.model;
-        let (hidden, inner, ffn) = (Hidden(hidden), Inner(heads * HEAD_DIM), Ffn(ffn));
-        let none = Mask::<Inner, f32, D>::none;
+        let (hidden, inner, ffn) = (Hidden(hidden), AttnDim(heads * HEAD_DIM), Ffn(ffn));
+        let none = Mask::<AttnDim, f32, D>::none;
         Ok(Block {
             order,
             attention_norm: (self.tensor("gain 1", (hidden,))?, self.tensor("shift 1", (hidden,))?),
@@ -197,7 +197,7 @@ impl<D: Backend + Synchronize> Suite<D> {
                 feed_forward: Mask::none(),
                 gate: Gate::new(1.0),
             },
-            seen: match order {
+            attention_mask: match order {
                 NormOrder::Pre => AttentionMask::causal(Query(size.length)),
                 NormOrder::Post => AttentionMask::full(),
             },

@@ -2,9 +2,9 @@
 //!
 //! Every axis of a model is a newtype around its run-time size and implements dfdx's [`Dim`]; the
 //! compiler then refuses to contract [`Hidden`] with [`Ffn`] or to add along the wrong axis.
-//! [`Const`] sizes work in the same functions. What becomes of an axis at a growth is no matter of this module
-//! (see [`growth`](crate::growth)). Two roles of one size are two types ([`Query`] and
-//! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor bears an axis twice.
+//! [`Const`] sizes work in the same functions. How an axis grows is decided in
+//! [`growth`](crate::growth). Two roles of one size are two types ([`Query`] and
+//! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor has an axis twice.
 
 pub mod compile_fail;
 mod last;
@@ -37,7 +37,7 @@ impl<const N: usize> Axis for Const<N> {
 }
 
 /// Declares axis types: `axis! { /// docs \n pub Width; }`, or `pub WidthOut grows as Width;` for a
-/// second role of the same units.
+/// second role of the same units, or `pub Width named "width";` for another name in files than the type's.
 ///
 /// ```
 /// use dfdx::prelude::*;
@@ -53,7 +53,7 @@ impl<const N: usize> Axis for Const<N> {
 /// ```
 #[macro_export]
 macro_rules! axis {
-    ($($(#[$doc:meta])* $vis:vis $name:ident $(grows as $class:ident)?;)*) => { $(
+    ($($(#[$doc:meta])* $vis:vis $name:ident $(named $text:literal)? $(grows as $class:ident)?;)*) => { $(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         $vis struct $name(pub usize);
@@ -66,7 +66,7 @@ macro_rules! axis {
         }
 
         impl $crate::axis::Axis for $name {
-            const NAME: &'static str = stringify!($name);
+            const NAME: &'static str = $crate::axis_name!($name $($text)?);
             $(const GROWS_AS: &'static str = <$class as $crate::axis::Axis>::NAME;)?
         }
 
@@ -74,12 +74,24 @@ macro_rules! axis {
     )* };
 }
 
+/// The name of an axis: its type's, or another that is given.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! axis_name {
+    ($name:ident) => {
+        stringify!($name)
+    };
+    ($name:ident $text:literal) => {
+        $text
+    };
+}
+
 axis! {
     /// Sequences of one batch.
     pub Batch;
-    /// Positions of a sequence, in the role that asks.
+    /// Positions of a sequence as queries.
     pub Query;
-    /// Positions of a sequence, in the role that is asked.
+    /// Positions of a sequence as keys.
     pub Key;
     /// Batch and Query merged: all positions of a batch.
     pub Rows;
@@ -105,6 +117,6 @@ axis! {
     pub HeadDim;
     /// The three projections of attention: query, key, value.
     pub Qkv;
-    /// Heads x HeadDim, decoupled from [`Hidden`].
-    pub Inner;
+    /// Heads x HeadDim, decoupled from [`Hidden`]. Files and reports know it by its older name, so that stays.
+    pub AttnDim named "Inner";
 }

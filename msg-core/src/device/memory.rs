@@ -1,4 +1,4 @@
-//! Devices without memory left: told by an error where dfdx would have the process panic.
+//! Out of memory as an error, where dfdx would panic.
 
 use crate::error::{Error, says_out_of_memory};
 use std::{
@@ -11,10 +11,10 @@ fn text(payload: &(dyn Any + Send)) -> &str {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }
 
-/// Does `work`, and makes [`Error::OutOfMemory`] of a panic that says so; other panics go on.
+/// Runs `work` and turns a panic about memory into [`Error::OutOfMemory`]; other panics continue.
 ///
-/// dfdx 0.13 parts tensors that share a buffer by `Clone`, which cannot fail, so it unwraps there. What `work`
-/// was about to change must not be used after such an error. A panic hook still sees it.
+/// dfdx 0.13 copies a shared buffer by `Clone`, which cannot fail, so it unwraps there. What `work` was about to
+/// change must not be used after such an error. A panic hook still sees the panic.
 ///
 /// # Errors
 /// Those of `work`, and [`Error::OutOfMemory`].

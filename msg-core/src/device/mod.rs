@@ -1,4 +1,4 @@
-//! What a device must offer: dfdx's own operations, and ours below them.
+//! Devices: opening one, its buffers, and access to a tensor's memory. No operation of ours is known here.
 
 pub(crate) mod buffers;
 pub(crate) mod cuda;

@@ -1,4 +1,4 @@
-//! First values of a module's parameters: growth number 0, from nothing.
+//! Initial values of a module's parameters: growth number 0.
 
 use super::{
     Growth,
@@ -28,23 +28,17 @@ impl Default for Init {
 }
 
 impl Init {
-    /// Zeros (gains 1), for what gets its values from a file: the system hands out no memory for zeros that
-    /// nobody touches.
+    /// Zeros (weights of norms 1), for a module that is filled from a file: the system allocates no memory for zeros
+    /// that are never touched.
     pub const BLANK: Init = Init { seed: 0, std: 0.0 };
 }
 
-/// Gives every parameter its first value: weights and tables normal, biases and shifts 0, gains 1.
-///
-/// # Errors
-/// Where the device fails.
+/// Gives every parameter its initial value: weights and tables normal, biases 0, weights of norms 1.
 pub fn init<D: GrowKernel, M: Module<D>>(module: &mut M, init: Init) -> Result<()> {
     init_where(module, init, |_| true)
 }
 
 /// As [`init`], for the parameters that `chosen` takes; their values do not depend on the choice.
-///
-/// # Errors
-/// Where the device fails.
 pub fn init_where<D: GrowKernel, M: Module<D>>(
     module: &mut M,
     init: Init,

@@ -1,4 +1,4 @@
-//! Axis maps: what becomes of the units of one axis at a growth.
+//! Axis maps: where each unit of a grown axis comes from.
 
 use crate::error::{Error, Result};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl AxisMap {
         Ok(AxisMap { axis, old, source })
     }
 
-    /// The map of an axis that holds `width` units for each unit of this one (Inner for Heads).
+    /// The map of an axis that holds `width` units for each unit of this one (AttnDim for Heads).
     ///
     /// # Errors
     /// [`Error::Zero`] for a width of 0.

@@ -16,7 +16,7 @@ pub const NORMAL_STD: f32 = 0.02;
 
 /// What new entries hold, for units that copy no other (those are copied whatever the rule).
 ///
-/// It governs weights and tables; new gains are 1, new biases and shifts 0 (but see [`FillRule::Scatter`]).
+/// It governs weights and tables; new weights of norms are 1, new biases 0 (but see [`FillRule::Scatter`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FillRule {
     /// Normal with this standard deviation (times the role's scale).
@@ -28,8 +28,8 @@ pub enum FillRule {
     MatchedStd,
     /// Zeros.
     Zero,
-    /// Normal with this standard deviation in every kind of tensor, gains, biases and shifts included:
-    /// no start for training, but nothing that a mask should hide stays unseen without it.
+    /// Normal with this standard deviation in every kind of tensor, norms and biases included:
+    /// unfit for training, but it shows whatever a mask fails to hide.
     Scatter {
         /// The standard deviation.
         std: f32,
@@ -47,8 +47,8 @@ impl FillRule {
     pub fn fill(self, role: Role, matched: f32) -> Fill {
         match (role.kind, self) {
             (_, FillRule::Scatter { std }) => Fill::Normal { std },
-            (Kind::Gain, _) => Fill::Constant(1.0),
-            (Kind::Bias | Kind::Shift, _) | (_, FillRule::Zero) => Fill::Constant(0.0),
+            (Kind::NormWeight, _) => Fill::Constant(1.0),
+            (Kind::Bias | Kind::NormBias, _) | (_, FillRule::Zero) => Fill::Constant(0.0),
             (_, FillRule::Normal { std }) => Fill::Normal { std: std * role.scale },
             (_, FillRule::MatchedStd) => Fill::Normal { std: matched },
         }
@@ -79,10 +79,10 @@ impl<D: GrowKernel> Operator<D> for Masked {
 }
 
 /// The parameter `name` from its source (see [`Operator::source`]): old entries in their places, new ones
-/// by the rule. What every operator begins with.
+/// by the rule. The usual first step of an operator.
 ///
 /// # Errors
-/// Where a map does not fit, or the device fails.
+/// Where a map does not fit.
 pub fn filled<S: NamedShape, D: GrowKernel>(
     rule: FillRule,
     context: &GrowthContext<'_, D>,

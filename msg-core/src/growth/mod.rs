@@ -29,7 +29,7 @@ use crate::{
 use dfdx::shapes::Const;
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// One boundary of a run: what becomes of every axis and layer, and the source of its random numbers.
+/// One growth of a run: a map for every axis and for the layers, and the source of its random numbers.
 #[derive(Clone, Debug)]
 pub struct Growth {
     seed: u64,
@@ -39,7 +39,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// The `number`-th growth of a run (0 is its initialisation) that changes nothing yet.
+    /// The `number`-th growth of a run (0 is its initialisation), with no maps yet.
     pub fn new(seed: u64, number: u64) -> Self {
         Growth { seed, number, axes: BTreeMap::new(), depth: None }
     }

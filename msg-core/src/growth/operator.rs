@@ -14,7 +14,7 @@ use crate::{
 use dfdx::shapes::{HasShape, Shape};
 use std::collections::BTreeMap;
 
-/// All that an operator may look at: the maps of the growth and every tensor of the old module.
+/// What an operator sees: the maps of the growth and every tensor of the old module.
 #[derive(Debug)]
 pub struct GrowthContext<'a, D> {
     /// The maps.
@@ -23,13 +23,13 @@ pub struct GrowthContext<'a, D> {
     pub old: &'a TensorMap<D>,
 }
 
-/// One way to grow. Implement it in a folder of its own and it serves every module.
+/// One way to grow, for every module.
 pub trait Operator<D: GrowKernel> {
     /// Whether new units begin behind a mask at 0 (and new layers behind a gate at 0).
     fn masked(&self) -> bool;
 
-    /// The one old parameter that `name` is made from. Another one than the growth's own must be said here: an
-    /// old tensor is given back after the last parameter that is made from it.
+    /// The one old parameter that `name` is made from. Override this if it is another one than the maps say; old
+    /// tensors are freed after their last use.
     ///
     /// # Errors
     /// Where the layers cannot be made so.
@@ -40,7 +40,7 @@ pub trait Operator<D: GrowKernel> {
     /// The grown tensor of the parameter `name` (its name in the grown module).
     ///
     /// # Errors
-    /// Where a map does not fit, or the device fails.
+    /// Where a map does not fit.
     fn tensor<S: NamedShape>(
         &self,
         context: &GrowthContext<'_, D>,
@@ -70,7 +70,7 @@ impl<D> GrowthContext<'_, D> {
 /// ```
 ///
 /// # Errors
-/// Where a map does not fit its axis, or the device fails.
+/// Where a map does not fit its axis.
 pub fn grow_tensor<S: GrowsTo<To>, To: Shape, D: GrowKernel>(
     old: &Param<S, D>,
     growth: &Growth,
@@ -86,10 +86,10 @@ pub(crate) fn any_grows(maps: &[AxisMap]) -> bool {
     maps.iter().any(AxisMap::grows)
 }
 
-/// Grows a module. The old one is left as it was, whatever happens.
+/// Grows a module. The old one stays unchanged, even after an error.
 ///
 /// # Errors
-/// Where the maps do not fit the module, or the device fails.
+/// Where the maps do not fit the module.
 pub fn grow<D: GrowKernel, M: Module<D>, O: Operator<D>>(
     module: &M,
     growth: &Growth,
@@ -98,8 +98,7 @@ pub fn grow<D: GrowKernel, M: Module<D>, O: Operator<D>>(
     into_grown(module.clone(), growth, operator)
 }
 
-/// As [`grow`], where the old module is not needed any more: each of its tensors that nobody else shares is
-/// given back once all that is made from it is there, so that old and new are never in memory as a whole.
+/// Like [`grow`], but frees each old tensor after its last use, unless it is shared; peak memory stays below old + new.
 ///
 /// # Errors
 /// As [`grow`]; the old module is lost.

@@ -21,8 +21,7 @@ pub struct Ramp {
 }
 
 impl Ramp {
-    /// The value in the optimizer step `step` (counted from 1); at `step == start`, the moment of
-    /// growth itself, it is 0. A ramp of length 0 is 1 from the first step on.
+    /// The value in the optimizer step `step` (counted from 1); at `step == start`, the growth itself, it is 0. A ramp of length 0 is 1 from the first step on.
     pub fn value(&self, step: u64) -> f32 {
         let since = self.since(step);
         match since {
@@ -52,7 +51,7 @@ pub struct Ramps {
 }
 
 impl Ramps {
-    /// Carries the book over a growth: old units keep their ramps, new ones start `ramp`.
+    /// Carries the ramps over a growth: old units keep theirs, new ones start `ramp`.
     pub fn grow(&mut self, growth: &Growth, ramp: Ramp) {
         for map in growth.axes().filter(|map| map.grows()) {
             let units = self.axes.entry(map.axis().into()).or_default();
@@ -80,7 +79,7 @@ impl Ramps {
         *self != before
     }
 
-    /// Counts steps anew from `step`, which becomes 0: every ramp goes on from where it stands.
+    /// Makes `step` the new step 0; every ramp continues at its present value.
     pub fn count_from(&mut self, step: u64) {
         let step = i64::try_from(step).unwrap_or(i64::MAX);
         for ramp in self.axes.values_mut().flatten().chain(&mut self.layers).flatten() {
@@ -96,7 +95,7 @@ impl Ramps {
     /// The values of one axis in the step `step`; `None` where no unit of it is on a ramp.
     ///
     /// # Errors
-    /// Where the axis has another size than the book.
+    /// Where the axis has another size than the ramps.
     pub fn values<A: Axis>(&self, axis: &A, step: u64) -> Result<Option<Vec<f32>>> {
         self.values_for(&AxisInfo::of(axis), step)
     }
@@ -115,7 +114,7 @@ impl Ramps {
     /// The mask of one axis in the step `step`: none where all units are at 1.
     ///
     /// # Errors
-    /// Where the axis has another size than the book, or the device fails.
+    /// Where the axis has another size than the ramps.
     pub fn mask<A: Axis, D: Device<f32>>(&self, device: &D, axis: A, step: u64) -> Result<Mask<A, f32, D>> {
         match self.values(&axis, step)? {
             Some(values) if values.iter().any(|&c| c != 1.0) => Mask::new(device, axis, values),
@@ -168,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_that_is_counted_from_its_middle_goes_on_where_it_stood() {
+    fn a_ramp_that_is_counted_from_its_middle_continues() {
         let mut ramps = Ramps::default();
         let hidden = Growth::new(0, 1).with_axis(AxisMap::append("Hidden", 1, 2).unwrap());
         ramps.grow(&hidden.with_depth(DepthMap::stack(1, 2).unwrap()), Ramp { start: 10, length: 7 });

@@ -11,12 +11,12 @@ use dfdx::{
     tensor_ops::{Device, TryAdd, TryMul},
 };
 
-/// The gate of a layer: 0 leaves it out, 1 is the layer as it stands.
+/// The gate of a layer: 0 leaves it out, 1 is the layer itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Gate(f32);
 
 impl Gate {
-    /// The layer as it stands.
+    /// The layer itself.
     pub const OPEN: Gate = Gate(1.0);
 
     /// A gate at `value`.
@@ -29,7 +29,7 @@ impl Gate {
         self.0
     }
 
-    /// Whether the layer stands as it is.
+    /// Whether the gate is at 1.
     pub fn is_open(self) -> bool {
         self.0 == 1.0
     }
@@ -49,7 +49,7 @@ impl Gate {
     /// A residual branch of a new layer: `x + m f(x)`. At 0, `f` is not computed.
     ///
     /// # Errors
-    /// What the branch refuses, or the device.
+    /// What the branch refuses.
     pub fn branch<S, E, D, T>(
         self,
         x: Tensor<S, E, D, T>,
@@ -75,7 +75,7 @@ impl Gate {
     /// A whole new layer: `m f(x) + (1 - m) x`. At 0, `f` is not computed.
     ///
     /// # Errors
-    /// What the layer refuses, or the device.
+    /// What the layer refuses.
     pub fn blend<S, E, D, T>(
         self,
         x: Tensor<S, E, D, T>,

@@ -42,8 +42,8 @@ impl<A: Axis, E: Float, D: Device<E>> Mask<A, E, D> {
     /// A mask with one value per unit.
     ///
     /// # Errors
-    /// Where their number is not the axis' size, [`Error::Value`] for one outside 0 to 1, or where the
-    /// device fails.
+    /// Where their number is not the axis' size, [`Error::Value`] for one outside 0 to 1.
+
     pub fn new(device: &D, axis: A, values: Vec<E>) -> Result<Self> {
         same_size("mask", A::NAME, axis.size(), values.len())?;
         let inside = |c: E| c >= E::of(0.0) && c <= E::of(1.0);
@@ -106,25 +106,25 @@ impl<A: Axis, E: Float, D: Device<E>> Mask<A, E, D> {
     /// `c * x` along the last axis. Units at exactly 0 are left out: whatever they hold, even NaN, gives 0.
     ///
     /// # Errors
-    /// Where the sizes differ or the device fails.
+    /// Where the sizes differ.
     pub fn apply<S: EndsWith<A>, T: Tape<E, D>>(&self, x: Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>> {
         let Some(values) = &self.values else { return Ok(x) };
         let x = self.keep(x)?;
         count_masked_node();
-        let c = x.shape().repeat(values.clone()).during("mask")?;
+        let c = x.shape().broadcast_rows(values.clone()).during("mask")?;
         x.try_mul(c).during("mask")
     }
 
     /// `x` where `c` is not 0, and 0 where it is.
     ///
     /// # Errors
-    /// Where the sizes differ or the device fails.
+    /// Where the sizes differ.
     pub fn keep<S: EndsWith<A>, T: Tape<E, D>>(&self, x: Tensor<S, E, D, T>) -> Result<Tensor<S, E, D, T>> {
         let Some(values) = &self.values else { return Ok(x) };
         some_entries("mask: number of inputs", x.shape())?;
         same_size("mask", A::NAME, x.shape().last().size(), values.shape().0.size())?;
         let shape = *x.shape();
-        let c = shape.repeat(values.clone()).during("mask")?;
+        let c = shape.broadcast_rows(values.clone()).during("mask")?;
         let zeros = x.device().try_zeros_like(&shape).during("mask")?;
         c.try_ne(E::of(0.0)).and_then(|kept| kept.try_choose(x, zeros)).during("mask")
     }

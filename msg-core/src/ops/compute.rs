@@ -38,9 +38,6 @@ pub struct Compute {
 }
 
 /// An operand as the products of a precision take it; the gradient passes through unchanged.
-///
-/// # Errors
-/// Where the device fails.
 pub fn rounded<S: Shape, E: Float, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
     precision: Precision,

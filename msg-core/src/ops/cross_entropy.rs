@@ -100,7 +100,7 @@ impl<A: Axis, S: Shape> Labels<A, S, f32, dfdx::tensor::Cuda> {
 /// micro-batches of a step. A divisor of 0 (no labelled place anywhere) counts as 1: the loss is 0.
 ///
 /// # Errors
-/// Where the labels were made for another number of classes or places, or the device fails.
+/// Where the labels were made for another number of classes or places.
 pub fn cross_entropy<A, S, E, D, T>(
     logits: Tensor<S, E, D, T>,
     labels: &Labels<A, S::Rest, E, D>,
@@ -166,6 +166,6 @@ where
     same_shape(OP, &shape.rest(), labels.ids.shape())?;
     // The tape stays with the log-sum; the chosen logits branch off and merge again.
     let chosen = logits.retaped::<T>().try_select::<S::Rest, S::Rest>(labels.ids.clone()).during(OP)?;
-    let log_sum = S::log_sum_exp(logits).during(OP)?;
-    log_sum.try_sub(chosen).during(OP)
+    let logsumexp = S::log_sum_exp(logits).during(OP)?;
+    logsumexp.try_sub(chosen).during(OP)
 }

@@ -29,7 +29,7 @@ template <class E> struct Columns {
 
 // Adds what the block's threads have for each column, and writes it.
 template <int N> __device__ void write_sums(float *sums, unsigned int columns, unsigned int column,
-                                            const Neighbours<N> &mine) {
+                                            const Vec<N> &mine) {
     __shared__ float all_sums[DOWN][ACROSS * 4];
     for (int i = 0; i < N; i++) all_sums[threadIdx.y][threadIdx.x * N + i] = mine.at[i];
     __syncthreads();
@@ -52,19 +52,19 @@ template <class E> __device__ __forceinline__ const float *mask_of(const Columns
 }
 
 // The mask of N columns of one part.
-template <int N, class E> __device__ __forceinline__ Neighbours<N> mask_at(const Columns<E> &p, unsigned int column) {
+template <int N, class E> __device__ __forceinline__ Vec<N> mask_at(const Columns<E> &p, unsigned int column) {
     const float *mask = mask_of(p, column);
     return mask ? load<N>(mask + column % p.part) : all<N>(1.0f);
 }
 
-template <int N, class E> __device__ __forceinline__ Neighbours<N> bias_at(const Columns<E> &p, unsigned int column) {
+template <int N, class E> __device__ __forceinline__ Vec<N> bias_at(const Columns<E> &p, unsigned int column) {
     return p.bias ? load<N>(p.bias + column) : all<N>(0.0f);
 }
 
 // c (x + b); 0 where the mask is, whatever x holds.
-template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbours<N> &x, const Neighbours<N> &bias,
-                                                                  const Neighbours<N> &c) {
-    Neighbours<N> y;
+template <int N> __device__ __forceinline__ Vec<N> shifted(const Vec<N> &x, const Vec<N> &bias,
+                                                                  const Vec<N> &c) {
+    Vec<N> y;
     for (int i = 0; i < N; i++) y.at[i] = c.at[i] == 0.0f ? 0.0f : c.at[i] * (x.at[i] + bias.at[i]);
     return y;
 }
@@ -72,7 +72,7 @@ template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbou
 #define COLUMN                                                            \
     const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;  \
     const bool inside = column < p.columns;                               \
-    Neighbours<N> sums = all<N>(0.0f);
+    Vec<N> sums = all<N>(0.0f);
 
 #define FOR_ROWS                                                                               \
     const unsigned int first = blockIdx.y * DOWN + threadIdx.y, step = gridDim.y * DOWN;       \
@@ -83,10 +83,10 @@ template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbou
 template <class E, int N> __device__ void activate(const Columns<E> &p) {
     const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;
     if (column >= p.columns) return;
-    const Neighbours<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
+    const Vec<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
     for (unsigned int row = blockIdx.y * DOWN + threadIdx.y; row < p.rows; row += gridDim.y * DOWN) {
         const size_t at = (size_t)row * p.columns + column;
-        Neighbours<N> z = shifted(load<N>(p.x + at), bias, c);
+        Vec<N> z = shifted(load<N>(p.x + at), bias, c);
         for (int i = 0; i < N; i++) z.at[i] = gelu(p, z.at[i]).value;
         store(p.y + at, z);
     }
@@ -95,10 +95,10 @@ template <class E, int N> __device__ void activate(const Columns<E> &p) {
 // active = gelu(z) again, and y = c gelu'(z) y, with z = c (x + b); sums of y.
 template <class E, int N> __device__ void activate_back(const Columns<E> &p) {
     COLUMN
-    const Neighbours<N> bias = inside ? bias_at<N>(p, column) : sums, c = inside ? mask_at<N>(p, column) : sums;
+    const Vec<N> bias = inside ? bias_at<N>(p, column) : sums, c = inside ? mask_at<N>(p, column) : sums;
     FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
-        Neighbours<N> z = shifted(load<N>(p.x + at), bias, c), dy = load<N>(p.y + at);
+        Vec<N> z = shifted(load<N>(p.x + at), bias, c), dy = load<N>(p.y + at);
         for (int i = 0; i < N; i++) {
             const ValueAndSlope g = gelu(p, z.at[i]);
             z.at[i] = g.value;
@@ -115,7 +115,7 @@ template <class E, int N> __device__ void activate_back(const Columns<E> &p) {
 template <class E, int N> __device__ void bias_and_mask(const Columns<E> &p) {
     const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;
     if (column >= p.columns) return;
-    const Neighbours<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
+    const Vec<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
     for (unsigned int row = blockIdx.y * DOWN + threadIdx.y; row < p.rows; row += gridDim.y * DOWN) {
         const size_t at = (size_t)row * p.columns + column;
         store(p.y + at, shifted(load<N>(p.y + at), bias, c));
@@ -125,11 +125,11 @@ template <class E, int N> __device__ void bias_and_mask(const Columns<E> &p) {
 // y = c y; sums of y.
 template <class E, int N> __device__ void mask_back(const Columns<E> &p) {
     COLUMN
-    const Neighbours<N> c = inside ? mask_at<N>(p, column) : sums;
+    const Vec<N> c = inside ? mask_at<N>(p, column) : sums;
     const bool masked = inside && mask_of(p, column);
     FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
-        const Neighbours<N> y = shifted(load<N>(p.y + at), all<N>(0.0f), c);
+        const Vec<N> y = shifted(load<N>(p.y + at), all<N>(0.0f), c);
         if (masked) store(p.y + at, y);
         for (int i = 0; i < N; i++) sums.at[i] += rounded<E>(y.at[i]);
     }
@@ -141,8 +141,8 @@ template <class E, int N> __device__ void branch_back(const Columns<E> &p) {
     COLUMN
     FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
-        Neighbours<N> y = load<N>(p.stream + at);
-        const Neighbours<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, column);
+        Vec<N> y = load<N>(p.stream + at);
+        const Vec<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, column);
         for (int i = 0; i < N; i++) {
             y.at[i] *= p.gate * f.at[i];
             sums.at[i] += rounded<E>(y.at[i]);
@@ -196,13 +196,13 @@ template <class E, int N> __device__ void add_scaled(const AddScaled<E> &p) {
     const float factor = p.factor ? *p.factor : 1.0f;
     const size_t step = (size_t)gridDim.x * blockDim.x * N;
     for (size_t at = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; at < p.count; at += step) {
-        Neighbours<N> sum = p.a ? load<N>(p.a + at) : all<N>(0.0f), to = load<N>(p.to + at);
+        Vec<N> sum = p.a ? load<N>(p.a + at) : all<N>(0.0f), to = load<N>(p.to + at);
         if (p.b) {
-            const Neighbours<N> b = load<N>(p.b + at);
+            const Vec<N> b = load<N>(p.b + at);
             for (int i = 0; i < N; i++) sum.at[i] += b.at[i];
         }
         if (p.c) {
-            const Neighbours<N> c = load<N>(p.c + at);
+            const Vec<N> c = load<N>(p.c + at);
             for (int i = 0; i < N; i++) sum.at[i] = fmaf(p.scale, c.at[i], sum.at[i]);
         }
         for (int i = 0; i < N; i++) to.at[i] = fmaf(factor, sum.at[i], to.at[i]);

@@ -4,7 +4,7 @@ use super::{dropout::cuda::DropoutNumbers, gelu::Gelu};
 use crate::device::{
     cuda::{
         element::{Element, Values, kernel_name, parameters},
-        launch::{DeviceResult, Module, flat, module, neighbours},
+        launch::{DeviceResult, Module, flat, module, vector_width},
     },
     raw_pointer::Address,
 };
@@ -20,8 +20,8 @@ const MODULE: Module = module!(
 /// `ACROSS` and `DOWN` of the kernels.
 const ACROSS: u32 = 32;
 const DOWN: u32 = 8;
-/// Blocks that share the rows: enough to fill a GPU together with those side by side, few enough that their sums
-/// are soon added.
+/// Blocks that share the rows: enough to fill a GPU together with those side by side, few enough that the final
+/// reduction is cheap.
 const SHARES: u32 = 64;
 
 parameters! {
@@ -91,7 +91,7 @@ impl Shape {
         with: Columns,
         shares: u32,
     ) -> DeviceResult {
-        let count = neighbours(&[self.columns, self.part]);
+        let count = vector_width(&[self.columns, self.part]);
         let across = with.columns.div_ceil(ACROSS * count as u32);
         let config = LaunchConfig {
             grid_dim: (across, shares.min(with.rows.div_ceil(DOWN)), 1),
@@ -203,7 +203,7 @@ pub(crate) fn add_totals(
 /// Adds up to three terms to the values of a buffer.
 #[allow(unsafe_code, reason = "launches a kernel")]
 pub(crate) fn add_scaled<E: Element>(gpu: &Arc<CudaDevice>, with: AddScaled) -> DeviceResult {
-    let name = kernel_name::<E>("add_scaled", neighbours(&[with.count]));
+    let name = kernel_name::<E>("add_scaled", vector_width(&[with.count]));
     // SAFETY: the struct is the kernel's; all buffers that are there have `count` values, and `factor` one.
     unsafe { MODULE.launch(gpu, &name, flat(with.count), with) }
 }

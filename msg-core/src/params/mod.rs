@@ -23,7 +23,7 @@ use dfdx::{shapes::HasShape, tensor::Tensor, tensor_ops::Device};
 /// A tensor of parameters.
 pub type Param<S, D> = Tensor<S, f32, D>;
 
-/// Something done to every parameter of a module.
+/// An action on every parameter of a module.
 pub trait Visitor<D: Device<f32>> {
     /// Called once for each parameter, in the module's order. It may replace the tensor.
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()>;

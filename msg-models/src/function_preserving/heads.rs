@@ -4,7 +4,7 @@ use super::{Architecture, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
     Backend, Result,
-    axis::{Axis, Inner, NamedShape, Qkv},
+    axis::{AttnDim, Axis, NamedShape, Qkv},
     growth::{AxisMap, Fill, Growth, NORMAL_STD, NewEntries},
     params::{Flow, Kind, Param, ParamName, Role, Visitor},
 };
@@ -50,7 +50,7 @@ pub(super) fn reshape<D: Backend, M: Architecture<D>>(
         let (head, place) = (unit / to.size, unit % to.size);
         (head < from.count && place < from.size).then_some(head * from.size + place)
     });
-    let growth = Growth::new(0, 0).with_axis(AxisMap::append(Inner::NAME, from.units(), to.units())?);
+    let growth = Growth::new(0, 0).with_axis(AxisMap::append(AttnDim::NAME, from.units(), to.units())?);
     let mut visitor = Reshape { from, to, source: source.collect(), growth, padding };
     model.walk(&ParamName::root(), &mut visitor)?;
     *model.numbers().head_dim = to.size;
@@ -73,7 +73,7 @@ struct Reshape {
 impl<D: Backend> Visitor<D> for Reshape {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let axes = tensor.shape().axes();
-        let Some(axis) = axes.iter().position(|axis| axis.grows_as == Inner::NAME) else { return Ok(()) };
+        let Some(axis) = axes.iter().position(|axis| axis.grows_as == AttnDim::NAME) else { return Ok(()) };
         let consumes = role.flow.get(axis) == Some(&Flow::Consumes);
         let fill = match self.padding {
             Padding::Normal { seed, number } if role.kind == Kind::Weight && !consumes => {

@@ -2,7 +2,7 @@
 
 use msg_core::{
     Backend, Result,
-    axis::{Axis, Ffn, Hidden, HiddenOut, Inner, hidden_out},
+    axis::{AttnDim, Axis, Ffn, Hidden, HiddenOut, hidden_out},
     growth::Ramps,
     mask::{Gate, Mask},
 };
@@ -63,7 +63,7 @@ pub struct Masks<D: Backend> {
     hidden: Mask<Hidden, f32, D>,
     hidden_out: Mask<HiddenOut, f32, D>,
     ffn: Mask<Ffn, f32, D>,
-    inner: Mask<Inner, f32, D>,
+    inner: Mask<AttnDim, f32, D>,
     gates: Vec<Gate>,
     omitted: Option<Site>,
 }
@@ -119,7 +119,7 @@ impl<D: Backend> Masks<D> {
         self.unless_omitted(site, &self.ffn)
     }
 
-    pub(crate) fn inner(&self, site: Site) -> Mask<Inner, f32, D> {
+    pub(crate) fn inner(&self, site: Site) -> Mask<AttnDim, f32, D> {
         self.unless_omitted(site, &self.inner)
     }
 

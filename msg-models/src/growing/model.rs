@@ -122,7 +122,7 @@ impl Growing {
     /// The sizes after a growth.
     ///
     /// # Errors
-    /// Where a map does not fit, or Inner becomes no whole number of heads.
+    /// Where a map does not fit, or AttnDim becomes no whole number of heads.
     fn sizes_after(&self, growth: &Growth) -> Result<Sizes> {
         let mut sizes = self.sizes;
         for (axis, size) in self.sizes.iter() {

@@ -69,7 +69,7 @@ impl<D: Backend> Module<D> for Toy<D> {
         let Toy { weights, weight, gain } = self;
         visitor.visit(&at.join("weights"), Role::weights(), weights)?;
         visitor.visit(&at.join("weight"), Role::weight(), weight)?;
-        visitor.visit(&at.join("gain"), Role::gain(), gain)
+        visitor.visit(&at.join("gain"), Role::norm_weight(), gain)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     element::{Element, Values, kernel_name, parameters},
-    launch::{DeviceResult, Module, flat, module, neighbours},
+    launch::{DeviceResult, Module, flat, module, vector_width},
 };
 use crate::device::raw_pointer::Address;
 use cudarc::driver::CudaDevice;
@@ -64,7 +64,7 @@ pub(crate) fn padded_operand<E: Element>(
 /// Rounds `count` values at `x` to E.
 #[allow(unsafe_code, reason = "launches a kernel")]
 fn cast<E: Element>(gpu: &Arc<CudaDevice>, x: Address, y: Address, count: usize) -> DeviceResult {
-    let name = kernel_name::<E>("cast", neighbours(&[count]));
+    let name = kernel_name::<E>("cast", vector_width(&[count]));
     // SAFETY: the struct is the kernel's; both buffers have `count` values.
     unsafe { MODULE.launch(gpu, &name, flat(count), Cast { x, y, count }) }
 }

@@ -72,10 +72,10 @@ impl<E: Element> Values<E> {
     }
 }
 
-/// The name of a kernel for an element, and for one or four neighbours.
-pub(crate) fn kernel_name<E: Element>(name: &str, neighbours: usize) -> String {
+/// The name of a kernel for an element and a vector width.
+pub(crate) fn kernel_name<E: Element>(name: &str, width: usize) -> String {
     let suffix = E::SUFFIX;
-    if neighbours == 4 { format!("{name}_{suffix}_4") } else { format!("{name}_{suffix}") }
+    if width == 4 { format!("{name}_{suffix}_4") } else { format!("{name}_{suffix}") }
 }
 
 /// Structs that kernels take as their one parameter: `repr(C)`, with the fields of the kernel's struct in its order.

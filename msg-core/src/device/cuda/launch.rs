@@ -25,8 +25,7 @@ pub(crate) struct Module {
     pub(crate) functions: &'static [&'static str],
 }
 
-/// The module of `FILE.cu`: kernels that it has `each` for both elements and one or four neighbours, and
-/// others.
+/// The module of `FILE.cu`: kernels that it has `each` for both elements and both vector widths, and others.
 macro_rules! module {
     ($file:literal, each [$($each:literal),*], others [$($other:expr),*]) => {
         $crate::device::cuda::launch::Module {
@@ -87,8 +86,8 @@ impl Module {
 /// Dynamic shared memory that any kernel may ask for, in bytes.
 pub(crate) const SHARED: usize = 48 << 10;
 
-/// Neighbours that a thread takes at once in rows of these lengths.
-pub(crate) fn neighbours(lengths: &[usize]) -> usize {
+/// Entries that a thread loads at once in rows of these lengths.
+pub(crate) fn vector_width(lengths: &[usize]) -> usize {
     if lengths.iter().all(|length| length.is_multiple_of(4)) { 4 } else { 1 }
 }
 

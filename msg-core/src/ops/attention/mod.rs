@@ -1,6 +1,6 @@
 //! Multi-head attention on projected queries, keys and values, with causal and padding masks.
 //!
-//! The growth masks of Inner act on the projections before they come here: a head whose query, key and
+//! The growth masks of AttnDim act on the projections before they come here: a head whose query, key and
 //! value are 0 adds an exact 0 to every output. This chain of operations is the reference of the slice kernels, which a
 //! whole block uses.
 
@@ -14,7 +14,7 @@ use super::{
     matmul::Matmul,
 };
 use crate::{
-    axis::{Batch, HeadDim, Heads, Inner, Key, Query, merge_heads, split_heads},
+    axis::{AttnDim, Batch, HeadDim, Heads, Key, Query, merge_heads, split_heads},
     error::{Context, Result, same_size, some_entries},
     float::Float,
 };
@@ -51,7 +51,7 @@ impl<E: Float, D: Device<E>> AttentionMask<E, D> {
     /// Keys whose entry of `seen` (batch x length) is false are padding and seen by no query.
     ///
     /// # Errors
-    /// Where the number of entries does not fit, or the device fails.
+    /// Where the number of entries does not fit.
     pub fn with_padding(mut self, device: &D, seen: &[bool], batch: Batch, length: Query) -> Result<Self> {
         same_size("attention mask", "Batch x Query", batch.0 * length.0, seen.len())?;
         if seen.iter().all(|seen| *seen) {
@@ -104,28 +104,28 @@ impl AttentionMask<f32, dfdx::tensor::Cuda> {
 /// `softmax(q k^T / sqrt(head_dim) + mask) v`, heads side by side in the result.
 ///
 /// # Errors
-/// Where sizes differ or Inner is not a whole number of heads, or the device fails.
+/// Where sizes differ or AttnDim is not a whole number of heads.
 pub fn attention<E: Float, D: Matmul<E> + DropoutKernel<E>, T: Tape<E, D>>(
-    query: Tensor<(Batch, Query, Inner), E, D, T>,
-    key: Tensor<(Batch, Key, Inner), E, D, T>,
-    value: Tensor<(Batch, Key, Inner), E, D, T>,
+    query: Tensor<(Batch, Query, AttnDim), E, D, T>,
+    key: Tensor<(Batch, Key, AttnDim), E, D, T>,
+    value: Tensor<(Batch, Key, AttnDim), E, D, T>,
     head_dim: HeadDim,
     mask: &AttentionMask<E, D>,
     dropout: (Dropout, DropoutSite),
-) -> Result<Tensor<(Batch, Query, Inner), E, D, T>> {
+) -> Result<Tensor<(Batch, Query, AttnDim), E, D, T>> {
     attention_in(Precision::F32, query, key, value, head_dim, mask, dropout)
 }
 
 /// As [`attention`], with operands of the products as a precision takes them.
 pub(crate) fn attention_in<E: Float, D: Matmul<E> + DropoutKernel<E>, T: Tape<E, D>>(
     precision: Precision,
-    query: Tensor<(Batch, Query, Inner), E, D, T>,
-    key: Tensor<(Batch, Key, Inner), E, D, T>,
-    value: Tensor<(Batch, Key, Inner), E, D, T>,
+    query: Tensor<(Batch, Query, AttnDim), E, D, T>,
+    key: Tensor<(Batch, Key, AttnDim), E, D, T>,
+    value: Tensor<(Batch, Key, AttnDim), E, D, T>,
     head_dim: HeadDim,
     mask: &AttentionMask<E, D>,
     dropout: (Dropout, DropoutSite),
-) -> Result<Tensor<(Batch, Query, Inner), E, D, T>> {
+) -> Result<Tensor<(Batch, Query, AttnDim), E, D, T>> {
     const OP: &str = "attention";
     for other in [key.shape(), value.shape()] {
         same_size(OP, "Batch", query.shape().0.0, other.0.0)?;
@@ -142,7 +142,7 @@ pub(crate) fn attention_in<E: Float, D: Matmul<E> + DropoutKernel<E>, T: Tape<E,
     let scores = hide(scores, mask)?;
     let probabilities = scores.try_softmax::<dfdx::shapes::Axis<3>>().during(OP)?;
     let probabilities = rounded(dropout.0.apply(probabilities, dropout.1)?, precision)?;
-    merge_heads(<D as Matmul<E>>::mix(probabilities, value)?)
+    merge_heads(<D as Matmul<E>>::weighted_values(probabilities, value)?)
 }
 
 type Scores<E, D, T> = Tensor<(Batch, Heads, Query, Key), E, D, T>;

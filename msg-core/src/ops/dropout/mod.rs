@@ -54,7 +54,7 @@ impl Dropout {
     /// Drops entries of `x` and scales the others by `1/(1-rate)`. Up to four axes.
     ///
     /// # Errors
-    /// [`Error::Value`] for more than four axes, and where the device fails.
+    /// [`Error::Value`] for more than four axes.
     pub fn apply<S: Shape, E: Float, D: DropoutKernel<E>, T: Tape<E, D>>(
         &self,
         x: Tensor<S, E, D, T>,
@@ -86,9 +86,6 @@ impl Dropout {
 /// A device's way to make the factors of a whole tensor.
 pub trait DropoutKernel<E: Float>: Device<E> {
     /// The factors of a tensor of at most four axes.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn factors<S: Shape>(device: &Self, stream: &Stream, shape: &S) -> Result<Tensor<S, E, Self>> {
         let factors = stream.all(shape.concrete().as_ref());
         let factors = factors.into_iter().map(|factor| E::of(factor.into())).collect();

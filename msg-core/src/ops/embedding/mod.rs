@@ -61,7 +61,7 @@ impl<A: Axis, S: Shape, D: TensorFromVec<usize>> Ids<A, S, D> {
 /// The table's row for every index.
 ///
 /// # Errors
-/// Where the ids were checked against a table of another size, or the device fails.
+/// Where the ids were checked against a table of another size.
 pub fn embed<A, H, S, Out, E, D, T>(
     table: Tensor<(A, H), E, D, T>,
     ids: &Ids<A, S, D>,
@@ -83,7 +83,7 @@ where
 /// A table, and a row of it for every place.
 pub type Rows<'a, A, S, D> = (&'a Param<(A, Hidden), D>, &'a Ids<A, S, D>);
 
-/// What a model's first activations are sums of.
+/// Inputs of the embedding sum.
 #[derive(Clone, Copy, Debug)]
 pub struct Embeddings<'a, D: Device<f32>> {
     /// By token.
@@ -97,9 +97,6 @@ pub struct Embeddings<'a, D: Device<f32>> {
 /// A device's way to add embeddings up.
 pub trait EmbedKernel: Device<f32> {
     /// The sum of the tables' rows at every place; sizes fit.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn embed_sum<T: Tape<f32, Self>>(of: Embeddings<'_, Self>, tape: T) -> Result<Stream<Self, T>> {
         plain(of, tape)
     }
@@ -109,7 +106,7 @@ impl<D: EmbedKernel> Embeddings<'_, D> {
     /// The sum of the tables' rows at every place, by the device's fastest way.
     ///
     /// # Errors
-    /// Where the ids were checked against tables of other sizes or do not fit each other, or the device fails.
+    /// Where the ids were checked against tables of other sizes or do not fit each other.
     pub fn sum<T: Tape<f32, D>>(self, tape: T) -> Result<Stream<D, T>> {
         const OP: &str = "embed";
         let Embeddings { words, segments, positions } = self;

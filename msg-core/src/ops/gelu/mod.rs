@@ -28,7 +28,7 @@ pub enum Gelu {
 /// `gelu(c x)` along the last axis.
 ///
 /// # Errors
-/// Where the mask has another size than the axis, or the device fails.
+/// Where the mask has another size than the axis.
 pub fn masked_gelu<A, S, E, D, T>(
     x: Tensor<S, E, D, T>,
     form: Gelu,
@@ -50,7 +50,7 @@ where
 
 /// dfdx 0.13 computes this form rightly but derives it wrongly (`accurate_gelu` lacks the inner
 /// derivative 1/sqrt(2) of erf(x/sqrt(2))). So the value is taken off the tape, and its gradient goes
-/// to `x * slope` with the constant `slope = Phi(x) + x phi(x)`, whose own value nobody reads.
+/// to `x * slope` with the constant `slope = Phi(x) + x phi(x)`, (value unused).
 fn gelu_erf<S: Shape, E: Float, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
 ) -> Result<Tensor<S, E, D, T>, D::Err> {

@@ -9,8 +9,8 @@ use crate::{
         cuda::{
             cast::{Operand, operand, padded_operand},
             element::{Element, Values, kernel_name, parameters},
-            launch::{DeviceResult, Module, module, neighbours},
-            products::{Products, Single, Sizes},
+            launch::{DeviceResult, Module, module, vector_width},
+            products::{F32Mode, Products, Sizes},
         },
         raw_pointer::{self, Address},
     },
@@ -164,7 +164,7 @@ impl Head {
     ) -> DeviceResult<Option<Gradients>> {
         let Head { gpu, rows, classes, inputs, .. } = self;
         let (rows, classes, inputs) = (*rows, *classes, *inputs);
-        let products = Products::on(gpu, Single::Exact)?;
+        let products = Products::on(gpu, F32Mode::Exact)?;
         let x = operand::<E>(gpu, x, rows * inputs)?;
         let stride = if E::FUSES { classes.next_multiple_of(PADDED) } else { classes };
         let table: Operand<E> = padded_operand(gpu, table, classes * inputs, stride * inputs)?;
@@ -228,7 +228,7 @@ impl Head {
             block_dim: (THREADS, 1, 1),
             shared_mem_bytes: 0,
         };
-        let name = kernel_name::<E>("cross_entropy", neighbours(&[size.outputs]));
+        let name = kernel_name::<E>("cross_entropy", vector_width(&[size.outputs]));
         // SAFETY: the struct is the kernels'. There are logits, and gradients or none, for `size.rows` rows; labels, counts
         // and losses for all rows from `begin` on; labels are below `classes` (checked where they were made).
         unsafe { MODULE.launch(&self.gpu, &name, config, with) }

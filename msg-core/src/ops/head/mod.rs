@@ -33,9 +33,6 @@ pub trait HeadKernel: Matmul<f32> {
     const LOGITS: usize;
 
     /// The loss of operands that [`head_loss`] has checked.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn head_loss<A, H, S, T>(
         x: Tensor<S, f32, Self, T>,
         table: &Param<(A, H), Self>,
@@ -60,7 +57,7 @@ pub trait HeadKernel: Matmul<f32> {
 /// divided by `divisor` (see [`cross_entropy()`]).
 ///
 /// # Errors
-/// Where the sizes differ or the device fails.
+/// Where the sizes differ.
 pub fn head_loss<A, H, S, D, T>(
     x: Tensor<S, f32, D, T>,
     table: &Param<(A, H), D>,
@@ -117,7 +114,7 @@ where
 /// The logits `x table^T + bias`.
 ///
 /// # Errors
-/// Where the sizes differ or the device fails.
+/// Where the sizes differ.
 pub fn head_logits<A, H, S, D, T>(
     x: Tensor<S, f32, D, T>,
     table: &Param<(A, H), D>,

@@ -1,6 +1,6 @@
 //! Masked LayerNorm: statistics over the units that are there, each counted by its mask.
 //!
-//! `mu = sum(c x)/sum(c)`, `var = sum(c (x-mu)^2)/sum(c)` (biased), `y = c ((x-mu)/sqrt(var+eps) gain + shift)`.
+//! `mu = sum(c x)/sum(c)`, `var = sum(c (x-mu)^2)/sum(c)` (biased), `y = c ((x-mu)/sqrt(var+eps) weight + bias)`.
 //! Sums run in a fixed order; a unit at `c = 0` is left out even where it holds NaN. [`plain`] is the chain
 //! of dfdx operations; devices that do better override [`NormKernel::layer_norm`].
 
@@ -24,13 +24,10 @@ use dfdx::{
 /// A device's way to compute the norm.
 pub trait NormKernel<E: Float>: Device<E> {
     /// The norm of operands that [`masked_layer_norm`] has checked.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn layer_norm<A, S, T>(
         x: Tensor<S, E, Self, T>,
-        gain: &Tensor<(A,), E, Self>,
-        shift: &Tensor<(A,), E, Self>,
+        weight: &Tensor<(A,), E, Self>,
+        bias: &Tensor<(A,), E, Self>,
         mask: &Mask<A, E, Self>,
         eps: f64,
     ) -> Result<Tensor<S, E, Self, T>>
@@ -39,7 +36,7 @@ pub trait NormKernel<E: Float>: Device<E> {
         S: EndsWith<A>,
         T: Tape<E, Self>,
     {
-        plain::layer_norm(x, gain, shift, mask, eps)
+        plain::layer_norm(x, weight, bias, mask, eps)
     }
 }
 
@@ -48,12 +45,12 @@ impl NormKernel<f64> for Cpu {}
 /// LayerNorm of every row of `x` over its last axis `A`. `eps` is added to the variance.
 ///
 /// # Errors
-/// Where `gain`, `shift` or the mask have another size than the axis, [`Error::Value`] where no unit has
-/// a mask above 0 (nothing to take statistics of), or where the device fails.
+/// Where `weight`, `bias` or the mask have another size than the axis, [`Error::Value`] where no unit has
+/// a mask above 0 (nothing to take statistics of).
 pub fn masked_layer_norm<A, S, E, D, T>(
     x: Tensor<S, E, D, T>,
-    gain: &Tensor<(A,), E, D>,
-    shift: &Tensor<(A,), E, D>,
+    weight: &Tensor<(A,), E, D>,
+    bias: &Tensor<(A,), E, D>,
     mask: &Mask<A, E, D>,
     eps: f64,
 ) -> Result<Tensor<S, E, D, T>>
@@ -67,12 +64,12 @@ where
     const OP: &str = "masked_layer_norm";
     let shape = *x.shape();
     let units = shape.last().size();
-    same_size(OP, A::NAME, units, gain.shape().0.size())?;
-    same_size(OP, A::NAME, units, shift.shape().0.size())?;
+    same_size(OP, A::NAME, units, weight.shape().0.size())?;
+    same_size(OP, A::NAME, units, bias.shape().0.size())?;
     some_entries("masked_layer_norm: number of inputs", &shape)?;
     mask.fits(&shape.last())?;
     some_unit(mask)?;
-    D::layer_norm(x, gain, shift, mask, eps)
+    D::layer_norm(x, weight, bias, mask, eps)
 }
 
 /// Refuses a mask without a unit above 0. A mask's values are never NaN (see [`Mask::new`]), so neither is

@@ -136,7 +136,7 @@ where
         node(query, key, (batch, heads, queries, keys), product)
     }
 
-    fn mix<T: Tape<E, Self>>(
+    fn weighted_values<T: Tape<E, Self>>(
         probabilities: Tensor<(Batch, Heads, Query, Key), E, Self, T>,
         value: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>> {

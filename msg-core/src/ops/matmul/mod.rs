@@ -34,9 +34,6 @@ pub fn gemm_rounded(size: gemm::Size, a: gemm::Matrix<f32>, b: gemm::Matrix<f32>
 /// The products that models are made of. Sizes are checked by the callers in [`crate::ops`].
 pub trait Matmul<E: Float>: Device<E> {
     /// `x W^T` for every row of `x`.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn linear<S, I, O, T>(
         x: Tensor<S, E, Self, T>,
         weight: Tensor<(O, I), E, Self, T>,
@@ -48,19 +45,13 @@ pub trait Matmul<E: Float>: Device<E> {
         T: Tape<E, Self>;
 
     /// `q k^T` for every head.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn scores<T: Tape<E, Self>>(
         query: Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>,
         key: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, Key), E, Self, T>>;
 
     /// `p v` for every head.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn mix<T: Tape<E, Self>>(
+    fn weighted_values<T: Tape<E, Self>>(
         probabilities: Tensor<(Batch, Heads, Query, Key), E, Self, T>,
         value: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>>;

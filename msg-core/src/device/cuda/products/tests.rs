@@ -2,7 +2,7 @@
 
 #![cfg(not(feature = "ci-check"))]
 
-use super::{Products, Single, Sizes, Then};
+use super::{Epilogue, F32Mode, Products, Sizes};
 use crate::{
     axis::Rows,
     device::{
@@ -76,7 +76,7 @@ fn what_follows_a_product_is_what_the_steps_make() {
     };
     let operands = [operand(&x), operand(&weight), operand(&bias)];
     let [of_x, of_weight, of_bias] = [&operands[0], &operands[1], &operands[2]].map(|o| o.address());
-    let products = Products::on(&gpu, Single::Exact).unwrap();
+    let products = Products::on(&gpu, F32Mode::Exact).unwrap();
     let (y, sum) = (
         Values::<bf16>::of(&gpu, rows * outputs).unwrap(),
         Values::<bf16>::of(&gpu, rows * outputs).unwrap(),
@@ -89,12 +89,12 @@ fn what_follows_a_product_is_what_the_steps_make() {
 
     // Twice: the second time from a known plan.
     for _ in 0..2 {
-        assert!(products.linear_then(SIZE, (of_x, of_weight), y.address(), Then::Bias(of_bias)));
+        assert!(products.linear_with_epilogue(SIZE, (of_x, of_weight), y.address(), Epilogue::Bias(of_bias)));
         assert_near("with bias", &expected, &read(&y));
     }
 
-    let then = Then::BiasAndGelu { bias: of_bias, sum: sum.address() };
-    assert!(products.linear_then(SIZE, (of_x, of_weight), y.address(), then));
+    let epilogue = Epilogue::BiasAndGelu { bias: of_bias, sum: sum.address() };
+    assert!(products.linear_with_epilogue(SIZE, (of_x, of_weight), y.address(), epilogue));
     assert_near("sum before GELU", &expected, &read(&sum));
     let active: Vec<f32> = expected.iter().map(|&z| gelu(z)).collect();
     assert_near("GELU", &active, &read(&y));
@@ -103,8 +103,8 @@ fn what_follows_a_product_is_what_the_steps_make() {
 #[test]
 fn rows_that_are_not_aligned_are_left_to_the_caller() {
     let device = open_cuda(0).unwrap();
-    let products = Products::on(&raw_pointer::driver(&device).unwrap(), Single::Exact).unwrap();
+    let products = Products::on(&raw_pointer::driver(&device).unwrap(), F32Mode::Exact).unwrap();
     for size in [Sizes { inputs: 20, ..SIZE }, Sizes { outputs: 17, ..SIZE }, Sizes { rows: 0, ..SIZE }] {
-        assert!(!products.linear_then(size, (0, 0), 0, Then::Bias(0)));
+        assert!(!products.linear_with_epilogue(size, (0, 0), 0, Epilogue::Bias(0)));
     }
 }

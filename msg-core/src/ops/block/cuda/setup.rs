@@ -7,7 +7,7 @@ use crate::{
         cuda::{
             cast::{Operand, operand},
             element::Element,
-            products::{Products, Single},
+            products::{F32Mode, Products},
         },
         raw_pointer::{self, Address},
     },
@@ -66,7 +66,7 @@ impl<E: AttentionKernels> Pass<E> {
             let (dropout, site) = block.dropout_at(place);
             DropoutNumbers::from(dropout.stream(site))
         };
-        let (padding, causal) = block.seen.on_device(batch, length)?;
+        let (padding, causal) = block.attention_mask.on_device(batch, length)?;
         let masks = &block.masks;
         masks.attention_norm.count();
         masks.feed_forward_norm.count();
@@ -76,9 +76,10 @@ impl<E: AttentionKernels> Pass<E> {
         for (address, mask) in qkv_mask.iter_mut().zip(&masks.qkv) {
             *address = mask.values().map_or(Ok(0), raw_pointer::address)?;
         }
-        let norm =
-            |(gain, shift): &Pair<(Hidden,), (Hidden,), Cuda>, mask| Norm::new(gain, shift, mask, block.eps);
-        let single = if block.compute.tf32 { Single::Tf32 } else { Single::Exact };
+        let norm = |(weight, bias): &Pair<(Hidden,), (Hidden,), Cuda>, mask| {
+            Norm::new(weight, bias, mask, block.eps)
+        };
+        let f32_mode = if block.compute.tf32 { F32Mode::Tf32 } else { F32Mode::Exact };
         let bias = |of: Address, count, unmasked: bool| match E::FUSES && unmasked {
             true => operand::<E>(&gpu, of, count).map(Some).during("block"),
             false => Ok(None),
@@ -95,7 +96,7 @@ impl<E: AttentionKernels> Pass<E> {
                 bias(biases.qkv, 3 * inner.0, qkv_mask == [0; 3])?,
                 bias(biases.up, ffn.0, units_mask == 0 && block.gelu == Gelu::Tanh)?,
             ],
-            products: Products::on(&gpu, single).during("block")?,
+            products: Products::on(&gpu, f32_mode).during("block")?,
             sequences: Sequences {
                 batch: batch.0,
                 length: length.0,

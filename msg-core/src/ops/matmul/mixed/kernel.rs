@@ -68,7 +68,7 @@ pub(super) enum Running {
 }
 
 impl Running {
-    /// Goes on with the chains of 32 rows by 32 columns, from what is there or, `fresh`, from +0. Tiles come in
+    /// Continues the chains of 32 rows by 32 columns from their present sums or, if `fresh`, from +0. Tiles come in
     /// pairs, one pair for 32 steps of K.
     ///
     /// # Panics
@@ -113,7 +113,7 @@ fn portable(left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
     );
 }
 
-/// Goes on with some rows' chains for 16 columns over 32 steps.
+/// Continues some rows' chains for 16 columns over 32 steps.
 #[inline(always)]
 fn pairs(left: &[[[u32; 16]; ROWS]], right: &Tile, chains: &mut [[f32; 16]; ROWS]) {
     let left = &left[0];

@@ -157,7 +157,7 @@ impl Amx {
 
 impl Drop for Amx {
     fn drop(&mut self) {
-        // SAFETY: AMX is there, as `self` is; gives the tiles' state up, which nobody uses any more.
+        // SAFETY: AMX is there, as `self` is; releases the tiles' state, which is no longer used.
         unsafe {
             asm!("tilerelease", options(nostack, nomem));
         }
