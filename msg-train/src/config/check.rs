@@ -91,14 +91,8 @@ impl Rules<'_> {
     }
 
     fn data(self, data: &DataConfig) -> Result<()> {
-        let (sources, crates) = (!data.sources.is_empty(), !data.crates.is_empty());
-        let given = if sources { "both" } else { "neither" };
-        self.need(
-            sources != crates,
-            "data.sources",
-            "either it or `data.crates`, one that is not empty",
-            given,
-        )?;
+        let other = data.source().err();
+        self.need(other.is_none(), "data.sources", DataConfig::one_source(), other.unwrap_or_default())?;
         let share = data.held_out;
         let holds = DataConfig::HELD_OUT.contains(&share);
         self.number(holds, "data.held_out", DataConfig::HELD_OUT_IN_WORDS, share)?;
