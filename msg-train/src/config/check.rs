@@ -161,6 +161,7 @@ impl Rules<'_> {
     /// The ranges are the optimizer's own.
     fn optimizer(self, optimizer: &OptimizerConfig) -> Result<()> {
         match optimizer.check() {
+            // Named as `adamw: beta1`.
             Err(msg_core::error::Error::Value { what, expected, got }) => {
                 let key = what.rsplit(' ').next().unwrap_or(what);
                 Err(self.refused(format_args!("optimizer.{key}"), expected, format!("{got:?}")))

@@ -68,7 +68,8 @@ pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
         let micro_batch = config.train().micro_batch.unwrap_or(stage.batch);
         let compute = config.train().compute();
         let memory = |head_logits| {
-            cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, head_logits).total()
+            let (batch, state) = ((stage.sequence, micro_batch), OptimizerNumbers::of(config.optimizer()));
+            cost.memory(stage.sizes, batch, logits, compute, head_logits, state).total()
         };
         let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;
         let ramp = stage.boundary.map_or("-".to_owned(), |boundary| boundary.ramp.length.to_string());

@@ -25,7 +25,7 @@ use msg_core::{
     Backend,
     error::Context,
     ops::Dropout,
-    optim::{AdamW, Update, tape, zero_grads, zeroed_again},
+    optim::{AnyOptimizer, Update, tape, zero_grads, zeroed_again},
     params::Param,
 };
 use msg_models::Cost;
@@ -40,7 +40,7 @@ pub struct Trainer<D: Backend, M: Task<D>, S> {
     pub(crate) cost: Cost,
     pub(crate) source: Arc<S>,
     pub(crate) model: M,
-    pub(crate) optimizer: AdamW<D>,
+    pub(crate) optimizer: AnyOptimizer<D>,
     pub(crate) state: State,
     /// What goes wrong at growths, in tests of the receipts.
     pub(crate) fault: Option<Fault>,
@@ -72,7 +72,7 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
         plan: Plan,
         cost: Cost,
         source: Arc<S>,
-        (model, optimizer): (M, AdamW<D>),
+        (model, optimizer): (M, AnyOptimizer<D>),
         state: State,
     ) -> Self {
         Trainer {
@@ -102,7 +102,7 @@ impl<D: Backend, M: Task<D>, S: Batches<Batch = M::Host>> Trainer<D, M, S> {
     }
 
     /// The optimizer as it stands.
-    pub fn optimizer(&self) -> &AdamW<D> {
+    pub fn optimizer(&self) -> &AnyOptimizer<D> {
         &self.optimizer
     }
 
