@@ -12,7 +12,7 @@ use crate::{
         trainer::{Flops, Trainer},
     },
 };
-use msg_core::{Backend, optim::AdamW};
+use msg_core::{Backend, optim::AnyOptimizer};
 use msg_models::Sizes;
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct TrainerBuilder<D: Backend, M: Trainable<D>, S> {
     plan: Plan,
     model: M,
-    optimizer: AdamW<D>,
+    optimizer: AnyOptimizer<D>,
     source: Arc<S>,
     options: StepOptions,
     state: Option<State>,
@@ -33,7 +33,7 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
     pub fn builder(
         plan: Plan,
         model: M,
-        optimizer: AdamW<D>,
+        optimizer: AnyOptimizer<D>,
         source: impl Into<Arc<S>>,
     ) -> TrainerBuilder<D, M, S> {
         TrainerBuilder {
