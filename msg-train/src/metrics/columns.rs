@@ -2,7 +2,7 @@
 //!
 //! Files, displays and the report iterate over the rows, so a row is all that a new number takes, but for the line that
 //! measures it: the field of the same name, which the compiler then misses where the record is made (a [`Step`] in
-//! `step/trainer.rs`, a [`StepTiming`] in `run/session.rs`). Its type is an `Option`: lines from before the number
+//! `step/trainer.rs`, a [`StepTiming`] in `run/clock.rs`). Its type is an `Option`: lines from before the number
 //! existed lack it.
 
 use super::number::{self, Number, OnFile};

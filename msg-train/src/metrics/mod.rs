@@ -27,7 +27,7 @@ mod store;
 pub use columns::{Eval, Heads, Step, StepTiming};
 pub use plan::{RunPlan, StagePlan};
 pub use record::{End, Growth, RampEnd, Receipt, Record, Start};
-pub use sink::{Event, Sink};
+pub use sink::Sink;
 pub use store::RunLog;
 
 use std::path::PathBuf;
