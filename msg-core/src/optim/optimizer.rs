@@ -106,11 +106,8 @@ impl<'a, S: Shape, D: OptimKernel> Parameter<'a, S, D> {
     /// # Errors
     /// [`Error::Count`] for another number of slots.
     pub fn parts<const N: usize>(self) -> Result<(&'a mut Param<S, D>, [&'a mut Param<S, D>; N])> {
-        let count = |slots: Vec<_>| Error::Count {
-            what: "slots of a parameter",
-            expected: N,
-            got: slots.len(),
-        };
+        let count =
+            |slots: Vec<_>| Error::Count { what: "slots of a parameter", expected: N, got: slots.len() };
         Ok((self.tensor, self.slots.try_into().map_err(count)?))
     }
 }
@@ -218,7 +215,12 @@ fn squares<'g, D: OptimKernel, M: Module<D>>(
         D: OptimKernel,
         C: FnMut(usize, &ParamName, &[usize]) -> Result<()>,
     {
-        fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
+        fn visit<S: NamedShape>(
+            &mut self,
+            name: &ParamName,
+            _: Role,
+            tensor: &mut Param<S, D>,
+        ) -> Result<()> {
             (self.check)(self.seen, name, tensor.shape().concrete().as_ref())?;
             self.seen += 1;
             if let Some((grads, reuse)) = self.start.take() {
@@ -248,7 +250,12 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
     }
 
     /// A state whose slots have no clones.
-    fn owning(rule: R, slots: Vec<(&'static str, TensorMap<D>)>, birth_steps: BirthSteps, applied: u64) -> Self {
+    fn owning(
+        rule: R,
+        slots: Vec<(&'static str, TensorMap<D>)>,
+        birth_steps: BirthSteps,
+        applied: u64,
+    ) -> Self {
         Optimizer {
             rule,
             slots,
@@ -267,11 +274,20 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
     ///
     /// # Errors
     /// Where [`Rule::check`] refuses; [`Error::Count`] for another number of slots.
-    pub fn restored(rule: R, slots: Vec<TensorMap<D>>, birth_steps: BirthSteps, applied: u64) -> Result<Self> {
+    pub fn restored(
+        rule: R,
+        slots: Vec<TensorMap<D>>,
+        birth_steps: BirthSteps,
+        applied: u64,
+    ) -> Result<Self> {
         rule.check()?;
         let names = rule.slots();
         if names.len() != slots.len() {
-            return Err(Error::Count { what: "slots of an optimizer", expected: names.len(), got: slots.len() });
+            return Err(Error::Count {
+                what: "slots of an optimizer",
+                expected: names.len(),
+                got: slots.len(),
+            });
         }
         let slots = names.iter().copied().zip(slots).collect();
         Ok(Optimizer { shared: true.into(), ..Self::owning(rule, slots, birth_steps, applied) })
@@ -337,7 +353,8 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
         let mut pass = squares(module, grads, self.status.take(), known)?;
         pass.check_finite_and_clip(loss, update.clip.unwrap_or(f64::INFINITY))?;
         let make_unique = *self.shared.get_mut();
-        let mut visitor = Apply { optimizer: self, fitted: fitted.iter(), update, pass: &mut pass, make_unique };
+        let mut visitor =
+            Apply { optimizer: self, fitted: fitted.iter(), update, pass: &mut pass, make_unique };
         let walked = module.walk(&ParamName::root(), &mut visitor);
         // Even where the walk failed: tensors that were handed over wait for it.
         self.status = Some(pass.finish()?);

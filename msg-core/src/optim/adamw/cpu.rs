@@ -1,13 +1,7 @@
 //! The AdamW update of one tensor on host slices.
 
 use super::step::{AdamStep, AdamWKernel, AgeGroup};
-use crate::{
-    device::slice::values_mut,
-    error::Result,
-    optim::cpu::CpuPass,
-    params::Param,
-    simd::vectorized,
-};
+use crate::{device::slice::values_mut, error::Result, optim::cpu::CpuPass, params::Param, simd::vectorized};
 use dfdx::{shapes::Shape, tensor::Cpu};
 use rayon::prelude::*;
 
@@ -58,14 +52,7 @@ impl AdamStep<'_> {
 ///
 /// # Panics
 /// If they have not, or if the lists of age groups do not fit the axes.
-fn adamw(
-    p: &mut [f32],
-    g: &[f32],
-    m: &mut [f32],
-    v: &mut [f32],
-    grad_scale: f32,
-    step: &AdamStep<'_>,
-) {
+fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], grad_scale: f32, step: &AdamStep<'_>) {
     step.entries.check("adamw", p.len(), step.groups.len());
     assert!([g.len(), m.len(), v.len()] == [p.len(); 3], "adamw: gradient and moments of the tensor's size");
     // A tensor of one age group is one long row to be cut anywhere.

@@ -49,7 +49,8 @@ impl AdamWKernel for Cuda {
     ) -> Result<()> {
         let groups = step.groups.iter().map(|group| [group.lr, group.step_size, group.root_correction]);
         let Some(handed) = pass.hand_over(tensor, moments, step.entries, groups)? else { return Ok(()) };
-        let Handed { value, saved, grad, slots: [first, second], count, sizes, begins, group, several } = handed;
+        let Handed { value, saved, grad, slots: [first, second], count, sizes, begins, group, several } =
+            handed;
         let work: &mut AdamW = pass.work()?;
         let tensors = if several { &mut work.several } else { &mut work.one_group };
         for address in [value, first, second, grad, saved] {

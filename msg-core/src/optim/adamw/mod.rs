@@ -5,9 +5,7 @@ mod cpu;
 mod cuda;
 pub(crate) mod step;
 
-use super::{
-    optimizer::{Optimizer, Parameter, Rule, RuleOn, Update, within},
-};
+use super::optimizer::{Optimizer, Parameter, Rule, RuleOn, Update, within};
 use crate::{
     axis::NamedShape,
     error::Result,

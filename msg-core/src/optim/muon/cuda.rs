@@ -164,8 +164,7 @@ impl Job {
     #[allow(unsafe_code, reason = "launches kernels")]
     fn normalize(&self, gpu: &Arc<CudaDevice>, x: Address) -> DeviceResult {
         let parts = Values::<f64>::of(gpu, self.matrices * PIECES as usize)?;
-        let norm =
-            Norm { x, parts: parts.address(), count: self.rows * self.columns, eps: NORM_EPS };
+        let norm = Norm { x, parts: parts.address(), count: self.rows * self.columns, eps: NORM_EPS };
         let config = LaunchConfig {
             grid_dim: (PIECES, self.matrices as u32, 1),
             block_dim: (THREADS, 1, 1),
