@@ -16,6 +16,7 @@ mod guard;
 mod init;
 mod layering;
 mod old_runs;
+mod muon;
 mod optim;
 mod quickstart;
 mod ramps;

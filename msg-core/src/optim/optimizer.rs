@@ -488,11 +488,11 @@ impl<D: OptimKernel + GrowKernel, R: Rule> Visitor<D> for GrowSlot<'_, D, R> {
             LayerSource::Same(_) => {
                 let growth = self.context.growth;
                 let old = self.context.old.get::<S>("optimizer", &old_name)?;
-                if old.shape().grown(growth)? != *tensor.shape() {
+                if growth.grown_shape(old.shape())? != *tensor.shape() {
                     return Err(unfit(name));
                 }
                 // A copied unit has its source's weights and no history: its state is zero.
-                let maps = old.shape().axis_maps(growth)?;
+                let maps = growth.axis_maps(old.shape())?;
                 let maps: Vec<_> = maps.iter().map(AxisMap::without_copies).collect();
                 let zeros = NewEntries { key: growth.key(name), fill: Fill::Constant(0.0) };
                 device.grow(old, *tensor.shape(), &maps, zeros)?

@@ -79,7 +79,7 @@ pub fn load<D: Backend, M: Family<D>>(path: &Path, device: &D, adamw: AdamWConfi
     let moment = |file| -> Result<M> {
         Ok(hf::load(&model, &TensorFile::open(path.join(file))?.tensors(), &M::NAMING)?)
     };
-    let moments = (moment(FIRST)?.tensors(), moment(SECOND)?.tensors());
+    let moments = vec![moment(FIRST)?.tensors(), moment(SECOND)?.tensors()];
     let optimizer = AdamW::restored(adamw, moments, header.births.clone(), header.applied)?;
     Ok(Loaded { model, optimizer, header, config })
 }
