@@ -177,3 +177,6 @@ fn both(x: &mut [f32], y: &[f32], change: impl Fn(&mut f32, f32) + Sync) {
         );
     });
 }
+
+#[cfg(test)]
+mod tests;
