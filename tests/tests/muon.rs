@@ -3,9 +3,10 @@
 use dfdx::tensor::{Cpu, TensorFrom};
 use msg_core::{
     Error, Result,
+    error::Context,
     growth::{AxisMap, Growth, Masked, grow},
     ops::Precision,
-    optim::{AuxiliaryAdamW, Muon, MuonConfig, Rule, StatePolicy, Update},
+    optim::{AuxiliaryAdamW, KINDS, Muon, MuonConfig, OptimizerConfig, Rule, StatePolicy, Update, all_slots},
     params::Role,
 };
 use msg_tests::{
@@ -217,4 +218,16 @@ fn muon_keeps_one_number_for_an_entry_of_a_matrix_and_two_for_others() {
     assert_eq!([Role::weight(), Role::weights()].map(|role| muon.numbers_per_entry(&role)), [1, 1]);
     let others = [Role::embedding(), Role::bias(), Role::biases(), Role::gain(), Role::shift()];
     assert_eq!(others.map(|role| muon.numbers_per_entry(&role)), [2; 5]);
+}
+
+#[test]
+fn every_kind_is_written_as_it_is_listed() -> Result<()> {
+    assert_eq!(OptimizerConfig::default().kind(), KINDS[0]);
+    for config in [OptimizerConfig::default(), OptimizerConfig::Muon(MuonConfig::default())] {
+        let json = serde_json::to_value(config).during("test")?;
+        assert_eq!(json["kind"], config.kind());
+        assert!(KINDS.contains(&config.kind()));
+        assert!(config.slots().iter().all(|slot| all_slots().any(|known| known == *slot)));
+    }
+    Ok(())
 }

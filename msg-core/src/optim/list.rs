@@ -111,19 +111,3 @@ impl Default for OptimizerConfig {
 
 /// The optimizer that a configuration names, with its state.
 pub type AnyOptimizer<D> = Optimizer<D, OptimizerConfig>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_is_written_as_it_is_listed_and_slots_of_one_name_are_no_others() {
-        assert_eq!(OptimizerConfig::default().kind(), KINDS[0]);
-        for config in [OptimizerConfig::default(), OptimizerConfig::Muon(MuonConfig::default())] {
-            let text = serde_json::to_value(config).unwrap();
-            assert_eq!(text["kind"], config.kind());
-            assert!(KINDS.contains(&config.kind()));
-            assert!(config.slots().iter().all(|slot| all_slots().any(|known| known == *slot)));
-        }
-    }
-}
