@@ -154,13 +154,4 @@ mod tests {
             }
         }
     }
-
-    #[test]
-    #[should_panic(expected = "age groups of an axis")]
-    fn a_list_of_age_groups_of_another_size_than_its_axis_is_refused() {
-        let table = age_groups(2);
-        let units = [vec![0, 1], vec![]];
-        let (mut state, grads) = case(6);
-        fast(&mut state, &grads, &step(&[3, 2], &units, &table));
-    }
 }

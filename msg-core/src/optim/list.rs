@@ -20,6 +20,14 @@ macro_rules! optimizers {
             $($(#[doc = $doc])+ #[serde(rename = $name)] $variant($config),)+
         }
 
+        $(
+            impl From<$config> for OptimizerConfig {
+                fn from(config: $config) -> Self {
+                    OptimizerConfig::$variant(config)
+                }
+            }
+        )+
+
         impl<'de> Deserialize<'de> for OptimizerConfig {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
                 // Read as any enum is, so that a reader which makes a variant of a table with a `kind` refuses keys

@@ -239,7 +239,8 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
     ///
     /// # Errors
     /// Where [`Rule::check`] refuses.
-    pub fn new<M: Module<D>>(module: &M, rule: R) -> Result<Self> {
+    pub fn new<M: Module<D>>(module: &M, rule: impl Into<R>) -> Result<Self> {
+        let rule = rule.into();
         rule.check()?;
         let slots = rule.slots().iter().map(|&slot| {
             let mut visitor = Zeros { rule: &rule, slot, tensors: TensorMap::default() };
@@ -291,6 +292,13 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
         }
         let slots = names.iter().copied().zip(slots).collect();
         Ok(Optimizer { shared: true.into(), ..Self::owning(rule, slots, birth_steps, applied) })
+    }
+
+    /// The same optimizer under another type of rule, such as one of a list.
+    pub fn into_rule<T: From<R>>(self) -> Optimizer<D, T> {
+        let Optimizer { rule, slots, birth_steps, applied, fitted, status, pending, shared, settled } = self;
+        let rule = rule.into();
+        Optimizer { rule, slots, birth_steps, applied, fitted, status, pending, shared, settled }
     }
 
     /// The rule.

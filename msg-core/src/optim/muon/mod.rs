@@ -136,8 +136,13 @@ impl Rule for MuonConfig {
         within("muon: weight_decay", "at least 0", self.weight_decay, at_least_0)?;
         let steps = |steps: f64| (1.0..=f64::from(MOST_STEPS)).contains(&steps);
         within("muon: ns_steps", "1 to 100", f64::from(self.ns_steps), steps)?;
-        within("muon: adamw.rate_ratio", "at least 0", self.adamw.rate_ratio, at_least_0)?;
-        self.adamw.rule().check()
+        let AuxiliaryAdamW { rate_ratio, beta1, beta2, eps, weight_decay } = self.adamw;
+        within("muon: adamw.rate_ratio", "at least 0", rate_ratio, at_least_0)?;
+        within("muon: adamw.beta1", "at least 0 and less than 1", beta1, share)?;
+        within("muon: adamw.beta2", "at least 0 and less than 1", beta2, share)?;
+        // As for AdamW alone: 0 / 0 where there never was a gradient.
+        within("muon: adamw.eps", "a positive f32", eps, |eps| eps.is_finite() && eps as f32 > 0.0)?;
+        within("muon: adamw.weight_decay", "at least 0", weight_decay, at_least_0)
     }
 
     fn slots(&self) -> &'static [&'static str] {

@@ -170,3 +170,12 @@ fn a_zero_gradient_on_zero_moments_leaves_them_zero_and_only_decays() {
     let decay = 1e-3_f32 * 0.1;
     assert_eq!(state, [vec![2.0 - 2.0 * decay, -3.0 + 3.0 * decay, 0.0], vec![0.0; 3], vec![0.0; 3]]);
 }
+
+#[test]
+#[should_panic(expected = "age groups of an axis")]
+fn a_list_of_age_groups_of_another_size_than_its_axis_is_refused() {
+    let table = age_groups(2);
+    let units = [vec![0, 1], vec![]];
+    let (mut state, grads) = case(6);
+    fast(&mut state, &grads, &step(&[3, 2], &units, &table));
+}
