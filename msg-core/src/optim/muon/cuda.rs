@@ -4,8 +4,9 @@ use super::step::{MuonKernel, MuonStep, NORM_EPS, QUINTIC};
 use crate::{
     device::{
         cuda::{
-            element::{DeviceResult, Element, Values, parameters},
-            launch::{Module, THREADS, flat, module},
+            cast::operand,
+            element::{Element, Values, parameters},
+            launch::{DeviceResult, Module, THREADS, flat, module},
             products::{Products, Single, Sizes},
         },
         raw_pointer::Address,
@@ -15,7 +16,7 @@ use crate::{
     optim::cuda::{CudaPass, Handed, Tables, Work},
     params::Param,
 };
-use cudarc::driver::{CudaDevice, LaunchConfig};
+use cudarc::driver::{CudaDevice, DevicePtr, LaunchConfig};
 use dfdx::{shapes::Shape, tensor::Cuda};
 use half::bf16;
 use std::{any::Any, sync::Arc};
@@ -147,7 +148,7 @@ impl Job {
         };
         whole(gpu, "muon_momentum", tensor)?;
         self.normalize(gpu, update.address())?;
-        // As published the products are no place for TF32: it has fewer bits than the iteration's gain takes.
+        // Never TF32: the iteration makes rounding errors of small parts hundreds of times larger.
         let products = Products::on(gpu, Single::Exact)?;
         let size = self.rows * self.columns * size_of::<f32>();
         for matrix in 0..self.matrices {
@@ -163,8 +164,8 @@ impl Job {
     /// Divides each matrix by its norm.
     #[allow(unsafe_code, reason = "launches kernels")]
     fn normalize(&self, gpu: &Arc<CudaDevice>, x: Address) -> DeviceResult {
-        let parts = Values::<f64>::of(gpu, self.matrices * PIECES as usize)?;
-        let norm = Norm { x, parts: parts.address(), count: self.rows * self.columns, eps: NORM_EPS };
+        let parts = gpu.alloc_zeros::<f64>(self.matrices * PIECES as usize)?;
+        let norm = Norm { x, parts: *parts.device_ptr(), count: self.rows * self.columns, eps: NORM_EPS };
         let config = LaunchConfig {
             grid_dim: (PIECES, self.matrices as u32, 1),
             block_dim: (THREADS, 1, 1),
@@ -192,7 +193,7 @@ impl Job {
         let moved = Values::<f32>::of(gpu, rows * columns)?;
         let (gram, polynomial, moved) = (gram.address(), polynomial.address(), moved.address());
         for _ in 0..self.steps {
-            let matrix = E::operand(gpu, x, rows * columns)?;
+            let matrix = operand::<E>(gpu, x, rows * columns)?;
             let of_rows = Sizes { rows, inputs: columns, outputs: side };
             if rows > columns {
                 // A = X^T X.
@@ -201,11 +202,11 @@ impl Job {
                 // A = X X^T.
                 products.linear::<E, f32>(of_rows, (matrix.address(), matrix.address()), gram)?;
             }
-            let power = E::operand(gpu, gram, side * side)?;
+            let power = operand::<E>(gpu, gram, side * side)?;
             let square = Sizes { rows: side, inputs: side, outputs: side };
             products.back_to_inputs::<E, f32>(square, (power.address(), power.address()), polynomial)?;
             combine(gpu, (polynomial, c), (gram, b), side * side)?;
-            let factor = E::operand(gpu, polynomial, side * side)?;
+            let factor = operand::<E>(gpu, polynomial, side * side)?;
             if rows > columns {
                 products.linear::<E, f32>(of_rows, (matrix.address(), factor.address()), moved)?;
             } else {
