@@ -323,7 +323,9 @@ fn overrides_take_toml_values_and_bare_words_and_remove_keys() {
     let run = run.written();
     assert_eq!(run.run.name, "2026-01-02");
     assert_eq!(run.data.sources, [PathBuf::from("a"), PathBuf::from("b c")]);
-    let OptimizerConfig::AdamW(AdamWConfig { weight_decay, beta1, .. }) = run.optimizer;
+    let OptimizerConfig::AdamW(AdamWConfig { weight_decay, beta1, .. }) = run.optimizer else {
+        panic!("{:?}", run.optimizer)
+    };
     assert_eq!((weight_decay, beta1, run.train.clip), (0.0, 0.9, None));
     assert_eq!((run.stages[0].steps, run.stages[2].steps, run.stages[2].tokens), (Some(7), Some(8), None));
     assert_eq!(run.stages[1].lr, LrAtGrowth::RewindPublished);

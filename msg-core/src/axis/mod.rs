@@ -66,24 +66,13 @@ macro_rules! axis {
         }
 
         impl $crate::axis::Axis for $name {
-            const NAME: &'static str = $crate::axis_name!($name $($text)?);
+            // The first of what is given and the type's own name.
+            const NAME: &'static str = [$($text,)? stringify!($name)][0];
             $(const GROWS_AS: &'static str = <$class as $crate::axis::Axis>::NAME;)?
         }
 
         impl $crate::axis::RuntimeAxis for $name {}
     )* };
-}
-
-/// The name of an axis: its type's, or another that is given.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! axis_name {
-    ($name:ident) => {
-        stringify!($name)
-    };
-    ($name:ident $text:literal) => {
-        $text
-    };
 }
 
 axis! {

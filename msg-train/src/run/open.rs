@@ -3,7 +3,7 @@
 use super::{Request, RunFolder, clock::Clock, memory::explained, session::Session, start};
 use crate::{
     checkpoint::{self, Loaded},
-    config::{self, OptimizerConfig, Resolved, differing_keys},
+    config::{self, Resolved, differing_keys},
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     families::family::{Family, HostOf},
@@ -12,7 +12,7 @@ use crate::{
     schedule::plan::Plan,
     step::{running::StepOptions, trainer::Trainer},
 };
-use msg_core::Backend;
+use msg_core::{Backend, optim::Rule};
 use msg_models::Cost;
 use std::{
     fs,
@@ -34,20 +34,20 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
         let begun = folder.is_begun();
         let vocab = vocabulary(&config, &request.data)?;
         let (mut plan, cost) = (request.plan.clone(), M::cost(&M::config_of(&config, vocab)));
-        let OptimizerConfig::AdamW(adamw) = *config.optimizer();
+        let rule = config.optimizer().in_precision(config.train().precision);
         let latest = if begun { checkpoint::latest(&folder.checkpoints())? } else { None };
         let config_text = config.to_toml()?;
         let resumed = latest.is_some();
         let (mut model, optimizer, state) = match latest {
             Some(path) => {
-                let loaded = checkpoint::load::<D, M>(&path, &device, adamw);
+                let loaded = checkpoint::load::<D, M>(&path, &device, rule);
                 let Loaded { model, optimizer, header, config: saved } =
                     loaded.map_err(|error| explained::<D>(error, &config, &plan, &cost, 1))?;
                 same_config(&path, &saved, &config)?;
                 (model, optimizer, header.state)
             }
             None => {
-                let begun = start::begin::<D, M>(&device, &config, &request.data, vocab, adamw);
+                let begun = start::begin::<D, M>(&device, &config, &request.data, vocab, rule);
                 begun.map_err(|error| explained::<D>(error, &config, &plan, &cost, 1))?
             }
         };
