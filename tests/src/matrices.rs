@@ -7,7 +7,7 @@ use dfdx::{
 };
 use msg_core::{
     Backend, Result,
-    axis::{Ffn, Hidden, HiddenOut, Inner, NamedShape, Qkv, Vocab},
+    axis::{AttnDim, Ffn, Hidden, HiddenOut, NamedShape, Qkv, Vocab},
     error::Context,
     growth::{AxisMap, Growth, Masked, grow},
     ops::Precision,
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub struct Matrices<D: Backend> {
     table: Param<(Vocab, Hidden), D>,
-    qkv: Param<(Qkv, Inner, Hidden), D>,
+    qkv: Param<(Qkv, AttnDim, Hidden), D>,
     square: Param<(HiddenOut, Hidden), D>,
     tall: Param<(Ffn, Hidden), D>,
     tall_bias: Param<(Ffn,), D>,
@@ -33,12 +33,12 @@ pub type Values = BTreeMap<String, Vec<f32>>;
 type Golden64 = BTreeMap<String, Vec<f64>>;
 
 impl<D: Backend> Matrices<D> {
-    /// All zeros; units of Vocab, Hidden, Ffn and Inner.
+    /// All zeros; units of Vocab, Hidden, Ffn and AttnDim.
     ///
     /// # Errors
     /// The device's.
     pub fn zeros(device: &D, [vocab, hidden, ffn, inner]: [usize; 4]) -> Result<Self> {
-        let (vocab, hidden, ffn, inner) = (Vocab(vocab), Hidden(hidden), Ffn(ffn), Inner(inner));
+        let (vocab, hidden, ffn, inner) = (Vocab(vocab), Hidden(hidden), Ffn(ffn), AttnDim(inner));
         Ok(Matrices {
             table: device.try_zeros_like(&(vocab, hidden)).during("test")?,
             qkv: device.try_zeros_like(&(Qkv(3), inner, hidden)).during("test")?,

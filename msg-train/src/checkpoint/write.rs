@@ -92,14 +92,14 @@ fn write_files<D: Backend, M: Family<D>>(folder: &Path, snapshot: &Snapshot<'_, 
 }
 
 pub(super) fn write_marker(folder: &Path, step: u64) -> Result<()> {
-    let mut files = BTreeMap::new();
+    let mut hashes = BTreeMap::new();
     for name in files() {
-        let path = folder.join(name);
+        let path = folder.join(&name);
         if path.exists() {
-            files.insert(name, hash(&path)?);
+            hashes.insert(name, hash(&path)?);
         }
     }
-    let marker = Marker { format: FORMAT, step, files };
+    let marker = Marker { format: FORMAT, step, files: hashes };
     let path = folder.join(MARKER);
     let json = serde_json::to_vec_pretty(&marker)
         .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
