@@ -4,7 +4,7 @@ use crate::{
     device::host::HostSlice,
     growth::kernel::GrowKernel,
     ops::{block::BlockKernel, embedding::EmbedKernel, head::HeadKernel},
-    optim::kernel::OptimKernel,
+    optim::OptimizerKernels,
 };
 use dfdx::tensor::{Cache, Cpu};
 
@@ -12,7 +12,7 @@ use dfdx::tensor::{Cache, Cpu};
 ///
 /// Code that needs one of them asks for that one, so that it also runs on devices that offer less.
 pub trait Backend:
-    EmbedKernel + BlockKernel + HeadKernel + GrowKernel + OptimKernel + HostSlice + Cache
+    EmbedKernel + BlockKernel + HeadKernel + GrowKernel + OptimizerKernels + HostSlice + Cache
 {
     /// Whether every sum has an order that the sizes do not change, so that growth changes no bit.
     const DETERMINISTIC_SUMS: bool;

@@ -38,7 +38,7 @@ pub mod hf;
 pub mod layers;
 pub mod sizes;
 
-pub use cost::Cost;
+pub use cost::{Cost, OptimizerNumbers};
 pub use growing::masks::{Masks, Place, Site};
 pub use growing::model::{Growable, Growing, GrowthSpec, LayerInit, UnitInit};
 pub use sizes::{GrowingAxis, Grows, Sizes};

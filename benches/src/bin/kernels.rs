@@ -22,7 +22,7 @@ use msg_core::{
         AttentionMask, Block, BlockMasks, Compute, Dropout, Embeddings, Gelu, Ids, Labels, NormOrder,
         Precision, head::head_loss, masked_layer_norm,
     },
-    optim::{AdamW, AdamWConfig, StatePolicy, Update, zero_grads, zeroed_again},
+    optim::{AdamW, AdamWConfig, Muon, MuonConfig, StatePolicy, Update, zero_grads, zeroed_again},
     params::{Module, Param},
 };
 use msg_models::{
@@ -248,7 +248,7 @@ impl<D: Backend + Synchronize> Suite<D> {
     }
 
     fn updates(&self, size: Size) -> Result<()> {
-        if !self.wants("AdamW") && !self.wants("gradients") {
+        if !["AdamW", "Muon", "gradients"].iter().any(|name| self.wants(name)) {
             return Ok(());
         }
         let mut model = self.model(size, size.model)?;
@@ -259,6 +259,21 @@ impl<D: Backend + Synchronize> Suite<D> {
         self.add("AdamW with clipping", bytes(8 * params), || {
             optimizer.apply(&mut model, &mut grads, None, Update { clip: Some(1.0), ..Update::at(1e-4) })
         })?;
+        for (name, precision) in [("Muon, f32", Precision::F32), ("Muon, bf16", Precision::Bf16)] {
+            if self.wants("Muon") {
+                let mut optimizer =
+                    Muon::new(&model, MuonConfig { precision: Some(precision), ..MuonConfig::default() })?;
+                // What is told is the memory that AdamW would touch: most of the time goes into products.
+                self.add(name, bytes(8 * params), || {
+                    optimizer.apply(
+                        &mut model,
+                        &mut grads,
+                        None,
+                        Update { clip: Some(1.0), ..Update::at(0.02) },
+                    )
+                })?;
+            }
+        }
         let mut kept = Some(grads);
         self.add("gradients to zero", bytes(params), || {
             kept = kept.take().map(|grads| zeroed_again(&model, grads)).transpose()?;

@@ -92,7 +92,7 @@ impl BirthSteps {
         for axis in axes {
             let units = self.of_axis(axis.grows_as);
             if !units.is_empty() {
-                same_size("adamw", axis.name, units.len(), axis.size)?;
+                same_size("birth steps", axis.name, units.len(), axis.size)?;
             }
             births.extend(units.iter().filter(|&&birth| birth > floor));
         }

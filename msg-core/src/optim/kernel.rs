@@ -1,10 +1,11 @@
 //! What an optimizer asks of a device.
 
-use super::{adamw::step::AdamStep, status::UpdateStatus};
+use super::status::UpdateStatus;
 use crate::{error::Result, params::Param};
 use dfdx::{shapes::Shape, tensor::Gradients, tensor_ops::Device};
 
-/// A device that can update parameters in place.
+/// A device that can update parameters in place. What an optimizer computes there is a trait of its own on top, such as
+/// [`AdamWKernel`](super::AdamWKernel).
 pub trait OptimKernel: Device<f32> {
     /// Whether updates run asynchronously. If so, read a status one step later: reading it at once would stall the
     /// device.
@@ -47,19 +48,6 @@ pub trait OptimizerPass<D: OptimKernel>: Sized {
     /// Decides by the loss, where there is one, and all gradients seen, whether to apply the update and by which
     /// factor to clip it; `clip` is the largest norm, infinite for none.
     fn check_finite_and_clip(&mut self, loss: Option<&Param<(), D>>, clip: f64) -> Result<()>;
-
-    /// Updates one parameter and its moments in place, unless the status forbids it. Clones of the parameter keep
-    /// their values. Clones of the moments may change: see [`OptimKernel::make_unique`].
-    ///
-    /// # Errors
-    /// Where the tensors do not fit each other.
-    fn adamw<S: Shape>(
-        &mut self,
-        tensor: &mut Param<S, D>,
-        first: &mut Param<S, D>,
-        second: &mut Param<S, D>,
-        step: &AdamStep<'_>,
-    ) -> Result<()>;
 
     /// Does what is left, and returns the status, still in the device's memory.
     fn finish(self) -> Result<D::DeviceStatus>;

@@ -45,6 +45,7 @@ pub fn save_model<D: Backend, M: Family<D>>(out: &Path, snapshot: &ModelSnapshot
             model: json(folder, &model.config_now())?,
             births: BirthSteps::default(),
             applied: 0,
+            optimizer: None,
         };
         write_json(folder, STATE, &header)?;
         if let Some(config) = config {

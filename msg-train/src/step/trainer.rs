@@ -29,7 +29,7 @@ use msg_core::{
     Backend,
     error::Context,
     ops::Dropout,
-    optim::{AdamW, Update, tape, zero_grads, zeroed_again},
+    optim::{AnyOptimizer, Update, tape, zero_grads, zeroed_again},
     params::Param,
 };
 use msg_models::Sizes;
@@ -72,7 +72,7 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
     }
 
     /// The optimizer as it stands.
-    pub fn optimizer(&self) -> &AdamW<D> {
+    pub fn optimizer(&self) -> &AnyOptimizer<D> {
         &self.run.optimizer
     }
 

@@ -158,7 +158,7 @@ fn cuda_adamw_leaves_the_clones_of_restored_moments_alone() {
     let mut toy = Toy::new(&device);
     // The moments of this state are clones of tensors that stay in use.
     let (first, second) = (Toy::new(&device), Toy::new(&device));
-    let moments = (first.tensors(), second.tensors());
+    let moments = vec![first.tensors(), second.tensors()];
     let mut optimizer = AdamW::restored(AdamWConfig::default(), moments, BirthSteps::default(), 3).unwrap();
     let mut gradients = toy.gradients(0);
     optimizer.step(&mut toy, &mut gradients, Update::at(0.1)).unwrap();

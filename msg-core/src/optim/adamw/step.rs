@@ -1,4 +1,26 @@
-//! The numbers of one AdamW update of one tensor, as the kernels of all devices take them.
+//! One AdamW update of one tensor, as the kernels of all devices take it.
+
+use crate::{
+    error::Result,
+    optim::{age_groups::EntryGroups, kernel::OptimKernel},
+    params::Param,
+};
+use dfdx::shapes::Shape;
+
+/// A device with the update of AdamW.
+pub trait AdamWKernel: OptimKernel {
+    /// Updates one parameter and its moments in place, unless the status forbids it. Clones of the parameter keep
+    /// their values. Clones of the moments may change: see [`OptimKernel::make_unique`].
+    ///
+    /// # Errors
+    /// Where the tensors do not fit each other.
+    fn adamw<S: Shape>(
+        pass: &mut Self::Pass<'_>,
+        tensor: &mut Param<S, Self>,
+        moments: [&mut Param<S, Self>; 2],
+        step: &AdamStep<'_>,
+    ) -> Result<()>;
+}
 
 /// The numbers that differ between entries of different age.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -11,13 +33,11 @@ pub struct AgeGroup {
     pub root_correction: f32,
 }
 
-/// One update of one tensor. An entry belongs to the latest age group among its units'.
+/// One update of one tensor.
 #[derive(Clone, Debug)]
 pub struct AdamStep<'a> {
-    /// The tensor's sizes, outermost first.
-    pub sizes: &'a [usize],
-    /// Per axis the age group of each unit; an empty list means age group 0 throughout.
-    pub units: &'a [Vec<u32>],
+    /// Which entry belongs to which age group.
+    pub entries: EntryGroups<'a>,
     /// The age groups, oldest first.
     pub groups: &'a [AgeGroup],
     /// `1 - beta1`: what the gradient adds to the first moment.

@@ -1,6 +1,7 @@
 //! The kernel against a twin that looks up every entry by its coordinates.
 
 use super::*;
+use crate::optim::{age_groups::EntryGroups, cpu::sum_of_squares};
 
 /// What clipping makes of gradients here.
 const GRAD_SCALE: f32 = 0.75;
@@ -28,8 +29,7 @@ fn age_groups(count: u32) -> Vec<AgeGroup> {
 
 fn step<'a>(sizes: &'a [usize], units: &'a [Vec<u32>], groups: &'a [AgeGroup]) -> AdamStep<'a> {
     AdamStep {
-        sizes,
-        units,
+        entries: EntryGroups { sizes, units },
         groups,
         first_share: 0.1,
         beta2: 0.99,
@@ -44,10 +44,10 @@ fn naive(state: &mut [Vec<f32>; 3], grads: &[f32], step: &AdamStep<'_>) {
     let [p, m, v] = state;
     for at in 0..grads.len() {
         let (mut rest, mut latest) = (at, 0);
-        for axis in (0..step.sizes.len()).rev() {
-            let unit = rest % step.sizes[axis];
-            rest /= step.sizes[axis];
-            latest = latest.max(*step.units[axis].get(unit).unwrap_or(&0));
+        for axis in (0..step.entries.sizes.len()).rev() {
+            let unit = rest % step.entries.sizes[axis];
+            rest /= step.entries.sizes[axis];
+            latest = latest.max(*step.entries.units[axis].get(unit).unwrap_or(&0));
         }
         let group = step.groups[latest as usize];
         let g = grads[at] * GRAD_SCALE;
@@ -169,30 +169,6 @@ fn a_zero_gradient_on_zero_moments_leaves_them_zero_and_only_decays() {
     fast(&mut state, &[0.0; 3], &step(&[3], &units, &table));
     let decay = 1e-3_f32 * 0.1;
     assert_eq!(state, [vec![2.0 - 2.0 * decay, -3.0 + 3.0 * decay, 0.0], vec![0.0; 3], vec![0.0; 3]]);
-}
-
-#[test]
-fn the_sum_of_squares_is_that_of_double_precision() {
-    for count in [0, 1, LANES - 1, LANES + 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 11] {
-        let values = values(5, count);
-        let want: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-        let got = sum_of_squares(&values);
-        assert!((got - want).abs() <= 1e-12 * want, "{count}: {got} {want}");
-    }
-    // Squares that overflow or vanish in f32 count in full.
-    assert_eq!(sum_of_squares(&[1e30, -1e30]), 2.0 * f64::from(1e30_f32) * f64::from(1e30_f32));
-    assert!(sum_of_squares(&[1e-30]) > 0.0);
-}
-
-#[test]
-fn one_entry_that_is_not_finite_makes_the_sum_of_squares_not_finite() {
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for at in [0, CHUNK, 2 * CHUNK + 4] {
-            let mut values = values(6, 2 * CHUNK + 5);
-            values[at] = bad;
-            assert!(!sum_of_squares(&values).is_finite());
-        }
-    }
 }
 
 #[test]
