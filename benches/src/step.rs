@@ -6,16 +6,15 @@ use dfdx::{
     tensor_ops::Backward,
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     error::Context,
-    growth::{Init, Masked},
-    mask::Ramp,
+    growth::{Init, Masked, Ramp},
     ops::{Compute, Dropout, cross_entropy::IGNORED, head::LOGITS_ON_CPU},
     optim::{AdamW, AdamWConfig, Update, tape, zero_grads, zeroed_again},
     params::Param,
 };
 use msg_models::{
-    Cost, GrowthSpec, Sizes,
+    Cost, GrowthSpec, OptimizerNumbers, Sizes,
     bert::{Bert, BertConfig},
     cost::Logits,
     gpt::{Gpt, GptConfig},
@@ -114,7 +113,8 @@ impl Case {
     /// Bytes that the plan expects of a process that trains this on the Cpu.
     pub fn planned_memory(&self) -> f64 {
         let (cost, logits) = self.cost();
-        cost.memory(self.sizes, self.shape.1, self.shape.0, logits, self.compute, LOGITS_ON_CPU).total()
+        let (shape, state) = ((self.shape.1, self.shape.0), OptimizerNumbers::of(&AdamWConfig::default()));
+        cost.memory(self.sizes, shape, logits, self.compute, LOGITS_ON_CPU, state).total()
     }
 
     /// A model of this case with all that its steps need.

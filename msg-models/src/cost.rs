@@ -7,7 +7,11 @@
 //! passes: one forward, two backward (gradients of inputs and of weights).
 
 use crate::{Sizes, bert::BertConfig, gpt::GptConfig};
-use msg_core::ops::{Compute, Precision};
+use msg_core::{
+    ops::{Compute, Precision},
+    optim::Rule,
+    params::Role,
+};
 
 /// Forward passes that one training step is worth.
 const FORWARD_PASSES: f64 = 3.0;
@@ -56,16 +60,35 @@ pub struct Memory {
     pub weights: f64,
     /// Their gradients.
     pub gradients: f64,
-    /// The optimizer's two moments.
-    pub moments: f64,
+    /// The optimizer's state.
+    pub optimizer: f64,
     /// What one micro-batch keeps for its backward pass, each tensor with its gradient.
     pub activations: f64,
+}
+
+/// f32 numbers that an optimizer keeps for each entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptimizerNumbers {
+    /// Of a matrix.
+    pub matrices: usize,
+    /// Of any other parameter.
+    pub others: usize,
+}
+
+impl OptimizerNumbers {
+    /// Those of an optimizer.
+    pub fn of(rule: &impl Rule) -> Self {
+        OptimizerNumbers {
+            matrices: rule.numbers_per_entry(&Role::weight()),
+            others: rule.numbers_per_entry(&Role::embedding()),
+        }
+    }
 }
 
 impl Memory {
     /// All of it.
     pub fn total(&self) -> f64 {
-        self.weights + self.gradients + self.moments + self.activations
+        self.weights + self.gradients + self.optimizer + self.activations
     }
 }
 
@@ -108,6 +131,19 @@ impl Cost {
         u64::try_from(layers * block + outside).unwrap_or(u64::MAX)
     }
 
+    /// Trainable numbers of the matrices among them.
+    pub fn matrices(&self, sizes: Sizes) -> u64 {
+        let [layers, hidden, ffn, heads] =
+            [sizes.layers, sizes.hidden, sizes.ffn, sizes.heads].map(|size| size as u128);
+        let block = 4 * hidden * heads * self.head_dim as u128 + 2 * hidden * ffn;
+        let outside = match self.family {
+            Kind::Gpt => 0,
+            // Pooler, transform of masked tokens, classes.
+            Kind::Bert { .. } => 2 * hidden * hidden + hidden * CLASSES as u128,
+        };
+        u64::try_from(layers * block + outside).unwrap_or(u64::MAX)
+    }
+
     /// Of one token's forward pass in a sequence of `sequence`.
     pub fn forward_flops(&self, sizes: Sizes, sequence: usize, logits: Logits) -> f64 {
         let [layers, hidden, ffn, heads] =
@@ -137,17 +173,17 @@ impl Cost {
     /// Bytes of a training process, for micro-batches of `micro_batch` sequences, where the head holds `head_logits`
     /// logits at once ([`msg_core::ops::head::HeadKernel::LOGITS`]).
     ///
-    /// A rough figure, meant to tell 2 GB from 20. Weights, gradients and moments are exact; activations are those
+    /// A rough figure, meant to tell 2 GB from 20. Weights, gradients and the optimizer's state are exact; activations are those
     /// that the fused operations keep or need at once (see [`msg_core::ops::block`] and
     /// [`msg_core::ops::head`]). Masks, dropout, the corpus and the runtime are not in it.
     pub fn memory(
         &self,
         sizes: Sizes,
-        sequence: usize,
-        micro_batch: usize,
+        (sequence, micro_batch): (usize, usize),
         logits: Logits,
         compute: Compute,
         head_logits: usize,
+        state: OptimizerNumbers,
     ) -> Memory {
         let [layers, hidden, ffn, heads] =
             [sizes.layers, sizes.hidden, sizes.ffn, sizes.heads].map(|size| size as f64);
@@ -181,7 +217,10 @@ impl Cost {
         let weights = BYTES * self.parameters(sizes) as f64;
         // The head is done before the first block goes back.
         let activations = waiting + head.max(tokens * at_work);
-        Memory { weights, gradients: weights, moments: 2.0 * weights, activations }
+        let matrices = self.matrices(sizes);
+        let others = self.parameters(sizes).saturating_sub(matrices);
+        let numbers = state.matrices as f64 * matrices as f64 + state.others as f64 * others as f64;
+        Memory { weights, gradients: weights, optimizer: BYTES * numbers, activations }
     }
 }
 
@@ -189,10 +228,48 @@ impl Cost {
 mod tests {
     use super::*;
     use crate::{bert::Bert, gpt::Gpt, sizes};
-    use dfdx::tensor::Cpu;
-    use msg_core::{growth::Init, ops::head::LOGITS_ON_CPU, params::Module};
+    use dfdx::{shapes::HasShape, tensor::Cpu};
+    use msg_core::{
+        axis::NamedShape,
+        growth::Init,
+        ops::head::LOGITS_ON_CPU,
+        optim::{AdamWConfig, MuonConfig},
+        params::{self, Module, Param, ParamName, Visitor},
+    };
 
+    const ADAMW: OptimizerNumbers = OptimizerNumbers { matrices: 2, others: 2 };
     const BASE: Sizes = sizes! { layers: 12, hidden: 768, ffn: 3072, heads: 12 };
+
+    /// Entries of the parameters that are matrices.
+    fn in_matrices<M: Module<Cpu>>(model: &M) -> u64 {
+        struct Count(u64);
+        impl Visitor<Cpu> for Count {
+            fn visit<S: NamedShape>(
+                &mut self,
+                _: &ParamName,
+                role: Role,
+                t: &mut Param<S, Cpu>,
+            ) -> msg_core::error::Result<()> {
+                self.0 += if role.kind == params::Kind::Weight { t.shape().num_elements() as u64 } else { 0 };
+                Ok(())
+            }
+        }
+        let mut count = Count(0);
+        model.inspect(&mut count).unwrap();
+        count.0
+    }
+
+    #[test]
+    fn an_optimizer_is_asked_for_the_memory_of_its_state() {
+        let cost = Cost::gpt(&GptConfig::default());
+        let of = |state| {
+            cost.memory(BASE, (1024, 1), Logits::Everywhere, Compute::default(), LOGITS_ON_CPU, state)
+                .optimizer
+        };
+        let matrices = 12.0 * (4.0 * 768.0 * 768.0 + 2.0 * 768.0 * 3072.0);
+        assert_eq!(of(OptimizerNumbers::of(&AdamWConfig::default())), 8.0 * 124_439_808.0);
+        assert_eq!(of(OptimizerNumbers::of(&MuonConfig::default())), 8.0 * 124_439_808.0 - 4.0 * matrices);
+    }
 
     #[test]
     fn parameters_are_those_that_a_model_walks() {
@@ -204,6 +281,7 @@ mod tests {
             let gpt = GptConfig { vocab: 17, positions: 6, head_dim: 3, sizes, ..GptConfig::default() };
             let model = Gpt::new(&device, gpt, Init::default()).unwrap();
             assert_eq!(Cost::gpt(&gpt).parameters(sizes), model.num_params() as u64);
+            assert_eq!(Cost::gpt(&gpt).matrices(sizes), in_matrices(&model));
             let bert = BertConfig {
                 vocab: 19,
                 positions: 8,
@@ -214,6 +292,7 @@ mod tests {
             };
             let model = Bert::new(&device, bert, Init::default()).unwrap();
             assert_eq!(Cost::bert(&bert).parameters(sizes), model.num_params() as u64);
+            assert_eq!(Cost::bert(&bert).matrices(sizes), in_matrices(&model));
         }
     }
 
@@ -244,16 +323,19 @@ mod tests {
     #[test]
     fn memory_grows_with_the_micro_batch_in_its_activations_only() {
         let cost = Cost::gpt(&GptConfig::default());
-        let one = cost.memory(BASE, 1024, 1, Logits::Everywhere, Compute::default(), LOGITS_ON_CPU);
-        let four = cost.memory(BASE, 1024, 4, Logits::Everywhere, Compute::default(), LOGITS_ON_CPU);
+        let one = cost.memory(BASE, (1024, 1), Logits::Everywhere, Compute::default(), LOGITS_ON_CPU, ADAMW);
+        let four = cost.memory(BASE, (1024, 4), Logits::Everywhere, Compute::default(), LOGITS_ON_CPU, ADAMW);
         assert_eq!(one.weights, 4.0 * 124_439_808.0);
-        assert_eq!((one.weights, one.gradients, one.moments), (four.weights, four.gradients, four.moments));
+        assert_eq!(
+            (one.weights, one.gradients, one.optimizer),
+            (four.weights, four.gradients, four.optimizer)
+        );
         // The head works on some rows at a time, and on the whole table.
         assert!(four.activations > one.activations && four.activations < 4.0 * one.activations);
         let recompute = Compute { recompute: true, ..Compute::default() };
-        let less = cost.memory(BASE, 1024, 4, Logits::Everywhere, recompute, LOGITS_ON_CPU);
+        let less = cost.memory(BASE, (1024, 4), Logits::Everywhere, recompute, LOGITS_ON_CPU, ADAMW);
         let half = Compute { precision: Precision::Bf16, ..Compute::default() };
-        let half = cost.memory(BASE, 1024, 4, Logits::Everywhere, half, LOGITS_ON_CPU);
+        let half = cost.memory(BASE, (1024, 4), Logits::Everywhere, half, LOGITS_ON_CPU, ADAMW);
         assert!(less.activations < half.activations && half.activations < four.activations);
         assert_eq!(one.total(), 4.0 * one.weights + one.activations);
     }

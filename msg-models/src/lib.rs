@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use dfdx::tensor::{Cpu, NoneTape};
-//! use msg_core::{growth::{Init, Masked}, mask::Ramp, ops::Dropout, params::Module};
+//! use msg_core::{growth::{Init, Masked, Ramp}, ops::Dropout, params::Module};
 //! use msg_models::{Growable, GrowthSpec, gpt::{Gpt, GptBatch, GptConfig}, sizes};
 //!
 //! let device = Cpu::default();
@@ -38,7 +38,7 @@ pub mod hf;
 pub mod layers;
 pub mod sizes;
 
-pub use cost::Cost;
+pub use cost::{Cost, OptimizerNumbers};
 pub use growing::masks::{Masks, Place, Site};
 pub use growing::model::{Growable, Growing, GrowthSpec, LayerInit, UnitInit};
 pub use sizes::{GrowingAxis, Grows, Sizes};

@@ -1,13 +1,10 @@
 //! A model and an objective of one's own grow through a trainer: nothing has to be registered. The model predicts the
 //! next byte from the present one by a feed-forward layer; its objective is written here, too.
 //! `cargo run -p msg-train --example grow_own_model`
-use dfdx::{
-    prelude::*,
-    tensor::{Cpu, NoneTape, Tape, Tensor},
-};
+use dfdx::tensor::{Cpu, NoneTape, PutTape, Tape, Tensor};
 use msg_core::{
+    Backend,
     axis::{Batch, Ffn, Hidden, Query, Vocab},
-    device::Backend,
     growth::{self, Init},
     ops::{self, Dropout, Gelu, Ids, Labels, Precision, Scores},
     optim::{AdamW, AdamWConfig},
@@ -63,8 +60,8 @@ impl<D: Backend> NextByte<D> {
         tape: T,
     ) -> msg_core::Result<Tensor<(Batch, Query, Hidden), f32, D, T>> {
         let site = Site::outside(Place::FinalNorm);
-        let x = self.table.forward::<_, (Batch, Query, Hidden), T>(&batch.ids)?;
-        let x = x.put_tape(tape);
+        let x: Tensor<(Batch, Query, Hidden), f32, D, T> =
+            ops::embed(self.table.weight.clone().put_tape(tape), &batch.ids)?;
         let x = self.norm.forward(x, &masks.hidden(site), EPS)?;
         let x = ops::masked_gelu(self.up.forward(x)?, Gelu::Tanh, &masks.ffn(site))?;
         self.down.forward(x)

@@ -10,7 +10,7 @@ use crate::{
     },
     schedule::plan::Plan,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use std::{
     path::{Path, PathBuf},
     sync::Arc,

@@ -2,8 +2,7 @@
 
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
-    Result,
-    device::Backend,
+    Backend, Result,
     growth::Init,
     ops::{Compute, Dropout, Precision},
     params::Module,

@@ -5,7 +5,7 @@ use msg_core::optim::AdamWConfig;
 use msg_models::cost::Logits;
 use msg_train::{
     Plan,
-    config::{LrAtGrowth, OptimizerConfig, Resolved, differing_keys},
+    config::{LrAtGrowth, LrShape, OptimizerConfig, Resolved, differing_keys},
     families::registry,
     schedule::table::{Savings, plan_table},
 };
@@ -323,7 +323,9 @@ fn overrides_take_toml_values_and_bare_words_and_remove_keys() {
     let run = run.written();
     assert_eq!(run.run.name, "2026-01-02");
     assert_eq!(run.data.sources, [PathBuf::from("a"), PathBuf::from("b c")]);
-    let OptimizerConfig::AdamW(AdamWConfig { weight_decay, beta1, .. }) = run.optimizer;
+    let OptimizerConfig::AdamW(AdamWConfig { weight_decay, beta1, .. }) = run.optimizer else {
+        panic!("{:?}", run.optimizer)
+    };
     assert_eq!((weight_decay, beta1, run.train.clip), (0.0, 0.9, None));
     assert_eq!((run.stages[0].steps, run.stages[2].steps, run.stages[2].tokens), (Some(7), Some(8), None));
     assert_eq!(run.stages[1].lr, LrAtGrowth::RewindPublished);
@@ -413,4 +415,50 @@ fn the_table_of_a_plan_is_aligned_and_says_what_is_saved() {
     assert!(lines[0].trim_start().starts_with("stage") && lines[6].trim_start().starts_with('6'), "{table}");
     assert!(lines[6].contains("110M") && lines[6].contains("5000"), "{table}");
     assert!(table.contains("300000 steps, 9.83G tokens, 2.28E FLOPs: 2.35x fewer FLOPs"), "{table}");
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let gpt = |key: &str| tiny(&["model.head_dim=", "lr.shape=", key]);
+    let run = gpt("lr.warmup=0");
+    // The last stage has 12 units and 2 heads.
+    assert_eq!((run.model().head_dim, run.lr().shape, run.lr().r#final), (6, LrShape::Cosine, Some(0.0)));
+    // 106 steps.
+    assert_eq!((run.eval_every(), run.checkpoint_every()), (6, 11));
+    assert_eq!(
+        (gpt("data.held_out=0").eval_every(), gpt("train.checkpoint_every=0").checkpoint_every()),
+        (0, 0)
+    );
+    let text = run.to_toml().unwrap();
+    for line in ["head_dim = 6", "shape = \"cosine\"", "eval_every = 6", "checkpoint_every = 11"] {
+        assert!(text.contains(&format!("\n{line}\n")), "{text}");
+    }
+    assert_eq!(
+        refusal(&["model.head_dim=", "stage.3.heads=5"]),
+        "run.toml: model.head_dim: expected a size: the hidden size of the last stage, 12, is no multiple of its 5 \
+         heads, got none"
+    );
+}
+
+#[test]
+fn starters_say_their_defaults() {
+    for text in [
+        include_str!("../../msg-cli/src/starter/gpt.toml"),
+        include_str!("../../msg-cli/src/starter/bert.toml"),
+    ] {
+        // Every key behind a `#` but that of [init].
+        let (keys, _) = text.split_once("# Start from a checkpoint").unwrap();
+        let line = |line: &str| match line
+            .strip_prefix("# ")
+            .and_then(|key| Some((key, key.split_once(" = ")?.0)))
+        {
+            Some((key, name)) if name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_') => {
+                key.to_owned()
+            }
+            _ => line.to_owned(),
+        };
+        let said: Vec<String> = keys.lines().map(line).collect();
+        let (run, said) = (parse(text, &[]).unwrap(), parse(&said.join("\n"), &[]).unwrap());
+        assert_eq!(differing_keys(&run, &said), ["run.dir", "train.micro_batch"]);
+    }
 }

@@ -7,10 +7,9 @@
 use dfdx::tensor::{Cpu, Gradients, OwnedTape};
 use msg_core::growth::Init;
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::NamedShape,
-    device::Backend,
-    mask::Ramp,
+    growth::Ramp,
     params::{Module, Param, ParamName, Role, TensorMap, Visitor},
 };
 use msg_models::{

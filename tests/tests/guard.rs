@@ -8,7 +8,7 @@ use dfdx::tensor::{Cpu, TensorFrom};
 use msg_core::{
     Result,
     growth::{Masked, grow},
-    optim::{AdamWConfig, StatePolicy, Update, Verdict},
+    optim::{AdamWConfig, StatePolicy, Update, UpdateStatus},
 };
 use msg_tests::{
     lineage::{Run, growth_to},
@@ -86,7 +86,7 @@ fn a_loss_that_is_not_finite_leaves_everything_untouched_whatever_its_gradients(
 #[test]
 fn an_update_is_settled_before_the_next_one_and_before_a_growth() -> Result<()> {
     let (mut late, mut early) = (optimizer_run()?, optimizer_run()?);
-    assert_eq!(late.optimizer.settle()?, Verdict::default());
+    assert_eq!(late.optimizer.settle()?, UpdateStatus::default());
     for (seed, loss) in [(1, 1.0), (2, f32::NAN), (3, 2.0)] {
         queue(&mut late, seed, loss, None)?;
         queue(&mut early, seed, loss, None)?;

@@ -112,7 +112,7 @@ where
                 let applied = if state { header.applied } else { 0 };
                 assert_eq!(trainer.optimizer().applied(), applied);
                 assert_eq!(
-                    *trainer.optimizer().births() == header.births,
+                    *trainer.optimizer().birth_steps() == header.births,
                     state || header.births == Default::default()
                 );
             });

@@ -15,6 +15,7 @@ mod grow_tensors;
 mod guard;
 mod init;
 mod layering;
+mod muon;
 mod old_runs;
 mod optim;
 mod quickstart;

@@ -3,9 +3,8 @@
 use dfdx::tensor::Cpu;
 use msg_core::{
     Error,
-    axis::{Axis, Inner},
-    growth::{AxisMap, Growth, Init, Masked},
-    mask::Ramp,
+    axis::{AttnDim, Axis},
+    growth::{AxisMap, Growth, Init, Masked, Ramp},
     ops::Precision,
 };
 use msg_models::{
@@ -69,7 +68,7 @@ fn no_size_is_zero() {
 
 #[test]
 fn inner_stays_a_whole_number_of_heads() {
-    let map = AxisMap::append(Inner::NAME, 8, 10).unwrap();
+    let map = AxisMap::append(AttnDim::NAME, 8, 10).unwrap();
     let text = "attention: inner size 10 is not a whole number of heads of size 4";
     assert_eq!(refused::<Gpt<Cpu>>(by(map.clone())), text);
     assert_eq!(refused::<Bert<Cpu>>(by(map)), text);

@@ -1,7 +1,7 @@
 //! A small run of either family through the whole trainer: text, configuration, what it leaves behind.
 
 use dfdx::tensor::Cpu;
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_train::{
     Error, Fault, Plan,
     config::RunConfig,

@@ -2,9 +2,9 @@
 
 use dfdx::tensor::Cpu;
 use msg_core::{
-    device::Backend,
-    growth::Growth,
-    mask::{Ramp, take_masked_nodes},
+    Backend,
+    growth::{Growth, Ramp},
+    mask::take_masked_nodes,
     ops::Precision,
 };
 use msg_models::{GrowthSpec, LayerInit, Place, Site, Sizes, UnitInit, bert::Bert, gpt::Gpt, sizes};

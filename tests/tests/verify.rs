@@ -2,7 +2,7 @@
 
 use crate::runs::{checkpoint, config, corpus, run};
 use dfdx::tensor::Cpu;
-use msg_core::{mask::Ramp, optim::AdamWConfig};
+use msg_core::{growth::Ramp, optim::AdamWConfig};
 use msg_models::{GrowthSpec, Sizes, bert::Bert, gpt::Gpt, sizes};
 use msg_tests::families::{Family, drawn};
 use msg_train::{

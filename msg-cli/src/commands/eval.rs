@@ -2,7 +2,7 @@
 
 use crate::{args::Eval, device::DeviceChoice};
 use dfdx::tensor::Cpu;
-use msg_core::device::{Backend, open_cuda};
+use msg_core::{Backend, device::open_cuda};
 use msg_train::{
     checkpoint,
     eval::{Choice, Evaluation, evaluate_saved},

@@ -3,7 +3,7 @@
 use crate::{args::Generate, device::DeviceChoice};
 use anyhow::bail;
 use dfdx::tensor::Cpu;
-use msg_core::device::{Backend, open_cuda};
+use msg_core::{Backend, device::open_cuda};
 use msg_train::{
     Error, checkpoint,
     data::Tokenizer,

@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Context;
 use dfdx::tensor::{Cache, Cpu};
-use msg_core::device::{Backend, open_cuda};
+use msg_core::{Backend, device::open_cuda};
 use msg_train::{
     Fault, Plan,
     families::registry::cost_of,

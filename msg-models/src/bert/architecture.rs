@@ -2,7 +2,7 @@
 
 use super::Bert;
 use crate::function_preserving::{Architecture, Form, Numbers};
-use msg_core::{device::Backend, ops::NormOrder};
+use msg_core::{Backend, ops::NormOrder};
 
 impl<D: Backend> Architecture<D> for Bert<D> {
     const FORM: Form = Form {

@@ -8,10 +8,9 @@ use super::{
 use crate::{Growing, GrowingAxis, Sizes};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Error,
+    Backend, Error,
     axis::{Axis, Hidden, NamedShape},
-    device::Backend,
-    mask::Ramps,
+    growth::Ramps,
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role, Visitor},
 };

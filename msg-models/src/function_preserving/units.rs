@@ -2,7 +2,7 @@
 
 use crate::hf;
 use dfdx::shapes::HasShape;
-use msg_core::{Result, axis::NamedShape, device::Backend, error::Context, params::Param};
+use msg_core::{Backend, Result, axis::NamedShape, error::Context, params::Param};
 
 /// The values of a tensor on the host, to be changed along its axes.
 pub(super) struct Units {

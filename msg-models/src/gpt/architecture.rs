@@ -2,7 +2,7 @@
 
 use super::Gpt;
 use crate::function_preserving::{Architecture, Form, Numbers};
-use msg_core::{device::Backend, ops::NormOrder};
+use msg_core::{Backend, ops::NormOrder};
 
 impl<D: Backend> Architecture<D> for Gpt<D> {
     const FORM: Form = Form { order: NormOrder::Pre, closing_norm: |_| false, tied_norm: |_| false };

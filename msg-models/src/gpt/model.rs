@@ -11,14 +11,11 @@ use dfdx::{
     tensor_ops::SelectTo,
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Batch, EndsWith, Hidden, Position, Query, Vocab},
-    device::Backend,
     error::Context,
     growth::{self, DepthMap, Init},
-    ops::{
-        self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, Scores, block::Stream,
-    },
+    ops::{self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, Scores, Stream},
     params::{Module, ParamName, Visitor},
 };
 

@@ -3,12 +3,10 @@
 use crate::{GrowingAxis, Grows, Masks, Sizes};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Error, Result,
+    Backend, Error, Result,
     axis::{AxisInfo, HeadDim, NamedShape},
-    device::Backend,
     error::same_size,
-    growth::{self, AxisMap, DepthMap, FillRule, Growth, Masked, NORMAL_STD, Operator},
-    mask::{Ramp, Ramps},
+    growth::{self, AxisMap, DepthMap, FillRule, Growth, Masked, NORMAL_STD, Operator, Ramp, Ramps},
     params::{Module, Param, ParamName, Role, Visitor},
 };
 use serde::{Deserialize, Serialize};
@@ -124,7 +122,7 @@ impl Growing {
     /// The sizes after a growth.
     ///
     /// # Errors
-    /// Where a map does not fit, or Inner becomes no whole number of heads.
+    /// Where a map does not fit, or AttnDim becomes no whole number of heads.
     fn sizes_after(&self, growth: &Growth) -> Result<Sizes> {
         let mut sizes = self.sizes;
         for (axis, size) in self.sizes.iter() {

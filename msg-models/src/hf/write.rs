@@ -7,8 +7,8 @@ use super::{
     read::io_error,
 };
 use msg_core::{
+    Backend,
     axis::NamedShape,
-    device::Backend,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 use safetensors::tensor::TensorInfo;
@@ -308,7 +308,7 @@ impl Writing<'_> {
                 Ok(())
             });
         }
-        D::lend(tensor, |values| {
+        D::with_host_slice(tensor, |values| {
             let values = planned.layout.to_file(&planned.shape, values);
             let length = values.len() / planned.files.len();
             let mut parts = values.chunks_exact(length.max(1)).enumerate();
@@ -353,7 +353,7 @@ impl Current {
 
 /// A tensor's values, row-major.
 pub(crate) fn values<S: NamedShape, D: Backend>(tensor: &Param<S, D>) -> msg_core::Result<Vec<f32>> {
-    D::lend(tensor, <[f32]>::to_vec)
+    D::with_host_slice(tensor, <[f32]>::to_vec)
 }
 
 impl<D: Backend> Visitor<D> for Writing<'_> {

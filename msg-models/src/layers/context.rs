@@ -3,9 +3,8 @@
 use super::{Attention, LayerNorm, Linear};
 use crate::{Masks, Place, Site};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Ffn, HeadDim, Hidden},
-    device::Backend,
     ops::{self, AttentionMask, BlockMasks, Compute, Dropout, Gelu, NormOrder},
 };
 
@@ -69,7 +68,7 @@ impl<D: Backend> BlockContext<'_, D> {
             up: layers.up.tensors(),
             down: layers.down.tensors(),
             masks: self.block_masks(),
-            seen: self.seen.clone(),
+            attention_mask: self.seen.clone(),
             head_dim: self.head_dim,
             eps: self.eps,
             gelu: self.gelu,

@@ -6,9 +6,8 @@ use dfdx::{
     tensor::{Tape, Tensor},
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Axis, Hidden},
-    device::Backend,
     ops::{self, Ids},
     params::{Module, Param, ParamName, Role, Visitor},
 };

@@ -7,7 +7,7 @@ use crate::{
     files::{atomic::write_synced, new_folder::fresh_folder},
     step::state::State,
 };
-use msg_core::{device::Backend, optim::Births};
+use msg_core::{Backend, optim::BirthSteps};
 use msg_models::hf::{self, Format};
 use serde::Serialize;
 use std::path::Path;
@@ -43,8 +43,9 @@ pub fn save_model<D: Backend, M: Family<D>>(out: &Path, snapshot: &ModelSnapshot
             state: (*state).clone(),
             growing: model.growing().clone(),
             model: json(folder, &model.config_now())?,
-            births: Births::default(),
+            births: BirthSteps::default(),
             applied: 0,
+            optimizer: None,
         };
         write_json(folder, STATE, &header)?;
         if let Some(config) = config {

@@ -12,7 +12,7 @@ use crate::{
     },
     step::state::State,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use std::{
     fmt,
     path::{Path, PathBuf},

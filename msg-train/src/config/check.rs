@@ -13,6 +13,7 @@ use crate::{
     },
     error::{Error, Result},
 };
+use msg_core::optim::Rule;
 use msg_models::{GrowingAxis, Grows, Sizes, sizes::LARGEST};
 use serde::Serialize;
 use std::{fmt::Display, path::Path};
@@ -162,6 +163,7 @@ impl Rules<'_> {
     /// The ranges are the optimizer's own.
     fn optimizer(self, optimizer: &OptimizerConfig) -> Result<()> {
         match optimizer.check() {
+            // Named as `adamw: beta1`.
             Err(msg_core::error::Error::Value { what, expected, got }) => {
                 let key = what.rsplit(' ').next().unwrap_or(what);
                 Err(self.refused(format_args!("optimizer.{key}"), expected, format!("{got:?}")))

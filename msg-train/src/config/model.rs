@@ -1,4 +1,4 @@
-//! `[model]`: what does not grow.
+//! `[model]`: what does not grow of a model.
 
 use super::SpecialTokens;
 use msg_core::ops::Gelu;

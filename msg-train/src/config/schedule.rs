@@ -17,7 +17,7 @@ pub struct LrConfig {
     /// Rate at the last step; 0 by default. The shape `constant` has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r#final: Option<f64>,
-    /// Steps of linear rise from 0: step s of them has the share s/warmup of the peak.
+    /// Steps over which the rate rises linearly from 0 to the peak.
     #[serde(default)]
     pub warmup: u64,
     /// Steps of decay at the end, for the shapes `wsd` and `wsd-sqrt` alone.
@@ -32,7 +32,7 @@ impl LrConfig {
     }
 }
 
-/// What the learning rate does at a growth.
+/// How the learning rate reacts to a growth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LrAtGrowth {
@@ -78,16 +78,16 @@ macro_rules! stage_config {
             /// What new units start from.
             #[serde(default)]
             pub units: UnitInit,
-            /// Where new layers stand and what they start from.
+            /// Where new layers are inserted and what they start from.
             #[serde(default)]
             pub new_layers: LayerInit,
-            /// What the learning rate does.
+            /// How the learning rate reacts to the growth.
             #[serde(default)]
             pub lr: LrAtGrowth,
-            /// Steps of `rewarm` and `rewarm-new`.
+            /// Steps of a rewarming, with `lr = "rewarm"` or `"rewarm-new"`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub rewarm_steps: Option<u64>,
-            /// What becomes of the optimizer's state.
+            /// How the optimizer's ages and moments are carried over.
             #[serde(default)]
             pub state: StatePolicy,
         }

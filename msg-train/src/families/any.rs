@@ -6,7 +6,7 @@ use super::{
     objective::{BatchOptions, Objective, Text},
 };
 use crate::{data::Prepared, error::Result};
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::{Growing, Masks};
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use crate::{
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::{Compute, Dropout, Scores, cross_entropy::IGNORED},
 };

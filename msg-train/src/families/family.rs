@@ -10,7 +10,7 @@ use crate::{
     data::Specials,
     error::Result,
 };
-use msg_core::{device::Backend, growth::Init, ops::Compute};
+use msg_core::{Backend, growth::Init, ops::Compute};
 use msg_models::{
     Cost, Growable,
     hf::{Naming, Unrepresentable, Unsupported},

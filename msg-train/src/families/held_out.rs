@@ -10,7 +10,7 @@ use super::{
     objective::Objective,
 };
 use crate::{data::Batches, error::Result, metrics::Heads};
-use msg_core::{device::Backend, ops::Scores};
+use msg_core::{Backend, ops::Scores};
 
 /// One loss term, summed over labels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -14,7 +14,7 @@ use crate::{
 };
 use dfdx::tensor::{Tape, Tensor};
 use msg_core::{
-    device::Backend,
+    Backend,
     ops::{Dropout, Scores},
     random::{Key, bits_at},
 };

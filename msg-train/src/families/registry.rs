@@ -6,7 +6,7 @@ use crate::{
     error::{Error, Result},
 };
 use dfdx::tensor::Cpu;
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::{Cost, bert::Bert, function_preserving::Architecture, gpt::Gpt};
 use std::path::Path;
 

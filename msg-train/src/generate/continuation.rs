@@ -7,7 +7,7 @@ use crate::{
     families::{any::AnyModel, objective::Text},
     generate::sampling::Sampling,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 
 /// How much to write, and how.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use crate::{
     families::{any::AnyModel, objective::Text},
     generate::sampling::{ranked, softmax},
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 
 /// Marks a place to be filled in.
 pub const MASK: &str = "[MASK]";

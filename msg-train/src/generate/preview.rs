@@ -8,7 +8,7 @@ use crate::{
     families::objective::Text,
     generate::sampling::Sampling,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 
 /// Tokens of the text that a model is shown.
 const SHOWN: usize = 24;

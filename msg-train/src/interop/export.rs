@@ -16,7 +16,7 @@ use crate::{
         new_folder::{check_free, fresh_folder},
     },
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::{
     Sizes,
     function_preserving::{Folded, check_foldable, fold},

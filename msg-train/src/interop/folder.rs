@@ -10,7 +10,7 @@ use crate::{
         names::{HF_CONFIG, HF_GENERATION, HF_SPECIAL_TOKENS, HF_TOKENIZER, TOKENIZER},
     },
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::hf::{self, Format, InFile, StoredType, Unrepresentable};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, fs, path::Path};

@@ -11,7 +11,7 @@ use crate::{
     files::{bounded_json, names::HF_GENERATION},
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::{self, Init},
 };
 use msg_models::hf::{self, TensorFile};

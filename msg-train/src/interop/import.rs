@@ -14,7 +14,7 @@ use crate::{
     files::new_folder::check_free,
     interop::hf_folder,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::{Sizes, hf::Format};
 use std::path::{Path, PathBuf};
 

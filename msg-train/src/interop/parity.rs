@@ -14,7 +14,7 @@ use crate::{
         receipt::Receipt,
     },
 };
-use msg_core::device::{Backend, release_buffers};
+use msg_core::{Backend, device::release_buffers};
 use msg_models::Masks;
 use std::path::PathBuf;
 

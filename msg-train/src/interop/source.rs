@@ -12,7 +12,7 @@ use crate::{
     families::family::Family,
     step::state::State,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::hf::{InFile, StoredType, TensorFile};
 use std::{
     collections::BTreeMap,

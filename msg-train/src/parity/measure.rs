@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use dfdx::tensor::NoneTape;
-use msg_core::{device::Backend, ops::Dropout};
+use msg_core::{Backend, ops::Dropout};
 use msg_models::Masks;
 
 /// Largest |dlogit| on devices whose sums have no fixed order, as a share of the largest logit.

@@ -12,7 +12,7 @@ use crate::{
         objective::{BatchOptions, Objective},
     },
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use std::{
     fmt,
     path::{Path, PathBuf},

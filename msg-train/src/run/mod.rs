@@ -22,7 +22,7 @@ use crate::{
     schedule::plan::Plan,
     step::fault_injection::Fault,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use std::{
     path::Path,
     sync::{Arc, atomic::AtomicBool},

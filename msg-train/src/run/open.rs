@@ -3,16 +3,16 @@
 use super::{Request, RunFolder, clock::Clock, memory::explained, session::Session, start};
 use crate::{
     checkpoint::{self, Loaded},
-    config::{self, OptimizerConfig, Resolved, differing_keys},
+    config::{self, Resolved, differing_keys},
     data::{Batches, Prepared},
     error::{AtPath, Error, Result},
     families::family::{Family, HostOf},
     files::names::{CONFIG, EVENTS, METRICS, TIMING},
-    metrics::{Record, RunLog, RunPlan, StagePlan, Start, sinks::console::Console},
+    metrics::{Record, RunLog, RunPlan, Sink, StagePlan, Start, sinks::console::Console},
     schedule::plan::Plan,
     step::{running::StepOptions, trainer::Trainer},
 };
-use msg_core::device::Backend;
+use msg_core::{Backend, optim::Rule};
 use msg_models::Cost;
 use std::{
     fs,
@@ -34,20 +34,20 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
         let begun = folder.is_begun();
         let vocab = vocabulary(&config, &request.data)?;
         let (mut plan, cost) = (request.plan.clone(), M::cost(&M::config_of(&config, vocab)));
-        let OptimizerConfig::AdamW(adamw) = *config.optimizer();
+        let rule = config.optimizer().in_precision(config.train().precision);
         let latest = if begun { checkpoint::latest(&folder.checkpoints())? } else { None };
         let config_text = config.to_toml()?;
         let resumed = latest.is_some();
         let (mut model, optimizer, state) = match latest {
             Some(path) => {
-                let loaded = checkpoint::load::<D, M>(&path, &device, adamw);
+                let loaded = checkpoint::load::<D, M>(&path, &device, rule);
                 let Loaded { model, optimizer, header, config: saved } =
                     loaded.map_err(|error| explained::<D>(error, &config, &plan, &cost, 1))?;
                 same_config(&path, &saved, &config)?;
                 (model, optimizer, header.state)
             }
             None => {
-                let begun = start::begin::<D, M>(&device, &config, &request.data, vocab, adamw);
+                let begun = start::begin::<D, M>(&device, &config, &request.data, vocab, rule);
                 begun.map_err(|error| explained::<D>(error, &config, &plan, &cost, 1))?
             }
         };
@@ -57,12 +57,13 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
         }
         let run_plan = run_plan(&config, &plan, &cost);
         let console = request.console.then(|| Console::stderr(run_plan.clone(), state.step));
+        let listeners = console.map(|console| Box::new(console) as Box<dyn Sink>).into_iter().collect();
         let (log, seconds) = if resumed {
-            RunLog::resume(folder.path(), state.step, Box::new(wall_clock), console)?
+            RunLog::resume(folder.path(), state.step, Box::new(wall_clock), listeners)?
         } else {
             // What a run wrote that was killed before its first checkpoint is written again.
             remove_logs(folder.path())?;
-            let mut log = RunLog::start(folder.path(), Box::new(wall_clock), console)?;
+            let mut log = RunLog::start(folder.path(), Box::new(wall_clock), listeners)?;
             let (sizes, params) = (model.growing().sizes, model.num_params() as u64);
             log.record(&Record::Start(Start { step: 0, name: config.run().name.clone(), sizes, params }))?;
             (log, 0.0)
@@ -118,9 +119,17 @@ fn vocabulary(config: &Resolved, data: &Prepared) -> Result<usize> {
 fn same_config(path: &Path, saved: &str, ours: &Resolved) -> Result<()> {
     let families = &[ours.model().family];
     let saved = config::parse_saved(saved, &path.join(CONFIG).display().to_string(), families)?;
-    // Folders are where a run lies, not what it is: it may be moved. How much of a step a device does at once
-    // may have to change where memory ran out: the sums stay the same but for rounding.
-    let free = ["run.dir", "data.shards", "train.micro_batch", "train.recompute"];
+    // A run may be moved to another folder. How much of a step a device computes at once may have to change when memory
+    // runs out; sums stay the same up to rounding. When a run evaluates and saves does not change what it learns, and
+    // the defaults of both have changed.
+    let free = [
+        "run.dir",
+        "data.shards",
+        "train.micro_batch",
+        "train.recompute",
+        "train.eval_every",
+        "train.checkpoint_every",
+    ];
     let mut keys = differing_keys(&saved, ours);
     keys.retain(|key| !free.contains(&key.as_str()));
     if keys.is_empty() {

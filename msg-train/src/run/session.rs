@@ -16,10 +16,7 @@ use crate::{
     schedule::plan::Plan,
     step::{events::Event, state::State, trainer::Trainer},
 };
-use msg_core::{
-    device::{Backend, out_of_memory_as_error},
-    error::Context,
-};
+use msg_core::{Backend, device::out_of_memory_as_error, error::Context};
 use msg_models::{Cost, hf::Unrepresentable};
 use std::{
     path::PathBuf,

@@ -9,7 +9,7 @@ use crate::{
     error::Result,
     schedule::learning_rate::{NewFactor, Rate, RateChange},
 };
-use msg_core::{mask::Ramp, optim::StatePolicy};
+use msg_core::{growth::Ramp, optim::StatePolicy};
 use msg_models::{LayerInit, Sizes, UnitInit};
 
 /// The growth at the start of a stage.

@@ -6,7 +6,10 @@ use crate::{
     text::{quantity::count, table::aligned},
 };
 use msg_core::ops::head::{LOGITS_ON_CPU, LOGITS_ON_GPU};
-use msg_models::{Cost, GrowingAxis, cost::Logits};
+use msg_models::{
+    Cost, GrowingAxis,
+    cost::{Logits, OptimizerNumbers},
+};
 
 /// The columns; those of the axes stand after the first two.
 const HEADINGS: [&str; 12] = [
@@ -67,7 +70,8 @@ pub fn plan_table(config: &Resolved, plan: &Plan, cost: &Cost) -> String {
         let micro_batch = config.train().micro_batch.unwrap_or(stage.batch);
         let compute = config.train().compute();
         let memory = |head_logits| {
-            cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, head_logits).total()
+            let (batch, state) = ((stage.sequence, micro_batch), OptimizerNumbers::of(config.optimizer()));
+            cost.memory(stage.sizes, batch, logits, compute, head_logits, state).total()
         };
         let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;
         let ramp = stage.boundary.map_or("-".to_owned(), |boundary| boundary.ramp.length.to_string());

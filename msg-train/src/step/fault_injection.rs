@@ -4,8 +4,8 @@
 
 use crate::error::{Error, Result};
 use msg_core::{
+    Backend,
     axis::NamedShape,
-    device::Backend,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 use msg_models::{Masks, Place, Site};

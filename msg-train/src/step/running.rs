@@ -6,14 +6,14 @@ use crate::{
     step::{fault_injection::Fault, state::State},
 };
 use dfdx::tensor::Gradients;
-use msg_core::{device::Backend, optim::AdamW};
+use msg_core::{Backend, optim::AnyOptimizer};
 
 /// A model in training.
 #[derive(Debug)]
 pub(crate) struct Running<D: Backend, M: Trainable<D>> {
     pub device: D,
     pub model: M,
-    pub optimizer: AdamW<D>,
+    pub optimizer: AnyOptimizer<D>,
     pub state: State,
     pub options: StepOptions,
     /// The last step's gradients: their memory serves the next one's.

@@ -26,10 +26,10 @@ use dfdx::{
     tensor_ops::{Backward, TryAdd},
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     error::Context,
     ops::Dropout,
-    optim::{AdamW, Update, tape, zero_grads, zeroed_again},
+    optim::{AnyOptimizer, Update, tape, zero_grads, zeroed_again},
     params::Param,
 };
 use msg_models::Sizes;
@@ -72,7 +72,7 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
     }
 
     /// The optimizer as it stands.
-    pub fn optimizer(&self) -> &AdamW<D> {
+    pub fn optimizer(&self) -> &AnyOptimizer<D> {
         &self.run.optimizer
     }
 
@@ -84,8 +84,9 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
     /// The next optimizer step, and the growth before it where its stage is a new one; nothing once all
     /// steps are made.
     ///
-    /// Where the device is [late](Backend::LATE), the step is queued there, and settled by the next one once that
-    /// one's gradients are queued, too: its record comes then, and so does its refusal.
+    /// Where the device is [asynchronous](msg_core::optim::OptimKernel::ASYNC_RESULTS), the step is queued there, and
+    /// settled by the next one once that one's gradients are queued, too: its record comes then, and so does its
+    /// refusal.
     ///
     /// # Errors
     /// [`Error::Receipt`] where a growth changes the function, [`Error::Diverged`] by the guard's
@@ -114,7 +115,7 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
         self.step(step, &stage, &data, on)?;
         self.feed = Some(feed);
         let ramp_ends = self.run.model.growing().ramps.clone().retire(step);
-        if ramp_ends || !D::LATE {
+        if ramp_ends || !D::ASYNC_RESULTS {
             self.settle(on)?;
         }
         if ramp_ends {

@@ -1,7 +1,10 @@
 //! Whole files of every kind, as small as they can be.
 
 use dfdx::tensor::Cpu;
-use msg_core::{growth::Init, optim::AdamW};
+use msg_core::{
+    growth::Init,
+    optim::{AdamWConfig, AnyOptimizer},
+};
 use msg_models::{
     GrowthSpec, LayerInit, Sizes, UnitInit,
     bert::{Bert, BertConfig},
@@ -160,9 +163,9 @@ pub(super) fn checkpoints(place: &Path) -> Vec<PathBuf> {
 fn saved<M: Family<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&Path>) -> PathBuf {
     let spec = GrowthSpec { units: UnitInit::Copy, layers: LayerInit::Interpolate, ..GrowthSpec::default() };
     let growth = model.growth_to(sizes! { layers: 2, hidden: 5, ffn: 4, heads: 3 }, &spec).unwrap();
-    let ramp = msg_core::mask::Ramp { start: 0, length: 4 };
+    let ramp = msg_core::growth::Ramp { start: 0, length: 4 };
     let model = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
-    let optimizer = AdamW::new(&model, Default::default()).unwrap();
+    let optimizer = AnyOptimizer::new(&model, AdamWConfig::default()).unwrap();
     let state = State { step: 2, stage: 1, births: vec![(0, 0)], ..State::default() };
     let config = registry::parse(&run_config(family, Path::new("text")), "tiny.toml", &[]).unwrap();
     let config = config.to_toml().unwrap();

@@ -3,7 +3,7 @@
 use super::gpu;
 use crate::runs::{checkpoint, config, corpus, run_on};
 use dfdx::tensor::Cpu;
-use msg_core::{device::Backend, ops::Precision};
+use msg_core::{Backend, ops::Precision};
 use msg_tests::close::assert_close;
 use msg_train::{
     checkpoint::{Saved, open},

@@ -4,10 +4,10 @@ use super::gpu;
 use crate::runs::{STEPS, checkpoint, config, copy_folder, corpus, records, run_on, steps};
 use dfdx::tensor::{Cpu, Cuda};
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::Precision,
-    optim::{AdamW, AdamWConfig},
+    optim::{AdamW, AdamWConfig, AnyOptimizer},
     params::{Module, ParamName, Role, Visitor},
 };
 use msg_models::{Cost, gpt::Gpt};
@@ -194,7 +194,7 @@ fn cuda_hands_a_steps_record_on_while_the_next_one_is_queued() {
 
 /// The values of all parameters and moments.
 fn values<D: Backend>(trainer: &Trainer<D, Gpt<D>, Causal>) -> Vec<Vec<u32>> {
-    struct Values<'a, D: Backend>(Vec<Vec<u32>>, &'a AdamW<D>);
+    struct Values<'a, D: Backend>(Vec<Vec<u32>>, &'a AnyOptimizer<D>);
     impl<D: Backend> Visitor<D> for Values<'_, D> {
         fn visit<S: msg_core::axis::NamedShape>(
             &mut self,
@@ -202,7 +202,8 @@ fn values<D: Backend>(trainer: &Trainer<D, Gpt<D>, Causal>) -> Vec<Vec<u32>> {
             _: Role,
             tensor: &mut msg_core::params::Param<S, D>,
         ) -> msg_core::Result<()> {
-            let (first, second) = self.1.moments::<S>(name)?;
+            let slot = |slot| self.1.slot::<S>(slot, name);
+            let (first, second) = (slot("first_moment")?, slot("second_moment")?);
             let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
             self.0.extend([&*tensor, first, second].map(|tensor| bits(tensor.as_vec())));
             Ok(())

@@ -4,8 +4,7 @@ use super::*;
 use dfdx::tensor_ops::Backward;
 use msg_core::{
     axis::NamedShape,
-    growth::FillRule,
-    mask::Ramp,
+    growth::{FillRule, Ramp},
     ops::NormOrder,
     optim::{tape, zero_grads},
     params::{Param, ParamName, Role, Visitor},

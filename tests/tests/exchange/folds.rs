@@ -1,7 +1,7 @@
 //! Masks and spare heads into weights: the same function, or the reason why not.
 
 use super::*;
-use msg_core::mask::Ramp;
+use msg_core::growth::Ramp;
 use msg_models::{
     GrowthSpec,
     function_preserving::{Folded, Unfoldable, fold},

@@ -150,10 +150,10 @@ fn scattered<M: Listed<Cpu>>(model: M) -> M {
             tensor: &mut Param<S, Cpu>,
         ) -> msg_core::Result<()> {
             use dfdx::{shapes::HasShape, tensor_ops::TryAdd};
-            use msg_core::{device::Backend, error::Context};
+            use msg_core::{error::Context, growth::GrowKernel};
             let new = NewEntries { key: Growth::new(9, 9).key(name), fill: Fill::Normal { std: 0.3 } };
             let random: Param<S, Cpu> = tensor.device().fresh(tensor.shape(), new)?;
-            let one = if role.kind == Kind::Gain { 1.0 } else { 0.0 };
+            let one = if role.kind == Kind::NormWeight { 1.0 } else { 0.0 };
             *tensor = random.try_add(one).during("scatter")?;
             Ok(())
         }

@@ -1,6 +1,7 @@
 //! Growth behind masks: a checkpoint that training goes on with, and notes of where it comes from.
 
 use super::*;
+use msg_core::optim::AdamWConfig;
 use msg_models::{UnitInit, hf::TensorFile};
 use msg_train::{
     checkpoint,
@@ -97,7 +98,7 @@ fn trains_on(place: &Place, family: &str) {
     assert_eq!(ends.count(), 1);
     // Moments are the run's: there are none to begin with.
     let refused =
-        checkpoint::load::<Cpu, Gpt<Cpu>>(&place.path("grown"), &Cpu::default(), Default::default());
+        checkpoint::load::<Cpu, Gpt<Cpu>>(&place.path("grown"), &Cpu::default(), AdamWConfig::default());
     let text = refused.map(drop).unwrap_err().to_string();
     assert!(family != "gpt" || text.contains("a model without an optimizer"), "{text}");
 }

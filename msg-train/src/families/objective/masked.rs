@@ -7,7 +7,7 @@ use crate::{
 };
 use dfdx::tensor::{Tape, Tensor};
 use msg_core::{
-    device::Backend,
+    Backend,
     ops::{Dropout, Scores, cross_entropy::IGNORED},
 };
 use msg_models::Masks;

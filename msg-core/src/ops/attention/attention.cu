@@ -1,7 +1,7 @@
 // Attention in f32 without the matrix of scores in memory and without tensor cores: the twin of
-// src/ops/attention/cpu.rs.
+// cpu.rs beside it.
 //
-// Floor: forward reads q, k, v once and writes the mix (4 E bytes for each entry of Inner and row); 4 d operations
+// Floor: forward reads q, k, v once and writes the output (4 E bytes for each entry of AttnDim and row); 4 d operations
 // for every query, key and head (half of them behind a causal mask). Without tensor cores operations rule: an H100
 // does 60 TFLOP/s in f32, this scheme about a quarter (one load from shared memory for every 4 multiply-adds).
 #include "attention.cuh"
@@ -35,11 +35,11 @@ template <int CHUNKS> __device__ void attention_forward(const Attention<float> &
     float *queries = shared, *keys = queries + WARPS * FORWARD_ROWS * d, *values = keys + TILE * (d + 1);
     const unsigned int block = blockIdx.x * WARPS * FORWARD_ROWS, first = block + warp * FORWARD_ROWS;
     load_rows(queries, d, of.query, 3 * of.inner, block, WARPS * FORWARD_ROWS, p.length, d);
-    float most[FORWARD_ROWS], total[FORWARD_ROWS], mix[FORWARD_ROWS][CHUNKS];
+    float most[FORWARD_ROWS], total[FORWARD_ROWS], weighted[FORWARD_ROWS][CHUNKS];
     for (int r = 0; r < FORWARD_ROWS; r++) {
         most[r] = -INFINITY;
         total[r] = 0.0f;
-        for (int c = 0; c < CHUNKS; c++) mix[r][c] = 0.0f;
+        for (int c = 0; c < CHUNKS; c++) weighted[r][c] = 0.0f;
     }
     const unsigned int end = p.causal ? min(p.length, block + WARPS * FORWARD_ROWS) : p.length;
     for (unsigned int tile = 0; tile < end; tile += TILE) {
@@ -62,21 +62,21 @@ template <int CHUNKS> __device__ void attention_forward(const Attention<float> &
             total[r] = total[r] * fade + warp_sum(share);
             const float factor = factor_at(p.dropout, of.sequence, of.head, query, key);
             shares[r] = share * factor;
-            for (int c = 0; c < CHUNKS; c++) mix[r][c] *= fade;
+            for (int c = 0; c < CHUNKS; c++) weighted[r][c] *= fade;
         }
         for (int j = 0; j < TILE; j++)
             for (int r = 0; r < FORWARD_ROWS; r++) {
                 const float share = __shfl_sync(ALL_LANES, shares[r], j);
                 for (int c = 0; c < CHUNKS; c++)
-                    if (lane + 32 * c < d) mix[r][c] = fmaf(share, values[j * d + lane + 32 * c], mix[r][c]);
+                    if (lane + 32 * c < d) weighted[r][c] = fmaf(share, values[j * d + lane + 32 * c], weighted[r][c]);
             }
     }
     for (int r = 0; r < FORWARD_ROWS; r++) {
         const unsigned int query = first + r;
         if (query >= p.length) continue;
         for (int c = 0; c < CHUNKS; c++)
-            if (lane + 32 * c < d) of.out[(size_t)query * of.inner + lane + 32 * c] = mix[r][c] / total[r];
-        if (lane == 0) of.log_sums[query] = most[r] + logf(total[r]);
+            if (lane + 32 * c < d) of.out[(size_t)query * of.inner + lane + 32 * c] = weighted[r][c] / total[r];
+        if (lane == 0) of.logsumexp[query] = most[r] + logf(total[r]);
     }
 }
 
@@ -86,11 +86,11 @@ template <int CHUNKS, bool KEYS> __device__ void attention_back(const Attention<
     extern __shared__ float shared[];
     const Head<float> of(p, blockIdx.z, blockIdx.y);
     const unsigned int warp = threadIdx.x / 32, lane = threadIdx.x % 32, d = p.head_dim, rows = WARPS * BACKWARD_ROWS;
-    float *own = shared, *own_mix = own + rows * d, *stream = own_mix + rows * d, *stream_mix = stream + TILE * (d + 1);
+    float *own = shared, *own_values = own + rows * d, *stream = own_values + rows * d, *stream_values = stream + TILE * (d + 1);
     const unsigned int block = blockIdx.x * rows, first = block + warp * BACKWARD_ROWS;
     const size_t wide = 3 * of.inner;
     load_rows(own, d, KEYS ? of.key : of.query, wide, block, rows, p.length, d);
-    load_rows(own_mix, d, KEYS ? of.value : of.dmixed, KEYS ? wide : of.inner, block, rows, p.length, d);
+    load_rows(own_values, d, KEYS ? of.value : of.dattn_out, KEYS ? wide : of.inner, block, rows, p.length, d);
     float gradient[BACKWARD_ROWS][CHUNKS], of_value[BACKWARD_ROWS][CHUNKS];
     for (int r = 0; r < BACKWARD_ROWS; r++)
         for (int c = 0; c < CHUNKS; c++) gradient[r][c] = of_value[r][c] = 0.0f;
@@ -99,18 +99,18 @@ template <int CHUNKS, bool KEYS> __device__ void attention_back(const Attention<
     for (unsigned int tile = begin; tile < end; tile += TILE) {
         __syncthreads();
         load_rows(stream, d + 1, KEYS ? of.query : of.key, wide, tile, TILE, p.length, d);
-        load_rows(stream_mix, d + 1, KEYS ? of.dmixed : of.value, KEYS ? of.inner : wide, tile, TILE, p.length, d);
+        load_rows(stream_values, d + 1, KEYS ? of.dattn_out : of.value, KEYS ? of.inner : wide, tile, TILE, p.length, d);
         __syncthreads();
         float shares[BACKWARD_ROWS], slopes[BACKWARD_ROWS];
         for (int r = 0; r < BACKWARD_ROWS; r++) {
             const unsigned int query = KEYS ? tile + lane : first + r, key = KEYS ? first + r : tile + lane;
-            const float *a = own + (warp * BACKWARD_ROWS + r) * d, *b = own_mix + (warp * BACKWARD_ROWS + r) * d;
+            const float *a = own + (warp * BACKWARD_ROWS + r) * d, *b = own_values + (warp * BACKWARD_ROWS + r) * d;
             const float product = inner_product(a, stream + lane * (d + 1), d);
-            const float dshare = inner_product(b, stream_mix + lane * (d + 1), d);
+            const float dshare = inner_product(b, stream_values + lane * (d + 1), d);
             shares[r] = slopes[r] = 0.0f;
             if (!looks(p, query, key)) continue;
             const float score = fmaf(product, p.scale, of.padding ? of.padding[key] : 0.0f);
-            const float share = expf(score - of.log_sums[query]);
+            const float share = expf(score - of.logsumexp[query]);
             const float factor = factor_at(p.dropout, of.sequence, of.head, query, key);
             shares[r] = share * factor;
             slopes[r] = share * (dshare * factor - of.deltas[query]) * p.scale;
@@ -123,7 +123,7 @@ template <int CHUNKS, bool KEYS> __device__ void attention_back(const Attention<
                     const unsigned int column = lane + 32 * c;
                     if (column >= d) continue;
                     gradient[r][c] = fmaf(slope, stream[j * (d + 1) + column], gradient[r][c]);
-                    if (KEYS) of_value[r][c] = fmaf(share, stream_mix[j * (d + 1) + column], of_value[r][c]);
+                    if (KEYS) of_value[r][c] = fmaf(share, stream_values[j * (d + 1) + column], of_value[r][c]);
                 }
             }
     }
@@ -139,7 +139,7 @@ template <int CHUNKS, bool KEYS> __device__ void attention_back(const Attention<
     }
 }
 
-// deltas[query] = sum of mixed * dmixed over the head: one warp a query and head.
+// deltas[query] = sum of attn_out * dattn_out over the head: one warp a query and head.
 template <class E> __device__ void attention_deltas(const Attention<E> &p) {
     const size_t warp = (size_t)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (warp >= (size_t)p.batch * p.heads * p.length) return;
@@ -148,7 +148,7 @@ template <class E> __device__ void attention_deltas(const Attention<E> &p) {
     float sum = 0.0f;
     for (unsigned int column = lane; column < p.head_dim; column += 32) {
         const size_t at = (size_t)query * of.inner + column;
-        sum = fmaf(to_float(of.mixed[at]), to_float(of.dmixed[at]), sum);
+        sum = fmaf(to_float(of.attn_out[at]), to_float(of.dattn_out[at]), sum);
     }
     sum = warp_sum(sum);
     if (lane == 0) of.deltas[query] = sum;

@@ -1,8 +1,8 @@
-// One AdamW update of all tensors of a module: the twin of src/optim/adamw_cpu.rs.
+// One AdamW update of all tensors of a module: the twin of cpu.rs beside it.
 //
 // The same float operations in the same order, none contracted, so that the bits are those of the Cpu.
-// Moments are changed in place. A parameter's old values are read from a copy (src/device/cuda/updates.rs
-// says why); an update that the verdict forbids puts them back and leaves the moments alone.
+// Moments are changed in place. A parameter's old values are read from a copy (cuda.rs
+// says why); an update that is not applied puts them back and leaves the moments alone.
 // Floor: 16 bytes read and 12 written for each entry; H100 at 3.0 TB/s, 124 M entries: 1.2 ms.
 
 struct Tensor {
@@ -12,24 +12,24 @@ struct Tensor {
     size_t count;
     size_t piece;            // how many pieces the tensors before it have
     unsigned int size[4];    // padded by leading axes of one unit
-    unsigned int units[4];   // where the cohorts of the axis' units begin; NO_UNITS: all are in cohort 0
-    unsigned int cohorts;    // where its cohorts begin
+    unsigned int units[4];   // where the age groups of the axis' units begin; NO_UNITS: all are in age group 0
+    unsigned int groups;    // where its age groups begin
     float first_share, beta2, second_share, eps, weight_decay;
 };
 
 #define NO_UNITS 0xFFFFFFFFu
 #define PIECE 4096
 
-// As kernels/guard.cu left it.
-struct Verdict {
+// As kernels/status.cu left it.
+struct UpdateStatus {
     double square, grad_scale, applied, loss;
 };
 
-struct Cohort {
+struct AgeGroup {
     float lr, step_size, root_correction;
 };
 
-__device__ __forceinline__ void update(const Tensor &t, const Cohort &c, float scale, float grad, float &p,
+__device__ __forceinline__ void update(const Tensor &t, const AgeGroup &c, float scale, float grad, float &p,
                                        float &m, float &v) {
     const float g = __fmul_rn(grad, scale);
     p = __fsub_rn(p, __fmul_rn(p, __fmul_rn(c.lr, t.weight_decay)));
@@ -39,7 +39,7 @@ __device__ __forceinline__ void update(const Tensor &t, const Cohort &c, float s
     p = __fsub_rn(p, __fdiv_rn(__fmul_rn(c.step_size, m), root));
 }
 
-__device__ __forceinline__ void update_at(const Tensor &t, const Cohort &c, float scale, size_t i) {
+__device__ __forceinline__ void update_at(const Tensor &t, const AgeGroup &c, float scale, size_t i) {
     float p = t.saved[i], m = t.first[i], v = t.second[i];
     update(t, c, scale, t.grad[i], p, m, v);
     t.value[i] = p;
@@ -62,15 +62,15 @@ __device__ __forceinline__ void put_back(const Tensor &t, size_t begin, size_t e
     for (size_t i = begin + threadIdx.x; i < end; i += blockDim.x) t.value[i] = t.saved[i];
 }
 
-// Tensors whose entries all belong to one cohort. One block a piece.
-extern "C" __global__ void adamw_one_cohort(const Tensor *tensors, const unsigned int count, const Verdict *guard,
-                                            const Cohort *cohorts) {
+// Tensors whose entries all belong to one age group. One block a piece.
+extern "C" __global__ void adamw_one_group(const Tensor *tensors, const unsigned int count, const UpdateStatus *status,
+                                            const AgeGroup *groups) {
     const Tensor t = tensor_of(tensors, count);
-    const Cohort c = cohorts[t.cohorts];
+    const AgeGroup c = groups[t.groups];
     const size_t begin = (blockIdx.x - t.piece) * PIECE;
     const size_t end = begin + PIECE < t.count ? begin + PIECE : t.count;
-    if (guard->applied == 0.0) return put_back(t, begin, end);
-    const float scale = (float)guard->grad_scale;
+    if (status->applied == 0.0) return put_back(t, begin, end);
+    const float scale = (float)status->grad_scale;
     for (size_t i = begin + 4 * threadIdx.x; i + 4 <= end; i += 4 * blockDim.x) {
         const float4 g = *(const float4 *)(t.grad + i);
         float4 p = *(const float4 *)(t.saved + i), m = *(float4 *)(t.first + i), v = *(float4 *)(t.second + i);
@@ -87,30 +87,30 @@ extern "C" __global__ void adamw_one_cohort(const Tensor *tensors, const unsigne
     if (last < end) update_at(t, c, scale, last);
 }
 
-__device__ __forceinline__ unsigned int cohort_of(const Tensor &t, const unsigned int *units, int axis,
+__device__ __forceinline__ unsigned int group_of(const Tensor &t, const unsigned int *units, int axis,
                                                   unsigned int unit) {
     const unsigned int begin = t.units[axis];
     return begin == NO_UNITS ? 0 : units[begin + unit];
 }
 
-// Tensors of several cohorts: an entry belongs to the latest among its units'. One block a piece.
-extern "C" __global__ void adamw_cohorts(const Tensor *tensors, const unsigned int count, const Verdict *guard,
-                                         const Cohort *cohorts, const unsigned int *units) {
+// Tensors of several age groups: an entry belongs to the latest among its units'. One block a piece.
+extern "C" __global__ void adamw_groups(const Tensor *tensors, const unsigned int count, const UpdateStatus *status,
+                                         const AgeGroup *groups, const unsigned int *units) {
     const Tensor t = tensor_of(tensors, count);
     const size_t begin = (blockIdx.x - t.piece) * PIECE;
     const size_t end = begin + PIECE < t.count ? begin + PIECE : t.count;
-    if (guard->applied == 0.0) return put_back(t, begin, end);
-    const float scale = (float)guard->grad_scale;
+    if (status->applied == 0.0) return put_back(t, begin, end);
+    const float scale = (float)status->grad_scale;
     const unsigned int width = t.size[3];
     // Rows are counted in 32 bits, which the host has checked.
     const unsigned int first_row = (unsigned int)(begin / width), skip = (unsigned int)(begin % width);
     for (size_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
         const unsigned int past = skip + (unsigned int)(i - begin); // less than 2^32 + PIECE: see the host
         const unsigned int row = first_row + past / width, lead = row / t.size[2];
-        unsigned int cohort = cohort_of(t, units, 3, past % width);
-        cohort = max(cohort, cohort_of(t, units, 2, row % t.size[2]));
-        cohort = max(cohort, cohort_of(t, units, 1, lead % t.size[1]));
-        cohort = max(cohort, cohort_of(t, units, 0, lead / t.size[1]));
-        update_at(t, cohorts[t.cohorts + cohort], scale, i);
+        unsigned int group = group_of(t, units, 3, past % width);
+        group = max(group, group_of(t, units, 2, row % t.size[2]));
+        group = max(group, group_of(t, units, 1, lead % t.size[1]));
+        group = max(group, group_of(t, units, 0, lead / t.size[1]));
+        update_at(t, groups[t.groups + group], scale, i);
     }
 }

@@ -1,4 +1,4 @@
-// Residual and masked LayerNorm in one pass over the rows, and back: the twin of src/ops/masked_norm/cpu.rs.
+// Residual and masked LayerNorm in one pass over the rows, and back: the twin of cpu.rs beside it.
 //
 // Floor, in bytes for each entry of a row (E: 4 for f32, 2 for bf16): forward behind a branch reads 4 + E and
 // writes 4 + E; backward reads 4 + E + 4 and writes 4 + E. H100 at 3.0 TB/s: hidden 768, 16,384 rows, bf16: 50 us
@@ -6,14 +6,14 @@
 #include "dropout.cuh"
 #include "warp.cuh"
 
-// y = norm(sum), sum = x + gate * drop(branch + bias). Any of the outputs may be null, and gain: then only the sum
+// y = norm(sum), sum = x + gate * drop(branch + branch_bias). Any of the outputs may be null, and weight: then only the sum
 // is made.
 template <class E> struct ResidualNorm {
     const float *x;
     const E *branch;   // null: sum = x
-    const float *bias; // of the branch
+    const float *branch_bias;
     float *sum;
-    const float *gain, *shift;
+    const float *weight, *bias;
     const float *mask; // null: every unit counts
     E *normal;
     float *stream;     // base + blend * (y - base), or y where base is null
@@ -36,23 +36,23 @@ template <class E, int N> __device__ void residual_norm(const ResidualNorm<E> &p
     const unsigned int first = lane * N, step = 32 * N;
     float sum = 0.0f;
     for (unsigned int at = first; at < p.width; at += step) {
-        Neighbours<N> v = load<N>(p.x + begin + at);
+        Vec<N> v = load<N>(p.x + begin + at);
         if (p.branch) {
-            const Neighbours<N> b = load<N>(p.branch + begin + at), bias = load<N>(p.bias + at);
-            const Neighbours<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, at);
+            const Vec<N> b = load<N>(p.branch + begin + at), bias = load<N>(p.branch_bias + at);
+            const Vec<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, at);
             for (int i = 0; i < N; i++) v.at[i] = fmaf(p.gate * f.at[i], b.at[i] + bias.at[i], v.at[i]);
         }
         if (p.sum) store(p.sum + begin + at, v);
         if (kept) store(kept + at, v);
-        const Neighbours<N> c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
+        const Vec<N> c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
         for (int i = 0; i < N; i++) sum += c.at[i] == 0.0f ? 0.0f : c.at[i] * v.at[i];
     }
-    if (!p.gain) return;
+    if (!p.weight) return;
     const float *values = kept ? kept : (p.sum ? p.sum : p.x) + begin;
     const float mean = warp_sum(sum) / p.total;
     float squares = 0.0f;
     for (unsigned int at = first; at < p.width; at += step) {
-        const Neighbours<N> v = load<N>(values + at), c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
+        const Vec<N> v = load<N>(values + at), c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
         for (int i = 0; i < N; i++) {
             const float centred = v.at[i] - mean;
             squares += c.at[i] == 0.0f ? 0.0f : c.at[i] * centred * centred;
@@ -64,17 +64,17 @@ template <class E, int N> __device__ void residual_norm(const ResidualNorm<E> &p
         if (p.rstd) p.rstd[row] = rstd;
     }
     for (unsigned int at = first; at < p.width; at += step) {
-        const Neighbours<N> v = load<N>(values + at), c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
-        const Neighbours<N> gain = load<N>(p.gain + at), shift = load<N>(p.shift + at);
-        Neighbours<N> y;
+        const Vec<N> v = load<N>(values + at), c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
+        const Vec<N> weight = load<N>(p.weight + at), bias = load<N>(p.bias + at);
+        Vec<N> y;
         for (int i = 0; i < N; i++) {
-            const float normal = fmaf((v.at[i] - mean) * rstd, gain.at[i], shift.at[i]);
+            const float normal = fmaf((v.at[i] - mean) * rstd, weight.at[i], bias.at[i]);
             y.at[i] = c.at[i] == 0.0f ? 0.0f : c.at[i] * normal;
         }
         if (p.normal) store(p.normal + begin + at, y);
         if (!p.stream) continue;
         if (p.base) {
-            const Neighbours<N> base = load<N>(p.base + begin + at);
+            const Vec<N> base = load<N>(p.base + begin + at);
             for (int i = 0; i < N; i++) y.at[i] = base.at[i] * (1.0f - p.blend) + p.blend * y.at[i];
         }
         store(p.stream + begin + at, y);
@@ -89,11 +89,11 @@ template <class E> struct NormBackward {
     const float *x, *mean, *rstd;
     const float *dy_stream;
     const E *dy_normal;
-    const float *gain, *mask;
+    const float *weight, *mask;
     const float *dx_in;
     float *dx;         // written, or added to where `adds` is set
     E *branch;         // gate * drop(dx), without what dx held before
-    float *parts;      // [gridDim.x][3][width]: sums over rows for gain, shift and the branch's bias
+    float *parts;      // [gridDim.x][3][width]: sums over rows for weight, bias and the branch's bias
     Dropout dropout;
     float gate, total, scale;
     unsigned int rows, width, length;
@@ -108,10 +108,10 @@ template <class E, int N> __device__ void norm_backward(const NormBackward<E> &p
     const unsigned int first = threadIdx.x * N, step = blockDim.x * N, warps = blockDim.x / 32;
     float *parts = p.parts + (size_t)blockIdx.x * 3 * p.width;
     float *sums = p.shared ? columns : parts;
-    float *of_gain = sums, *of_shift = sums + p.width, *of_bias = sums + 2 * (size_t)p.width;
+    float *of_weight = sums, *of_bias = sums + p.width, *of_bias = sums + 2 * (size_t)p.width;
     for (unsigned int at = first; at < p.width; at += step) {
-        store(of_gain + at, all<N>(0.0f));
-        store(of_shift + at, all<N>(0.0f));
+        store(of_weight + at, all<N>(0.0f));
+        store(of_bias + at, all<N>(0.0f));
         store(of_bias + at, all<N>(0.0f));
     }
     unsigned int turn = 0;
@@ -120,24 +120,24 @@ template <class E, int N> __device__ void norm_backward(const NormBackward<E> &p
         const float mean = p.mean[row], rstd = p.rstd[row];
         float direct = 0.0f, along = 0.0f;
         for (unsigned int at = first; at < p.width; at += step) {
-            const Neighbours<N> x = load<N>(p.x + begin + at), gain = load<N>(p.gain + at);
-            const Neighbours<N> c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
-            Neighbours<N> dy = p.dy_normal ? load<N>(p.dy_normal + begin + at) : all<N>(0.0f);
-            Neighbours<N> dgain = load<N>(of_gain + at), dshift = load<N>(of_shift + at);
+            const Vec<N> x = load<N>(p.x + begin + at), weight = load<N>(p.weight + at);
+            const Vec<N> c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
+            Vec<N> dy = p.dy_normal ? load<N>(p.dy_normal + begin + at) : all<N>(0.0f);
+            Vec<N> dweight = load<N>(of_weight + at), dbias = load<N>(of_bias + at);
             if (p.dy_stream) {
-                const Neighbours<N> more = load<N>(p.dy_stream + begin + at);
+                const Vec<N> more = load<N>(p.dy_stream + begin + at);
                 for (int i = 0; i < N; i++) dy.at[i] += p.scale * more.at[i];
             }
             for (int i = 0; i < N; i++) {
                 if (c.at[i] == 0.0f) continue;
                 const float normal = (x.at[i] - mean) * rstd, d = c.at[i] * dy.at[i];
-                direct += d * gain.at[i];
-                along += d * gain.at[i] * normal;
-                dgain.at[i] += d * normal;
-                dshift.at[i] += d;
+                direct += d * weight.at[i];
+                along += d * weight.at[i] * normal;
+                dweight.at[i] += d * normal;
+                dbias.at[i] += d;
             }
-            store(of_gain + at, dgain);
-            store(of_shift + at, dshift);
+            store(of_weight + at, dweight);
+            store(of_bias + at, dbias);
         }
         direct = warp_sum(direct);
         along = warp_sum(along);
@@ -155,22 +155,22 @@ template <class E, int N> __device__ void norm_backward(const NormBackward<E> &p
         direct /= p.total;
         along /= p.total;
         for (unsigned int at = first; at < p.width; at += step) {
-            const Neighbours<N> x = load<N>(p.x + begin + at), gain = load<N>(p.gain + at);
-            const Neighbours<N> c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
-            Neighbours<N> dy = p.dy_normal ? load<N>(p.dy_normal + begin + at) : all<N>(0.0f);
-            Neighbours<N> dx = p.dx_in ? load<N>(p.dx_in + begin + at) : all<N>(0.0f);
+            const Vec<N> x = load<N>(p.x + begin + at), weight = load<N>(p.weight + at);
+            const Vec<N> c = p.mask ? load<N>(p.mask + at) : all<N>(1.0f);
+            Vec<N> dy = p.dy_normal ? load<N>(p.dy_normal + begin + at) : all<N>(0.0f);
+            Vec<N> dx = p.dx_in ? load<N>(p.dx_in + begin + at) : all<N>(0.0f);
             if (p.dy_stream) {
-                const Neighbours<N> more = load<N>(p.dy_stream + begin + at);
+                const Vec<N> more = load<N>(p.dy_stream + begin + at);
                 for (int i = 0; i < N; i++) dy.at[i] += p.scale * more.at[i];
             }
             for (int i = 0; i < N; i++) {
                 if (c.at[i] == 0.0f) continue;
                 const float normal = (x.at[i] - mean) * rstd;
-                dx.at[i] += rstd * c.at[i] * (dy.at[i] * gain.at[i] - direct - normal * along);
+                dx.at[i] += rstd * c.at[i] * (dy.at[i] * weight.at[i] - direct - normal * along);
             }
             if (p.branch) {
-                const Neighbours<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, at);
-                Neighbours<N> branch, dbias = load<N>(of_bias + at);
+                const Vec<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, at);
+                Vec<N> branch, dbias = load<N>(of_bias + at);
                 for (int i = 0; i < N; i++) {
                     branch.at[i] = p.gate * f.at[i] * dx.at[i];
                     dbias.at[i] += rounded<E>(branch.at[i]);
@@ -179,7 +179,7 @@ template <class E, int N> __device__ void norm_backward(const NormBackward<E> &p
                 store(of_bias + at, dbias);
             }
             if (p.adds) {
-                const Neighbours<N> before = load<N>(p.dx + begin + at);
+                const Vec<N> before = load<N>(p.dx + begin + at);
                 for (int i = 0; i < N; i++) dx.at[i] += before.at[i];
             }
             store(p.dx + begin + at, dx);
@@ -187,8 +187,8 @@ template <class E, int N> __device__ void norm_backward(const NormBackward<E> &p
     }
     if (!p.shared) return;
     for (unsigned int at = first; at < p.width; at += step) {
-        store(parts + at, load<N>(of_gain + at));
-        store(parts + p.width + at, load<N>(of_shift + at));
+        store(parts + at, load<N>(of_weight + at));
+        store(parts + p.width + at, load<N>(of_bias + at));
         store(parts + 2 * (size_t)p.width + at, load<N>(of_bias + at));
     }
 }

@@ -1,4 +1,4 @@
-// The sum of embeddings, and back: the twin of src/ops/embedding/cpu.rs.
+// The sum of embeddings, and back: the twin of cpu.rs beside it.
 //
 // Floor, in bytes an entry: forward reads 8 or 12 and writes 4; backward reads 4 of the gradient for each table and
 // changes 8 of the rows that occur. H100 at 3.0 TB/s: 16,384 places of 768: 50 us each.

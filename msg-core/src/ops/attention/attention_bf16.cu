@@ -1,9 +1,9 @@
-// Attention in bf16 on tensor cores, without the matrix of scores in memory: the twin of src/ops/attention/cpu/half.rs,
+// Attention in bf16 on tensor cores, without the matrix of scores in memory: the twin of cpu/bf16_path.rs,
 // after FlashAttention-2 (Dao 2023). Gradients of keys and values, and those of queries, are two passes, so that each is
 // summed in one place, in a fixed order, without atomics.
 //
 // Floor, for every query, key and head of d (half of them behind a causal mask): 4 d operations forward, 14 d backward
-// (10 d with atomics); memory is read and written once: 8 bytes an entry of Inner forward. H100, 600 TFLOP/s of bf16
+// (10 d with atomics); memory is read and written once: 8 bytes an entry of AttnDim forward. H100, 600 TFLOP/s of bf16
 // by mma.sync: batch 16, length 1024, 12 heads of 64: 26 GFLOP forward, 43 us; 90 GFLOP backward, 150 us. Expected: 40 %
 // of that, because exponentials and products take turns within a warp.
 #include "attention.cuh"
@@ -137,10 +137,10 @@ template <int SIZE, int TILE> __device__ __forceinline__ void attention_forward(
     load_operands<SIZE>(queries, tiles + warp * 16 * Row<SIZE>::stride, lane);
     __syncthreads();
 
-    float mix[SIZE / 8][4], most[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
+    float weighted[SIZE / 8][4], most[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
 #pragma unroll
     for (int n = 0; n < SIZE / 8; n++)
-        for (int i = 0; i < 4; i++) mix[n][i] = 0.0f;
+        for (int i = 0; i < 4; i++) weighted[n][i] = 0.0f;
     const unsigned int end = p.causal ? min(p.length, block + FIXED) : p.length;
     load_tile<SIZE, TILE>(tiles, of.key, wide, 0, p.length, p.head_dim);
     load_tile<SIZE, TILE>(tiles + whole, of.value, wide, 0, p.length, p.head_dim);
@@ -188,8 +188,8 @@ template <int SIZE, int TILE> __device__ __forceinline__ void attention_forward(
             total[half] *= fade;
 #pragma unroll
             for (int n = 0; n < SIZE / 8; n++) {
-                mix[n][2 * half] *= fade;
-                mix[n][2 * half + 1] *= fade;
+                weighted[n][2 * half] *= fade;
+                weighted[n][2 * half + 1] *= fade;
             }
         }
 #pragma unroll
@@ -206,7 +206,7 @@ template <int SIZE, int TILE> __device__ __forceinline__ void attention_forward(
                     scores[n][i] *= factor_at(p.dropout, of.sequence, of.head, query, key);
                 }
             }
-        multiply_columns<SIZE, TILE>(mix, scores, values, lane);
+        multiply_columns<SIZE, TILE>(weighted, scores, values, lane);
         __syncthreads();
     }
     float inverse[2];
@@ -215,9 +215,9 @@ template <int SIZE, int TILE> __device__ __forceinline__ void attention_forward(
         const float sum = row_sum(total[half]);
         inverse[half] = 1.0f / sum;
         const unsigned int query = first + lane / 4 + 8 * half;
-        if (lane % 4 == 0 && query < p.length) of.log_sums[query] = most[half] + log2f(sum);
+        if (lane % 4 == 0 && query < p.length) of.logsumexp[query] = most[half] + log2f(sum);
     }
-    store_rows<SIZE>(of.out, of.inner, mix, first, p.length, p.head_dim, inverse, lane);
+    store_rows<SIZE>(of.out, of.inner, weighted, first, p.length, p.head_dim, inverse, lane);
 }
 
 // KEYS: the fixed rows are keys, and queries stream past: gradients of keys and values. Else the fixed rows are queries, and
@@ -231,18 +231,18 @@ template <int SIZE, int TILE, bool KEYS> __device__ __forceinline__ void attenti
     const size_t wide = 3 * (size_t)of.inner, narrow = of.inner;
     const float scale = p.scale * LOG2_E;
 
-    unsigned int own[SIZE / 16][4], own_mix[SIZE / 16][4];
+    unsigned int own[SIZE / 16][4], own_values[SIZE / 16][4];
     load_tile<SIZE, FIXED>(tiles, KEYS ? of.key : of.query, wide, block, p.length, p.head_dim);
     end_group();
     wait_for_groups<0>();
     __syncthreads();
     load_operands<SIZE>(own, tiles + warp * 16 * Row<SIZE>::stride, lane);
     __syncthreads();
-    load_tile<SIZE, FIXED>(tiles, KEYS ? of.value : of.dmixed, KEYS ? wide : narrow, block, p.length, p.head_dim);
+    load_tile<SIZE, FIXED>(tiles, KEYS ? of.value : of.dattn_out, KEYS ? wide : narrow, block, p.length, p.head_dim);
     end_group();
     wait_for_groups<0>();
     __syncthreads();
-    load_operands<SIZE>(own_mix, tiles + warp * 16 * Row<SIZE>::stride, lane);
+    load_operands<SIZE>(own_values, tiles + warp * 16 * Row<SIZE>::stride, lane);
     __syncthreads();
 
     float gradient[SIZE / 8][4], of_value[KEYS ? SIZE / 8 : 1][4];
@@ -253,28 +253,28 @@ template <int SIZE, int TILE, bool KEYS> __device__ __forceinline__ void attenti
             if (KEYS) of_value[n][i] = 0.0f;
         }
     // Of the lane's two queries: its rows, or two neighbours of a tile.
-    float log_sums[2], deltas[2];
+    float logsumexp[2], deltas[2];
     if (!KEYS) {
 #pragma unroll
         for (int j = 0; j < 2; j++) {
             const unsigned int query = first + lane / 4 + 8 * j;
-            log_sums[j] = query < p.length ? of.log_sums[query] : 0.0f;
+            logsumexp[j] = query < p.length ? of.logsumexp[query] : 0.0f;
             deltas[j] = query < p.length ? of.deltas[query] : 0.0f;
         }
     }
-    const bf16 *stream = KEYS ? of.query : of.key, *stream_mix = KEYS ? of.dmixed : of.value;
+    const bf16 *stream = KEYS ? of.query : of.key, *stream_values = KEYS ? of.dattn_out : of.value;
     const size_t mix_stride = KEYS ? narrow : wide;
     const unsigned int begin = KEYS && p.causal ? block / TILE * TILE : 0;
     const unsigned int end = !KEYS && p.causal ? min(p.length, block + FIXED) : p.length;
     load_tile<SIZE, TILE>(tiles, stream, wide, begin, p.length, p.head_dim);
-    load_tile<SIZE, TILE>(tiles + whole, stream_mix, mix_stride, begin, p.length, p.head_dim);
+    load_tile<SIZE, TILE>(tiles + whole, stream_values, mix_stride, begin, p.length, p.head_dim);
     end_group();
     unsigned int turn = 0;
     for (unsigned int tile = begin; tile < end; tile += TILE, turn ^= 1) {
         if (tile + TILE < end) {
             bf16 *next = tiles + (turn ^ 1) * stage;
             load_tile<SIZE, TILE>(next, stream, wide, tile + TILE, p.length, p.head_dim);
-            load_tile<SIZE, TILE>(next + whole, stream_mix, mix_stride, tile + TILE, p.length, p.head_dim);
+            load_tile<SIZE, TILE>(next + whole, stream_values, mix_stride, tile + TILE, p.length, p.head_dim);
             end_group();
             wait_for_groups<1>();
         } else {
@@ -284,7 +284,7 @@ template <int SIZE, int TILE, bool KEYS> __device__ __forceinline__ void attenti
         const bf16 *rows = tiles + turn * stage, *mixes = rows + whole;
         float shares[TILE / 8][4], slopes[TILE / 8][4];
         multiply_rows<SIZE, TILE>(shares, own, rows, lane);
-        multiply_rows<SIZE, TILE>(slopes, own_mix, mixes, lane);
+        multiply_rows<SIZE, TILE>(slopes, own_values, mixes, lane);
         // Whether each pair of rows sees each other as they are.
         const bool plain = !of.padding && tile + TILE <= p.length && first + 16 <= p.length &&
                            !(p.causal && (KEYS ? first + 15 > tile : tile + TILE - 1 > first));
@@ -295,7 +295,7 @@ template <int SIZE, int TILE, bool KEYS> __device__ __forceinline__ void attenti
 #pragma unroll
                 for (int j = 0; j < 2; j++) {
                     const bool there = columns + j < p.length;
-                    log_sums[j] = there ? of.log_sums[columns + j] : 0.0f;
+                    logsumexp[j] = there ? of.logsumexp[columns + j] : 0.0f;
                     deltas[j] = there ? of.deltas[columns + j] : 0.0f;
                 }
             }
@@ -312,7 +312,7 @@ template <int SIZE, int TILE, bool KEYS> __device__ __forceinline__ void attenti
                     }
                     if (of.padding) padding = of.padding[key] * LOG2_E;
                 }
-                const float share = exp2f(fmaf(shares[n][i], scale, padding) - log_sums[j]);
+                const float share = exp2f(fmaf(shares[n][i], scale, padding) - logsumexp[j]);
                 float factor = 1.0f;
                 if (p.dropout.rate != 0.0f) factor = factor_at(p.dropout, of.sequence, of.head, query, key);
                 shares[n][i] = share * factor;

@@ -1,8 +1,8 @@
 // Passes over matrices of rows, entry by entry, whose backward forms also sum each column: the twins of
-// src/ops/rows.rs and src/ops/gelu/cpu.rs.
+// rows.rs and gelu/cpu.rs.
 //
 // Floor, in bytes an entry (E: 4 or 2): activate 2 E; activate_back 4 E; bias_and_mask 2 E; mask_back 1 or 2 E;
-// branch_back 4 + E; cast 4 + E; add_scaled 12. H100 at 3.0 TB/s: 3072 x 16,384 entries of bf16: activate 67 us,
+// branch_back 4 + E; add_scaled 12. H100 at 3.0 TB/s: 3072 x 16,384 entries of bf16: activate 67 us,
 // activate_back 134 us.
 #include "dropout.cuh"
 #include "gelu.cuh"
@@ -29,7 +29,7 @@ template <class E> struct Columns {
 
 // Adds what the block's threads have for each column, and writes it.
 template <int N> __device__ void write_sums(float *sums, unsigned int columns, unsigned int column,
-                                            const Neighbours<N> &mine) {
+                                            const Vec<N> &mine) {
     __shared__ float all_sums[DOWN][ACROSS * 4];
     for (int i = 0; i < N; i++) all_sums[threadIdx.y][threadIdx.x * N + i] = mine.at[i];
     __syncthreads();
@@ -52,19 +52,19 @@ template <class E> __device__ __forceinline__ const float *mask_of(const Columns
 }
 
 // The mask of N columns of one part.
-template <int N, class E> __device__ __forceinline__ Neighbours<N> mask_at(const Columns<E> &p, unsigned int column) {
+template <int N, class E> __device__ __forceinline__ Vec<N> mask_at(const Columns<E> &p, unsigned int column) {
     const float *mask = mask_of(p, column);
     return mask ? load<N>(mask + column % p.part) : all<N>(1.0f);
 }
 
-template <int N, class E> __device__ __forceinline__ Neighbours<N> bias_at(const Columns<E> &p, unsigned int column) {
+template <int N, class E> __device__ __forceinline__ Vec<N> bias_at(const Columns<E> &p, unsigned int column) {
     return p.bias ? load<N>(p.bias + column) : all<N>(0.0f);
 }
 
 // c (x + b); 0 where the mask is, whatever x holds.
-template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbours<N> &x, const Neighbours<N> &bias,
-                                                                  const Neighbours<N> &c) {
-    Neighbours<N> y;
+template <int N> __device__ __forceinline__ Vec<N> shifted(const Vec<N> &x, const Vec<N> &bias,
+                                                                  const Vec<N> &c) {
+    Vec<N> y;
     for (int i = 0; i < N; i++) y.at[i] = c.at[i] == 0.0f ? 0.0f : c.at[i] * (x.at[i] + bias.at[i]);
     return y;
 }
@@ -72,7 +72,7 @@ template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbou
 #define COLUMN                                                            \
     const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;  \
     const bool inside = column < p.columns;                               \
-    Neighbours<N> sums = all<N>(0.0f);
+    Vec<N> sums = all<N>(0.0f);
 
 #define FOR_ROWS                                                                               \
     const unsigned int first = blockIdx.y * DOWN + threadIdx.y, step = gridDim.y * DOWN;       \
@@ -83,10 +83,10 @@ template <int N> __device__ __forceinline__ Neighbours<N> shifted(const Neighbou
 template <class E, int N> __device__ void activate(const Columns<E> &p) {
     const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;
     if (column >= p.columns) return;
-    const Neighbours<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
+    const Vec<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
     for (unsigned int row = blockIdx.y * DOWN + threadIdx.y; row < p.rows; row += gridDim.y * DOWN) {
         const size_t at = (size_t)row * p.columns + column;
-        Neighbours<N> z = shifted(load<N>(p.x + at), bias, c);
+        Vec<N> z = shifted(load<N>(p.x + at), bias, c);
         for (int i = 0; i < N; i++) z.at[i] = gelu(p, z.at[i]).value;
         store(p.y + at, z);
     }
@@ -95,10 +95,10 @@ template <class E, int N> __device__ void activate(const Columns<E> &p) {
 // active = gelu(z) again, and y = c gelu'(z) y, with z = c (x + b); sums of y.
 template <class E, int N> __device__ void activate_back(const Columns<E> &p) {
     COLUMN
-    const Neighbours<N> bias = inside ? bias_at<N>(p, column) : sums, c = inside ? mask_at<N>(p, column) : sums;
+    const Vec<N> bias = inside ? bias_at<N>(p, column) : sums, c = inside ? mask_at<N>(p, column) : sums;
     FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
-        Neighbours<N> z = shifted(load<N>(p.x + at), bias, c), dy = load<N>(p.y + at);
+        Vec<N> z = shifted(load<N>(p.x + at), bias, c), dy = load<N>(p.y + at);
         for (int i = 0; i < N; i++) {
             const ValueAndSlope g = gelu(p, z.at[i]);
             z.at[i] = g.value;
@@ -115,7 +115,7 @@ template <class E, int N> __device__ void activate_back(const Columns<E> &p) {
 template <class E, int N> __device__ void bias_and_mask(const Columns<E> &p) {
     const unsigned int column = (blockIdx.x * ACROSS + threadIdx.x) * N;
     if (column >= p.columns) return;
-    const Neighbours<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
+    const Vec<N> bias = bias_at<N>(p, column), c = mask_at<N>(p, column);
     for (unsigned int row = blockIdx.y * DOWN + threadIdx.y; row < p.rows; row += gridDim.y * DOWN) {
         const size_t at = (size_t)row * p.columns + column;
         store(p.y + at, shifted(load<N>(p.y + at), bias, c));
@@ -125,11 +125,11 @@ template <class E, int N> __device__ void bias_and_mask(const Columns<E> &p) {
 // y = c y; sums of y.
 template <class E, int N> __device__ void mask_back(const Columns<E> &p) {
     COLUMN
-    const Neighbours<N> c = inside ? mask_at<N>(p, column) : sums;
+    const Vec<N> c = inside ? mask_at<N>(p, column) : sums;
     const bool masked = inside && mask_of(p, column);
     FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
-        const Neighbours<N> y = shifted(load<N>(p.y + at), all<N>(0.0f), c);
+        const Vec<N> y = shifted(load<N>(p.y + at), all<N>(0.0f), c);
         if (masked) store(p.y + at, y);
         for (int i = 0; i < N; i++) sums.at[i] += rounded<E>(y.at[i]);
     }
@@ -141,8 +141,8 @@ template <class E, int N> __device__ void branch_back(const Columns<E> &p) {
     COLUMN
     FOR_ROWS {
         const size_t at = (size_t)row * p.columns + column;
-        Neighbours<N> y = load<N>(p.stream + at);
-        const Neighbours<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, column);
+        Vec<N> y = load<N>(p.stream + at);
+        const Vec<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, column);
         for (int i = 0; i < N; i++) {
             y.at[i] *= p.gate * f.at[i];
             sums.at[i] += rounded<E>(y.at[i]);
@@ -181,23 +181,8 @@ extern "C" __global__ void column_totals(const Totals p) {
     to[column] += sum;
 }
 
-// y = x rounded, for `count` entries.
-template <class E> struct Cast {
-    const float *x;
-    E *y;
-    size_t count;
-};
-
-template <class E, int N> __device__ void cast(const Cast<E> &p) {
-    const size_t step = (size_t)gridDim.x * blockDim.x * N;
-    for (size_t at = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; at < p.count; at += step)
-        store(p.y + at, load<N>(p.x + at));
-}
-
-FOR_ELEMENTS(cast, Cast)
-
 // to += a + b + scale * c, where all but `to` may be null; `factor`, where it is there, multiplies the sum.
-template <class E> struct Gather {
+template <class E> struct AddScaled {
     float *to;
     const float *a;
     const E *b;
@@ -207,17 +192,17 @@ template <class E> struct Gather {
     size_t count;
 };
 
-template <class E, int N> __device__ void gather(const Gather<E> &p) {
+template <class E, int N> __device__ void add_scaled(const AddScaled<E> &p) {
     const float factor = p.factor ? *p.factor : 1.0f;
     const size_t step = (size_t)gridDim.x * blockDim.x * N;
     for (size_t at = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * N; at < p.count; at += step) {
-        Neighbours<N> sum = p.a ? load<N>(p.a + at) : all<N>(0.0f), to = load<N>(p.to + at);
+        Vec<N> sum = p.a ? load<N>(p.a + at) : all<N>(0.0f), to = load<N>(p.to + at);
         if (p.b) {
-            const Neighbours<N> b = load<N>(p.b + at);
+            const Vec<N> b = load<N>(p.b + at);
             for (int i = 0; i < N; i++) sum.at[i] += b.at[i];
         }
         if (p.c) {
-            const Neighbours<N> c = load<N>(p.c + at);
+            const Vec<N> c = load<N>(p.c + at);
             for (int i = 0; i < N; i++) sum.at[i] = fmaf(p.scale, c.at[i], sum.at[i]);
         }
         for (int i = 0; i < N; i++) to.at[i] = fmaf(factor, sum.at[i], to.at[i]);
@@ -225,23 +210,4 @@ template <class E, int N> __device__ void gather(const Gather<E> &p) {
     }
 }
 
-FOR_ELEMENTS(gather, Gather)
-
-// The factors of dropout for a tensor of four axes, row by row.
-struct Factors {
-    Dropout dropout;
-    float *to;
-    unsigned int size[4];
-};
-
-extern "C" __global__ void dropout_factors(const Factors p) {
-    const size_t rows = (size_t)p.size[0] * p.size[1] * p.size[2];
-    for (size_t row = blockIdx.x; row < rows; row += gridDim.x) {
-        const unsigned int c2 = (unsigned int)(row % p.size[2]);
-        const size_t lead = row / p.size[2];
-        const unsigned int c1 = (unsigned int)(lead % p.size[1]), c0 = (unsigned int)(lead / p.size[1]);
-        for (size_t at = (size_t)blockIdx.y * blockDim.x + threadIdx.x; at < p.size[3];
-             at += (size_t)gridDim.y * blockDim.x)
-            p.to[row * p.size[3] + at] = factor_at(p.dropout, c0, c1, c2, (unsigned int)at);
-    }
-}
+FOR_ELEMENTS(add_scaled, AddScaled)

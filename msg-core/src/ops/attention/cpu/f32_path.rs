@@ -13,14 +13,14 @@ fn scores(head: &Head<'_, f32>, (first, queries, keys): (usize, usize, usize), s
 }
 
 impl Attend for f32 {
-    fn forward(head: &Head<'_, f32>, out: &mut [&mut [f32]], log_sums: &mut [f32]) {
+    fn forward(head: &Head<'_, f32>, out: &mut [&mut [f32]], logsumexp: &mut [f32]) {
         let length = head.of.length;
         let mut all_scores = Buffer::<f32>::of(QUERIES * length);
         let mut factors = Buffer::<f32>::of(length);
         for block @ (first, queries, keys) in head.blocks() {
             let p = &mut all_scores[..queries * keys];
             scores(head, block, p);
-            head.probabilities(block, p, log_sums, &mut factors);
+            head.probabilities(block, p, logsumexp, &mut factors);
             let size = Size { m: queries, n: head.of.head_dim, k: keys };
             let out = &mut out[first..first + queries];
             gemm_rows(size, Matrix::row_major(p, keys), head.values, out, Mode::Overwrite);

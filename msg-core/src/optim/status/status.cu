@@ -1,7 +1,7 @@
-// The verdict on one update, which stays on the device: the twin of src/optim/verdict.rs.
+// The status of one update, which stays on the device: the twin of mod.rs beside it.
 //
 // Two launches for all gradients together. A block of the first sums the squares of one piece of fixed
-// length of one gradient, the one block of the second adds the pieces' sums and judges. The order of the
+// length of one gradient, the one block of the second adds the pieces' sums and decides. The order of the
 // sums depends on the gradients' lengths and order alone. No atomics.
 // Floor: 4 bytes read for each entry; H100 at 3.0 TB/s, 124 M entries: 0.17 ms.
 
@@ -9,7 +9,7 @@
 
 #define PIECE 16384
 
-struct Verdict {
+struct UpdateStatus {
     double square;     // sum of the squares of all gradients
     double grad_scale; // factor on the gradients; a float's value
     double applied;    // 1 where loss and norm are finite, else 0
@@ -50,16 +50,16 @@ extern "C" __global__ void square_pieces(const Gradient *gradients, const unsign
 __device__ __forceinline__ bool is_finite(double x) { return x - x == 0.0; }
 
 // One block. `loss` may be null; `clip` is the largest norm, infinite for none.
-extern "C" __global__ void judge(const double *parts, const size_t count, const float *loss, const double clip,
-                                 Verdict *verdict) {
+extern "C" __global__ void check_finite_and_clip(const double *parts, const size_t count, const float *loss,
+                                                 const double clip, UpdateStatus *status) {
     double sum = 0.0;
     for (size_t i = threadIdx.x; i < count; i += THREADS) sum += parts[i];
     sum = block_sum(sum);
     if (threadIdx.x != 0) return;
     const double norm = sqrt(sum);
     const double factor = clip / (norm + 1e-6);
-    verdict->square = sum;
-    verdict->grad_scale = (double)(float)(factor < 1.0 ? factor : 1.0);
-    verdict->applied = is_finite(norm) && (!loss || is_finite((double)*loss)) ? 1.0 : 0.0;
-    verdict->loss = loss ? (double)*loss : 0.0;
+    status->square = sum;
+    status->grad_scale = (double)(float)(factor < 1.0 ? factor : 1.0);
+    status->applied = is_finite(norm) && (!loss || is_finite((double)*loss)) ? 1.0 : 0.0;
+    status->loss = loss ? (double)*loss : 0.0;
 }

@@ -3,7 +3,8 @@
 
 use super::{Gradients, Head};
 use crate::{
-    device::{buffers::Buffer, storage::Stored},
+    device::buffers::Buffer,
+    float::Stored,
     ops::{
         matmul::{
             gemm::{Matrix, Size},

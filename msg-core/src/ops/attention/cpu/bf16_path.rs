@@ -2,7 +2,8 @@
 
 use super::{Attend, Head, QUERIES};
 use crate::{
-    device::{buffers::Buffer, storage::Stored},
+    device::buffers::Buffer,
+    float::Stored,
     ops::matmul::{
         gemm::{Matrix, Size},
         mixed::{Accumulate, Output, Overwrite, Right},
@@ -28,7 +29,7 @@ impl Output for Pieces<'_, '_> {
 }
 
 impl Attend for bf16 {
-    fn forward(head: &Head<'_, bf16>, out: &mut [&mut [bf16]], log_sums: &mut [f32]) {
+    fn forward(head: &Head<'_, bf16>, out: &mut [&mut [bf16]], logsumexp: &mut [f32]) {
         let (length, head_dim) = (head.of.length, head.of.head_dim);
         let keys_across = Right::packed_here(head.keys.transposed(), head_dim, length);
         let values = Right::packed_here(head.values, length, head_dim);
@@ -39,7 +40,7 @@ impl Attend for bf16 {
             let to_scores = Size { m: queries, n: keys, k: head_dim };
             let scores = Overwrite { c: &mut *p, columns: keys };
             keys_across.times(to_scores, head.queries.at(first, 0), scores);
-            head.probabilities(block, p, log_sums, &mut factors);
+            head.probabilities(block, p, logsumexp, &mut factors);
             let to_out = Size { m: queries, n: head_dim, k: keys };
             values.times(to_out, Matrix::row_major(p, keys), Pieces(&mut out[first..first + queries]));
         }

@@ -1,6 +1,26 @@
-//! How activations are stored between the kernels of the Cpu: as f32, or rounded to bf16.
+//! The floating point numbers that operations are written for, and how the Cpu's kernels store activations between
+//! them: as f32, or rounded to bf16.
 
+use dfdx::shapes::Dtype;
 use half::bf16;
+
+/// Floating point numbers that the operations are written for: f32, and f64 for the finite differences of tests.
+pub trait Float: Dtype + num_traits::Float {
+    /// Rounds a constant to this type.
+    fn of(value: f64) -> Self;
+}
+
+impl Float for f32 {
+    fn of(value: f64) -> Self {
+        value as f32
+    }
+}
+
+impl Float for f64 {
+    fn of(value: f64) -> Self {
+        value
+    }
+}
 
 /// A number in memory that is f32 in registers.
 pub(crate) trait Stored: bytemuck::Pod + Send + Sync {
@@ -9,7 +29,7 @@ pub(crate) trait Stored: bytemuck::Pod + Send + Sync {
     /// The value, exactly.
     fn get(self) -> f32;
     /// The bits as bf16, rounded where need be.
-    fn half_bits(self) -> u16;
+    fn bf16_bits(self) -> u16;
 }
 
 impl Stored for f32 {
@@ -24,7 +44,7 @@ impl Stored for f32 {
     }
 
     #[inline(always)]
-    fn half_bits(self) -> u16 {
+    fn bf16_bits(self) -> u16 {
         let bits = self.to_bits();
         // Half of the last place kept, a little less where that is even; a carry reaches the exponent.
         let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
@@ -36,7 +56,7 @@ impl Stored for f32 {
 impl Stored for bf16 {
     #[inline(always)]
     fn of(x: f32) -> Self {
-        bf16::from_bits(x.half_bits())
+        bf16::from_bits(x.bf16_bits())
     }
 
     #[inline(always)]
@@ -45,7 +65,7 @@ impl Stored for bf16 {
     }
 
     #[inline(always)]
-    fn half_bits(self) -> u16 {
+    fn bf16_bits(self) -> u16 {
         self.to_bits()
     }
 }
