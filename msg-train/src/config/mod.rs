@@ -26,8 +26,8 @@ pub use read::{differing_keys, parse, parse_saved, read};
 pub use resolved::Resolved;
 pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, ResolvedStage, StageConfig};
 pub use shapes::LrShape;
-pub(crate) use suggest::hint;
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
+pub(crate) use {check::check_schedule, suggest::hint};
 
 use serde::{Deserialize, Serialize};
 
