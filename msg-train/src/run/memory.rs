@@ -46,36 +46,11 @@ pub(super) fn explained<D: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::families::registry::{cost_of, parse};
+    use crate::{config::testing::small, families::registry::cost_of};
     use dfdx::tensor::Cpu;
 
     fn told(changes: &[&str], error: Error) -> String {
-        let text = r#"
-            [run]
-            name = "small"
-            [data]
-            sources = ["text"]
-            tokenizer = { kind = "bytes" }
-            [model]
-            family = "gpt"
-            head_dim = 4
-            [lr]
-            shape = "constant"
-            peak = 1e-3
-            [[stage]]
-            steps = 3
-            layers = 1
-            hidden = 8
-            ffn = 16
-            heads = 2
-            sequence = 16
-            batch = 4
-            [[stage]]
-            steps = 3
-            layers = 2
-        "#;
-        let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
-        let config = parse(text, "small.toml", &changes).unwrap();
+        let config = small("[[stage]]\nsteps = 3\nlayers = 2", changes);
         let (plan, cost) = (Plan::new(&config), cost_of(&config, 257).unwrap());
         explained::<Cpu>(error, &config, &plan, &cost, 4).to_string()
     }

@@ -194,28 +194,11 @@ fn boundary(number: u64, start: u64, growth: &AtGrowth) -> Boundary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::testing::small;
     use msg_models::sizes;
 
-    const TEXT: &str = r#"
-        [run]
-        name = "plan"
-        [data]
-        sources = ["text"]
-        tokenizer = { kind = "bytes" }
-        [model]
-        family = "gpt"
-        head_dim = 4
-        [lr]
-        shape = "linear"
-        peak = 1.0
-        [[stage]]
-        steps = 10
-        layers = 1
-        hidden = 8
-        ffn = 16
-        heads = 2
-        sequence = 16
-        batch = 4
+    /// The stages after the first.
+    const STAGES: &str = r#"
         [[stage]]
         steps = 5
         sequence = 32
@@ -234,7 +217,7 @@ mod tests {
     "#;
 
     fn plan() -> Plan {
-        Plan::new(&crate::config::parse(TEXT, "plan.toml", &[], crate::config::testing::FAMILIES).unwrap())
+        Plan::new(&small(STAGES, &["stage.1.steps=10", "lr.shape=linear", "lr.peak=1.0"]))
     }
 
     #[test]
