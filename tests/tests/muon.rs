@@ -216,7 +216,7 @@ fn numbers_that_muon_cannot_use_are_refused() -> Result<()> {
 fn muon_keeps_one_number_for_an_entry_of_a_matrix_and_two_for_others() {
     let muon = MuonConfig::default();
     assert_eq!([Role::weight(), Role::weights()].map(|role| muon.numbers_per_entry(&role)), [1, 1]);
-    let others = [Role::embedding(), Role::bias(), Role::biases(), Role::gain(), Role::shift()];
+    let others = [Role::embedding(), Role::bias(), Role::biases(), Role::norm_weight(), Role::norm_bias()];
     assert_eq!(others.map(|role| muon.numbers_per_entry(&role)), [2; 5]);
 }
 
