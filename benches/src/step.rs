@@ -114,7 +114,7 @@ impl Case {
     pub fn planned_memory(&self) -> f64 {
         let (cost, logits) = self.cost();
         let (rows, length) = self.shape;
-        let state = OptimizerNumbers::of(&AdamWConfig::default());
+        let state = OptimizerNumbers { matrices: 2, others: 2 };
         cost.memory(self.sizes, (length, rows), logits, self.compute, LOGITS_ON_CPU, state).total()
     }
 
