@@ -219,7 +219,7 @@ mod tests {
         axis::NamedShape,
         growth::Init,
         ops::head::LOGITS_ON_CPU,
-        params::{self, Module, Param, ParamName, Visitor},
+        params::{self, Module, Param, ParamName, Role, Visitor},
     };
 
     const ADAMW: OptimizerNumbers = OptimizerNumbers { matrices: 2, others: 2 };
