@@ -25,7 +25,7 @@ use msg_core::{
     growth::{FillRule, Masked},
     mask::Ramp,
 };
-use msg_models::{Grows, GrowthSpec, LayerInit, Masks, Sizes, UnitInit, bert::Bert, gpt::Gpt};
+use msg_models::{DepthInit, Grows, GrowthSpec, Masks, Sizes, WidthInit, bert::Bert, gpt::Gpt};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -185,7 +185,7 @@ pub fn receipts<D: Backend, M: Task<D>>(
 
 /// The model grown with wide random entries, its new units and layers at the start of a ramp.
 fn grown<D: Backend, M: Task<D>>(model: &M, step: u64, to: Sizes) -> Result<M> {
-    let spec = GrowthSpec { seed: SEED, number: 1, units: UnitInit::Normal, layers: LayerInit::Fresh };
+    let spec = GrowthSpec { seed: SEED, number: 1, units: WidthInit::Normal, layers: DepthInit::Fresh };
     let growth = model.growth_to(to, &spec)?;
     let operator = Masked { rule: FillRule::Scatter { std: STD } };
     Ok(model.grown(&growth, &operator, Ramp { start: step as i64, length: 1 })?)

@@ -10,7 +10,7 @@ use msg_core::{
     random::{Key, bits_at},
 };
 use msg_models::{
-    Growable, Masks, Place, Site, Sizes,
+    GrowingModel, MaskPlace, MaskSite, Masks, Sizes,
     bert::{self, Bert, BertBatch, BertConfig, BertInput},
     gpt::{self, Gpt, GptBatch, GptConfig},
     hf::{Naming, Subset},
@@ -50,7 +50,7 @@ impl Spec {
 }
 
 /// A model family under test.
-pub trait Family<D: Backend>: Growable<D> + Sized {
+pub trait Family<D: Backend>: GrowingModel<D> + Sized {
     /// A batch of its kind.
     type Batch;
     /// Its name.
@@ -76,7 +76,7 @@ pub trait Family<D: Backend>: Growable<D> + Sized {
     /// The batch that golden values were computed for, from the tensors under `input/`.
     fn golden_batch(&self, input: &Subset<'_>) -> Self::Batch;
     /// Every mask that must be there for an old stack of `layers` to stay as it was.
-    fn sites(layers: usize) -> Vec<Site>;
+    fn sites(layers: usize) -> Vec<MaskSite>;
 
     /// The outputs, and last the loss, which has a way of its own through the head.
     fn all_outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
@@ -94,9 +94,10 @@ pub trait Family<D: Backend>: Growable<D> + Sized {
 const INIT_STD: f32 = 0.3;
 
 /// The places that both families have in every layer.
-fn layer_sites(layers: usize) -> impl Iterator<Item = Site> {
-    let places = [Place::AttentionNorm, Place::FeedForwardNorm, Place::FeedForward, Place::Value];
-    (0..layers).flat_map(move |layer| places.map(|place| Site::in_layer(layer, place)))
+fn layer_sites(layers: usize) -> impl Iterator<Item = MaskSite> {
+    let places =
+        [MaskPlace::AttentionNorm, MaskPlace::FeedForwardNorm, MaskPlace::FeedForward, MaskPlace::Value];
+    (0..layers).flat_map(move |layer| places.map(|place| MaskSite::in_layer(layer, place)))
 }
 
 impl<D: Backend> Family<D> for Gpt<D> {
@@ -155,8 +156,8 @@ impl<D: Backend> Family<D> for Gpt<D> {
         .expect("a golden batch")
     }
 
-    fn sites(layers: usize) -> Vec<Site> {
-        layer_sites(layers).chain([Site::outside(Place::FinalNorm)]).collect()
+    fn sites(layers: usize) -> Vec<MaskSite> {
+        layer_sites(layers).chain([MaskSite::outside(MaskPlace::FinalNorm)]).collect()
     }
 }
 
@@ -192,7 +193,7 @@ impl<D: Backend> Family<D> for Bert<D> {
             segments: &segments,
             seen: &seen,
             labels: &labels,
-            next: &next,
+            next_sentence: &next,
             shape: spec.batch,
         };
         BertBatch::new(self.device(), &input, self.config())
@@ -201,7 +202,7 @@ impl<D: Backend> Family<D> for Bert<D> {
     fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
         let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
         let mut outputs = self.token_logits(encoded.clone(), masks)?.as_vec();
-        outputs.extend(self.next_logits(encoded, masks)?.as_vec());
+        outputs.extend(self.next_sentence_logits(encoded, masks)?.as_vec());
         Ok(outputs)
     }
 
@@ -229,15 +230,15 @@ impl<D: Backend> Family<D> for Bert<D> {
             segments: &golden_ids(input, "types"),
             seen: &seen,
             labels: &golden(input, "labels"),
-            next: &golden(input, "nsp"),
+            next_sentence: &golden(input, "nsp"),
             shape: golden_shape(input),
         };
         BertBatch::new(self.device(), &input, self.config()).expect("a golden batch")
     }
 
-    fn sites(layers: usize) -> Vec<Site> {
-        let outside = [Place::EmbeddingNorm, Place::Pooler, Place::TransformNorm];
-        layer_sites(layers).chain(outside.map(Site::outside)).collect()
+    fn sites(layers: usize) -> Vec<MaskSite> {
+        let outside = [MaskPlace::EmbeddingNorm, MaskPlace::Pooler, MaskPlace::TransformNorm];
+        layer_sites(layers).chain(outside.map(MaskSite::outside)).collect()
     }
 }
 

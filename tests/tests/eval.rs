@@ -2,7 +2,7 @@
 
 use crate::runs::{config, corpus, run};
 use dfdx::tensor::Cpu;
-use msg_models::Growable;
+use msg_models::GrowingModel;
 use msg_tests::close::assert_close;
 use msg_train::{
     checkpoint::{self, Model, Saved},

@@ -4,7 +4,7 @@ use crate::eval::{open, tiny_run};
 use dfdx::tensor::NoneTape;
 use msg_core::ops::{Dropout, cross_entropy::IGNORED};
 use msg_models::{
-    Growable,
+    GrowingModel,
     bert::{BertBatch, BertInput},
     gpt::GptBatch,
 };
@@ -110,7 +110,7 @@ fn a_bert_fills_every_mask_with_the_most_probable_token() {
         segments: &vec![0; ids.len()],
         seen: &vec![true; ids.len()],
         labels: &vec![IGNORED; ids.len()],
-        next: &[0],
+        next_sentence: &[0],
         shape: (1, ids.len()),
     };
     let batch = BertBatch::new(model.device(), &input, model.config()).unwrap();

@@ -35,7 +35,7 @@ pub(crate) use crate::files::names::{MODEL, STATE, TOKENIZER};
 
 use crate::{config::Family, step::state::State};
 use msg_core::optim::Births;
-use msg_models::Growing;
+use msg_models::GrowthState;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -71,7 +71,7 @@ pub struct Header {
     /// Where the run stands.
     pub state: State,
     /// Sizes, ramps and layer identities.
-    pub growing: Growing,
+    pub growing: GrowthState,
     /// What a model of its sizes is made from, in the family's own terms.
     pub model: serde_json::Value,
     /// Births of units and layers, in applied updates.

@@ -8,7 +8,7 @@ use crate::{
     step::state::State,
 };
 use msg_core::{device::Backend, params::Module};
-use msg_models::{Growable, Growing, bert::Bert, gpt::Gpt};
+use msg_models::{GrowingModel, GrowthState, bert::Bert, gpt::Gpt};
 use std::path::{Path, PathBuf};
 
 /// A model of either family.
@@ -23,7 +23,7 @@ pub enum Model<D: Backend> {
 
 impl<D: Backend> Model<D> {
     /// Its present sizes and ramps.
-    pub fn growing(&self) -> &Growing {
+    pub fn growing(&self) -> &GrowthState {
         match self {
             Model::Gpt(model) => model.growing(),
             Model::Bert(model) => model.growing(),

@@ -1,7 +1,7 @@
 //! `[lr]` and `[[stage]]`.
 
 use msg_core::optim::StatePolicy;
-use msg_models::{GrowingAxis, LayerInit, Sizes, UnitInit};
+use msg_models::{DepthInit, GrowingAxis, Sizes, WidthInit};
 use serde::{Deserialize, Serialize};
 
 /// The `[lr]` table.
@@ -82,10 +82,10 @@ macro_rules! stage_config {
             pub ramp: u64,
             /// What new units start from.
             #[serde(default)]
-            pub units: UnitInit,
+            pub units: WidthInit,
             /// Where new layers stand and what they start from.
             #[serde(default)]
-            pub new_layers: LayerInit,
+            pub new_layers: DepthInit,
             /// What the learning rate does.
             #[serde(default)]
             pub lr: LrAtGrowth,
@@ -137,9 +137,9 @@ pub struct AtGrowth {
     /// Steps over which new units and layers rise from 0 to 1.
     pub ramp: u64,
     /// What new units start from.
-    pub units: UnitInit,
+    pub units: WidthInit,
     /// Where new layers stand and what they start from.
-    pub layers: LayerInit,
+    pub layers: DepthInit,
     /// What the learning rate does.
     pub lr: LrAtGrowth,
     /// Steps of a rewarming; 0 without one.

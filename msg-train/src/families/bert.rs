@@ -18,7 +18,7 @@ use msg_core::{
     ops::{Compute, Dropout, cross_entropy::IGNORED},
 };
 use msg_models::{
-    Growable, Masks,
+    GrowingModel, Masks,
     bert::{Bert, BertBatch, BertConfig, BertHfConfig, BertInput, hf::names},
     hf::{Naming, Unrepresentable},
 };
@@ -42,7 +42,7 @@ impl<D: Backend> Task<D> for Bert<D> {
             segments: &host.segments,
             seen: &host.seen,
             labels: &host.labels,
-            next: &host.next,
+            next_sentence: &host.next,
             shape: host.shape,
         };
         Ok(BertBatch::new(self.device(), &input, self.config())?)
@@ -72,7 +72,7 @@ impl<D: Backend> Task<D> for Bert<D> {
     fn outputs(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {
         let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
         let mut outputs = self.token_logits(encoded.clone(), masks)?.as_vec();
-        outputs.extend(self.next_logits(encoded, masks)?.as_vec());
+        outputs.extend(self.next_sentence_logits(encoded, masks)?.as_vec());
         Ok(outputs)
     }
 

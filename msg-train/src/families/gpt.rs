@@ -18,7 +18,7 @@ use msg_core::{
     ops::{Compute, Dropout, Scores, cross_entropy::IGNORED},
 };
 use msg_models::{
-    Growable, Masks,
+    GrowingModel, Masks,
     gpt::{Gpt, GptBatch, GptConfig, GptHfConfig, hf::names},
     hf::{Naming, Unrepresentable},
 };

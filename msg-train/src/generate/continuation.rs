@@ -8,7 +8,7 @@ use crate::{
 };
 use msg_core::{device::Backend, ops::cross_entropy::IGNORED};
 use msg_models::{
-    Growable,
+    GrowingModel,
     gpt::{Gpt, GptBatch},
 };
 

@@ -7,7 +7,7 @@ use crate::{
 };
 use msg_core::{device::Backend, ops::cross_entropy::IGNORED};
 use msg_models::{
-    Growable,
+    GrowingModel,
     bert::{Bert, BertBatch, BertInput},
 };
 
@@ -96,7 +96,7 @@ pub fn fill_ids<D: Backend>(
         segments: &vec![0; ids.len()],
         seen: &vec![true; ids.len()],
         labels: &labels,
-        next: &[IGNORED],
+        next_sentence: &[IGNORED],
         shape: (1, ids.len()),
     };
     let batch = BertBatch::new(model.device(), &input, model.config())?;

@@ -8,13 +8,13 @@ use crate::{
     schedule::{plan::Plan, table::plan_table},
     step::state::State,
 };
-use msg_models::Growing;
+use msg_models::GrowthState;
 use std::{fmt::Write, path::Path};
 
 /// What a card tells.
 pub(super) struct Card<'a> {
     pub(super) family: Family,
-    pub(super) growing: &'a Growing,
+    pub(super) growing: &'a GrowthState,
     pub(super) vocab: Option<usize>,
     pub(super) positions: usize,
     pub(super) parameters: usize,

@@ -3,7 +3,7 @@
 use dfdx::tensor::Cpu;
 use msg_core::{growth::Init, optim::AdamW};
 use msg_models::{
-    GrowthSpec, LayerInit, Sizes, UnitInit,
+    DepthInit, GrowthSpec, Sizes, WidthInit,
     bert::{Bert, BertConfig},
     gpt::{Gpt, GptConfig},
     hf::{self, Format, StoredType},
@@ -158,7 +158,7 @@ pub(super) fn checkpoints(place: &Path) -> Vec<PathBuf> {
 }
 
 fn saved<M: Task<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&Path>) -> PathBuf {
-    let spec = GrowthSpec { units: UnitInit::Copy, layers: LayerInit::Interpolate, ..GrowthSpec::default() };
+    let spec = GrowthSpec { units: WidthInit::Copy, layers: DepthInit::Interpolate, ..GrowthSpec::default() };
     let growth = model.growth_to(sizes! { layers: 2, hidden: 5, ffn: 4, heads: 3 }, &spec).unwrap();
     let ramp = msg_core::mask::Ramp { start: 0, length: 4 };
     let model = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
