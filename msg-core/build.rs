@@ -1,4 +1,4 @@
-//! Compiles `kernels/*.cu` to PTX when the feature `cuda` is on.
+//! Compiles every `.cu` file under `src` to PTX when the feature `cuda` is on. Their headers are in `kernels`.
 //!
 //! Nothing here asks the machine what it is: the compiler is `$NVCC`, else `$CUDA_PATH/bin/nvcc`, else
 //! `nvcc` from the path, and the architecture is `$CUDA_COMPUTE_CAP`, else 90. With `ci-check` the PTX
@@ -12,12 +12,13 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const KERNELS: &str = "kernels";
+const SOURCES: &str = "src";
+const HEADERS: &str = "kernels";
 const DEFAULT_CAP: &str = "90";
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed={KERNELS}");
+    println!("cargo:rerun-if-changed={HEADERS}");
     for variable in ["NVCC", "CUDA_PATH", "CUDA_COMPUTE_CAP"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
@@ -36,11 +37,11 @@ fn main() -> ExitCode {
 /// Makes one PTX file in `OUT_DIR` for every `.cu` file.
 fn build_all(empty: bool) -> Result<(), String> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
-    for kernel in kernels()? {
+    let mut kernels = Vec::new();
+    find_kernels(Path::new(SOURCES), &mut kernels)?;
+    kernels.sort();
+    for kernel in kernels {
         println!("cargo:rerun-if-changed={}", kernel.display());
-        if kernel.extension().is_none_or(|extension| extension != "cu") {
-            continue;
-        }
         let name = kernel.file_stem().ok_or_else(|| format!("{}: no file name", kernel.display()))?;
         let ptx = out.join(name).with_extension("ptx");
         if empty {
@@ -52,14 +53,21 @@ fn build_all(empty: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// The sources, headers included.
-fn kernels() -> Result<Vec<PathBuf>, String> {
-    let read = |e| format!("cannot read {KERNELS}/: {e}");
-    let entries = fs::read_dir(KERNELS).map_err(read)?;
-    let mut paths =
-        entries.map(|entry| entry.map(|e| e.path()).map_err(read)).collect::<Result<Vec<_>, _>>()?;
-    paths.sort();
-    Ok(paths)
+/// Adds the `.cu` files below a folder. Each has a name of its own, for its PTX file.
+fn find_kernels(folder: &Path, found: &mut Vec<PathBuf>) -> Result<(), String> {
+    let read = |e| format!("cannot read {}: {e}", folder.display());
+    for entry in fs::read_dir(folder).map_err(read)? {
+        let path = entry.map_err(read)?.path();
+        if path.is_dir() {
+            find_kernels(&path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "cu") {
+            if found.iter().any(|other| other.file_stem() == path.file_stem()) {
+                return Err(format!("{}: there is another kernel file of this name", path.display()));
+            }
+            found.push(path);
+        }
+    }
+    Ok(())
 }
 
 fn compile(kernel: &Path, ptx: &Path) -> Result<(), String> {
@@ -69,6 +77,7 @@ fn compile(kernel: &Path, ptx: &Path) -> Result<(), String> {
     let status = Command::new(&nvcc)
         .args(["--ptx", "-O3", "--fmad=false"])
         .arg(format!("--gpu-architecture=compute_{cap}"))
+        .arg(format!("-I{HEADERS}"))
         .arg("-o")
         .args([ptx, kernel])
         .status()

@@ -331,7 +331,7 @@ def of_parts(circle, arrows):
 def lists_of(path):
     """The floors of each crate, as the test has them."""
     text = re.sub(r"//[^\n]*", "", path.read_text())
-    found = re.findall(r"const (\w+)_FLOORS: &\[&\[&str\]\] = &\[(.*?)\];", text, re.S)
+    found = re.findall(r"const (\w+)_FLOORS: &\[&\[&str\]\] =\s*&\[(.*?)\];", text, re.S)
     lists = {
         f"msg-{name.lower()}": [re.findall(r'"([^"]+)"', floor) for floor in re.findall(r"&\[([^\]]*)\]?", floors)]
         for name, floors in found

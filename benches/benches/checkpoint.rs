@@ -8,7 +8,7 @@ use dfdx::tensor::Cpu;
 use msg_benches::{median, timed};
 use msg_core::{
     growth::Init,
-    optim::{AdamW, AdamWConfig},
+    optim::{AdamWConfig, AnyOptimizer},
     params::Module,
 };
 use msg_models::{
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sizes = sizes! { layers: 6, hidden: 384, ffn: 1536, heads: 6 };
     let config = GptConfig { vocab: 8192, positions: 256, head_dim: 64, sizes, ..GptConfig::default() };
     let model = Gpt::new(&device, config, Init::default())?;
-    let optimizer = AdamW::new(&model, AdamWConfig::default())?;
+    let optimizer = AnyOptimizer::new(&model, AdamWConfig::default())?;
     let bytes = 3 * 4 * model.num_params();
     let folder = tempfile::tempdir()?;
     let state = State::default();

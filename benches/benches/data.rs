@@ -8,7 +8,7 @@ use msg_benches::{peak_memory, reset_peak, timed};
 use msg_core::random::{Key, fill_bits};
 use msg_train::{
     Result,
-    config::{DataConfig, Family, MlmConfig, TokenizerConfig, TokenizerKind},
+    config::{DataConfig, MlmConfig, SpecialTokens, TokenizerConfig, TokenizerKind},
     data::{Batches, Causal, Manifest, Mlm, Prepare, Prepared, prepare},
 };
 use std::{
@@ -72,9 +72,9 @@ fn config(text: &Path, kind: TokenizerKind) -> DataConfig {
     }
 }
 
-fn prepare_again(config: &DataConfig, family: Family, folder: &Path) -> Result<Manifest> {
+fn prepare_again(config: &DataConfig, specials: SpecialTokens, folder: &Path) -> Result<Manifest> {
     let _ = std::fs::remove_file(folder.join("manifest.json"));
-    prepare(&Prepare::new(config, family, folder), &mut |_| ())
+    prepare(&Prepare::new(config, specials, folder), &mut |_| ())
 }
 
 fn bench(criterion: &mut Criterion, folder: &Path, megabytes: u64) -> Result<()> {
@@ -83,9 +83,10 @@ fn bench(criterion: &mut Criterion, folder: &Path, megabytes: u64) -> Result<()>
     group.sample_size(10).measurement_time(std::time::Duration::from_secs(20));
     let (bpe, word_piece) = (config(&text, TokenizerKind::Bpe), config(&text, TokenizerKind::WordPiece));
     let (gpt, bert) = (folder.join("gpt"), folder.join("bert"));
-    for (name, family, config, folder) in
-        [("bpe", Family::Gpt, &bpe, &gpt), ("wordpiece", Family::Bert, &word_piece, &bert)]
-    {
+    for (name, family, config, folder) in [
+        ("bpe", SpecialTokens::EndOfText, &bpe, &gpt),
+        ("wordpiece", SpecialTokens::Bert, &word_piece, &bert),
+    ] {
         reset_peak();
         let (time, manifest) = timed(|| prepare_again(config, family, folder));
         let tokens = manifest?.counts.tokens;

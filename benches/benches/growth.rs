@@ -8,8 +8,7 @@ use dfdx::tensor::{Cpu, Gradients};
 use msg_benches::{median, peak_memory, reset_peak, timed};
 use msg_core::{
     Result,
-    growth::{Growth, Init},
-    mask::Ramp,
+    growth::{Growth, Init, Ramp},
     optim::{AdamW, AdamWConfig, StatePolicy, Update},
     params::Module,
 };

@@ -12,7 +12,7 @@ use dfdx::{
 use msg_benches::{median, peak, timed};
 use msg_core::{
     Result,
-    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Qkv, Query, Vocab},
+    axis::{AttnDim, Batch, Ffn, HeadDim, Hidden, Qkv, Query, Vocab},
     error::Context,
     mask::{Gate, Mask},
     ops::{
@@ -25,7 +25,7 @@ use msg_core::{
             gemm_rounded,
         },
     },
-    optim::{AdamW, AdamWConfig, Update},
+    optim::{AdamW, AdamWConfig, Muon, MuonConfig, Update},
     params::Param,
     random::{Key, bits_at},
 };
@@ -127,8 +127,8 @@ fn products(suite: &mut Suite) -> Result<()> {
 }
 
 fn block(order: NormOrder) -> Result<Block<Cpu>> {
-    let (hidden, inner, ffn) = (Hidden(HIDDEN), Inner(HIDDEN), Ffn(FFN));
-    let none = || Mask::<Inner, f32, Cpu>::none();
+    let (hidden, inner, ffn) = (Hidden(HIDDEN), AttnDim(HIDDEN), Ffn(FFN));
+    let none = || Mask::<AttnDim, f32, Cpu>::none();
     Ok(Block {
         order,
         attention_norm: (tensor("gain 1", (hidden,))?, tensor("shift 1", (hidden,))?),
@@ -144,7 +144,7 @@ fn block(order: NormOrder) -> Result<Block<Cpu>> {
             feed_forward: Mask::none(),
             gate: Gate::new(1.0),
         },
-        seen: match order {
+        attention_mask: match order {
             NormOrder::Pre => AttentionMask::causal(Query(SHAPE.1)),
             NormOrder::Post => AttentionMask::full(),
         },
@@ -224,9 +224,26 @@ fn updates(suite: &mut Suite) -> Result<()> {
     let mut grads = msg_core::optim::zero_grads(&model)?;
     // The norm reads the gradient; the update reads it again, and parameter and moments, and writes those.
     let bytes = 8.0 * 4.0 * msg_core::params::Module::num_params(&model) as f64;
+    let update = |lr| Update { clip: Some(1.0), ..Update::at(lr) };
     suite.add("AdamW with the norm", Work::Bytes(bytes), || {
-        optimizer.step(&mut model, &mut grads, Update { clip: Some(1.0), ..Update::at(1e-4) }).map(drop)
-    })
+        optimizer.step(&mut model, &mut grads, update(1e-4)).map(drop)
+    })?;
+    for (name, precision) in
+        [("Muon with the norm", Precision::F32), ("Muon with the norm, bf16", Precision::Bf16)]
+    {
+        let config = MuonConfig { precision: Some(precision), ..MuonConfig::default() };
+        let mut optimizer = Muon::new(&model, config)?;
+        // Each step of each matrix: X X^T, its square, and their product with X.
+        let matrix = |rows: usize, columns: usize| {
+            let (side, long) = (rows.min(columns) as f64, rows.max(columns) as f64);
+            f64::from(config.ns_steps) * (4.0 * side * side * long + 2.0 * side.powi(3))
+        };
+        let flops =
+            sizes.layers as f64 * (4.0 * matrix(HIDDEN, HEADS * HEAD_DIM) + 2.0 * matrix(FFN, HIDDEN));
+        let work = if precision == Precision::F32 { Work::Flops(flops) } else { Work::Rounded(flops) };
+        suite.add(name, work, || optimizer.step(&mut model, &mut grads, update(0.02)).map(drop))?;
+    }
+    Ok(())
 }
 
 fn main() -> Result<()> {

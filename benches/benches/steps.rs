@@ -5,10 +5,13 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use dfdx::tensor::Cpu;
-use msg_benches::{median, peak, step::Case, timed};
+use msg_benches::{
+    median, peak,
+    step::{Case, Family},
+    timed,
+};
 use msg_core::ops::{Compute, Precision};
 use msg_models::{Sizes, sizes};
-use msg_train::config::Family;
 use std::error::Error;
 
 /// Steps of the table's medians.

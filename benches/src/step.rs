@@ -6,25 +6,26 @@ use dfdx::{
     tensor_ops::Backward,
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     error::Context,
-    growth::{Init, Masked},
-    mask::Ramp,
+    growth::{Init, Masked, Ramp},
     ops::{Compute, Dropout, cross_entropy::IGNORED, head::LOGITS_ON_CPU},
     optim::{AdamW, AdamWConfig, Update, tape, zero_grads, zeroed_again},
     params::Param,
 };
 use msg_models::{
-    Cost, GrowthSpec, Sizes,
+    Cost, GrowthSpec, OptimizerNumbers, Sizes,
     bert::{Bert, BertConfig},
     cost::Logits,
     gpt::{Gpt, GptConfig},
     sizes,
 };
 use msg_train::{
-    config::Family,
     data::{CausalBatch, MlmBatch},
-    families::family::{Counts, Task},
+    families::{
+        family::{CountsOf, HostOf, Trainable},
+        objective::Objective,
+    },
 };
 use std::error::Error;
 
@@ -35,6 +36,15 @@ const LABELLED: f64 = 0.15;
 const RATE: f64 = 1e-7;
 /// Size of one head.
 pub const HEAD_DIM: usize = 64;
+
+/// The model of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// GPT-2's architecture.
+    Gpt,
+    /// BERT's.
+    Bert,
+}
 
 /// What a step is made of.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +113,8 @@ impl Case {
     /// Bytes that the plan expects of a process that trains this on the Cpu.
     pub fn planned_memory(&self) -> f64 {
         let (cost, logits) = self.cost();
-        cost.memory(self.sizes, self.shape.1, self.shape.0, logits, self.compute, LOGITS_ON_CPU).total()
+        let (shape, state) = ((self.shape.1, self.shape.0), OptimizerNumbers::of(&AdamWConfig::default()));
+        cost.memory(self.sizes, shape, logits, self.compute, LOGITS_ON_CPU, state).total()
     }
 
     /// A model of this case with all that its steps need.
@@ -133,7 +144,11 @@ impl Case {
         }
     }
 
-    fn steps<D: Backend, M: Task<D> + 'static>(self, model: M, host: M::Host) -> Outcome<Box<dyn Step>> {
+    fn steps<D: Backend, M: Trainable<D> + 'static>(
+        self,
+        model: M,
+        host: HostOf<D, M>,
+    ) -> Outcome<Box<dyn Step>> {
         let mut model = match self.ramp {
             false => model,
             true => {
@@ -143,23 +158,23 @@ impl Case {
         };
         model.set_compute(self.compute);
         let optimizer = AdamW::new(&model, AdamWConfig::default())?;
-        let counts = M::counts(&host);
+        let counts = <M::Objective>::counts(&host);
         Ok(Box::new(Steps { model, optimizer, host, counts, step: 1 << 19, grads: None, loss: None }))
     }
 }
 
 /// As the trainer makes a step, but that it waits for the device only when it is asked for a loss.
-struct Steps<D: Backend, M: Task<D>> {
+struct Steps<D: Backend, M: Trainable<D>> {
     model: M,
     optimizer: AdamW<D>,
-    host: M::Host,
-    counts: Counts,
+    host: HostOf<D, M>,
+    counts: CountsOf<D, M>,
     step: u64,
     grads: Option<Gradients<f32, D>>,
     loss: Option<Param<(), D>>,
 }
 
-impl<D: Backend, M: Task<D>> Step for Steps<D, M> {
+impl<D: Backend, M: Trainable<D>> Step for Steps<D, M> {
     fn run(&mut self) -> Outcome<()> {
         self.step += 1;
         let model = &mut self.model;
@@ -168,9 +183,10 @@ impl<D: Backend, M: Task<D>> Step for Steps<D, M> {
             Some(grads) => zeroed_again(model, grads)?,
             None => zero_grads(model)?,
         };
-        let batch = model.upload(&self.host)?;
+        let batch = <M::Objective>::upload(model, &self.host)?;
         let tape = tape(&model.device().clone(), grads)?;
-        let (loss, tape) = model.loss(&batch, self.counts, &masks, &Dropout::OFF, tape)?.split_tape();
+        let loss = <M::Objective>::loss(model, &batch, self.counts, &masks, &Dropout::OFF, tape)?;
+        let (loss, tape) = loss.split_tape();
         let mut grads = loss.clone().put_tape(tape).try_backward().during("backward")?;
         let update = Update { clip: Some(1.0), ..Update::at(RATE) };
         self.optimizer.apply(model, &mut grads, Some(&loss), update)?;

@@ -2,7 +2,7 @@
 
 use crate::{
     device::DeviceChoice,
-    values::{Bytes, Given, NewLayers, Units},
+    values::{Bytes, Given, NewLayers, Starter, Units},
 };
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use msg_models::hf::StoredType;
@@ -22,8 +22,10 @@ pub struct Args {
 pub enum Command {
     /// Train a run through all its stages.
     Train(Train),
+    /// Write a configuration to start from, with a comment on every key.
+    Init(Init),
     /// Show what a configuration plans: stages, sizes, FLOPs, memory, learning rate.
-    Plan(Configured),
+    Plan(Plan),
     /// Measure a checkpoint on the held-out sequences: loss, perplexity, right answers.
     Eval(Eval),
     /// Write text: a GPT goes on after a prompt, a BERT fills [MASK] in.
@@ -62,6 +64,27 @@ pub struct Configured {
     /// Changes one key: section.key=value, or stage.2.steps=50 (stages count from 1).
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// What to start from.
+#[derive(Debug, ClapArgs)]
+pub struct Init {
+    /// The model's family.
+    #[arg(value_enum, default_value = "gpt")]
+    pub family: Starter,
+    /// The file to make, which must not be there yet; by default standard output.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// What to plan.
+#[derive(Debug, ClapArgs)]
+pub struct Plan {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// Prints the configuration with every default written out instead; it is a configuration, too.
+    #[arg(long)]
+    pub resolved: bool,
 }
 
 /// How to train.

@@ -3,15 +3,15 @@
 use crate::args::Configured;
 use indicatif::{ProgressBar, ProgressStyle};
 use msg_train::{
-    config::{self, Resolved},
-    data::{Phase, Prepared},
-    run::open_data,
+    config::Resolved,
+    data::{Phase, Prepared, open::open_data},
+    families::registry,
 };
 use std::sync::Arc;
 
 /// The checked configuration.
 pub fn config(args: &Configured) -> anyhow::Result<Resolved> {
-    Ok(config::read(&args.config, &args.set)?)
+    Ok(registry::read(&args.config, &args.set)?)
 }
 
 /// Prepares data with a progress bar, unless it is already prepared, and opens it.

@@ -25,7 +25,7 @@ pub use mimalloc::MiMalloc as Allocator;
 
 use crate::exit::{Done, REFUSED, STOPPED};
 use clap::{Parser, error::ErrorKind};
-use msg_core::device::{out_of_memory_as_error, says_out_of_memory};
+use msg_core::{device::out_of_memory_as_error, error::says_out_of_memory};
 use msg_train::Fault;
 use std::{ffi::OsString, panic, process::ExitCode, sync::Once};
 use tracing_subscriber::EnvFilter;

@@ -3,7 +3,7 @@
 //! The standard macros panic if a line cannot be written, which would end a run of days together with its terminal.
 //! The macros here replace them in this crate.
 
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_train::{
     checkpoint,
     data::Prepared,

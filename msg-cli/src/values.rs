@@ -60,6 +60,25 @@ impl FromStr for Bytes {
     }
 }
 
+/// A configuration to start from.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Starter {
+    /// Predicts the next token.
+    Gpt,
+    /// Fills masked tokens in.
+    Bert,
+}
+
+impl Starter {
+    /// Its text.
+    pub fn text(self) -> &'static str {
+        match self {
+            Starter::Gpt => include_str!("starter/gpt.toml"),
+            Starter::Bert => include_str!("starter/bert.toml"),
+        }
+    }
+}
+
 /// What new units start from.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "snake_case")]

@@ -7,10 +7,10 @@
 
 template <class E> struct Attention {
     const E *qkv;         // [rows][3][heads * head_dim]
-    E *mixed;             // [rows][heads * head_dim]
-    float *log_sums;      // [batch][heads][length]: log of the sum of exponentials of a query's scores
-    const E *dmixed;      // backward
-    float *deltas;        // backward, as log_sums: inner products of mixed and dmixed
+    E *attn_out;             // [rows][heads * head_dim]
+    float *logsumexp;      // [batch][heads][length]: log of the sum of exponentials of a query's scores
+    const E *dattn_out;      // backward
+    float *deltas;        // backward, as logsumexp: inner products of attn_out and dattn_out
     E *dqkv;              // backward
     const float *padding; // [batch][length], added to the scores of a key; null: 0
     Dropout dropout;      // of the probabilities
@@ -19,11 +19,11 @@ template <class E> struct Attention {
     unsigned int causal;
 };
 
-// The tensors of one head of one sequence. `stride` is that of a row of qkv, a third of it that of mixed.
+// The tensors of one head of one sequence. `stride` is that of a row of qkv, a third of it that of attn_out.
 template <class E> struct Head {
-    const E *query, *key, *value, *mixed, *dmixed;
+    const E *query, *key, *value, *attn_out, *dattn_out;
     E *out, *dquery, *dkey, *dvalue;
-    float *log_sums, *deltas;
+    float *logsumexp, *deltas;
     const float *padding;
     unsigned int inner, sequence, head;
 
@@ -33,14 +33,14 @@ template <class E> struct Head {
         query = p.qkv + first * 3 * inner + column;
         key = query + inner;
         value = key + inner;
-        out = p.mixed + first * inner + column;
-        mixed = out;
-        dmixed = p.dmixed + first * inner + column;
+        out = p.attn_out + first * inner + column;
+        attn_out = out;
+        dattn_out = p.dattn_out + first * inner + column;
         dquery = p.dqkv + first * 3 * inner + column;
         dkey = dquery + inner;
         dvalue = dkey + inner;
         const size_t rows = ((size_t)sequence * p.heads + head) * p.length;
-        log_sums = p.log_sums + rows;
+        logsumexp = p.logsumexp + rows;
         deltas = p.deltas + rows;
         padding = p.padding ? p.padding + first : nullptr;
     }

@@ -20,7 +20,7 @@ __device__ __forceinline__ float factor_at(const Dropout &dropout, unsigned int 
 
 // Of N neighbours from `column` on, in the row (0, sequence, place).
 template <int N>
-__device__ __forceinline__ Neighbours<N> factors_at(const Dropout &dropout, unsigned int sequence, unsigned int place,
+__device__ __forceinline__ Vec<N> factors_at(const Dropout &dropout, unsigned int sequence, unsigned int place,
                                                     unsigned int column) {
     if (dropout.rate == 0.0f) return all<N>(1.0f);
     if constexpr (N == 4) {

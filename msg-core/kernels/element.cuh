@@ -43,12 +43,12 @@ __device__ __forceinline__ unsigned int pair(float first, float second) {
 #endif
 }
 
-// N neighbours at once: 1 anywhere, 4 at places that are multiples of 4.
-template <int N> struct Neighbours {
+// N entries at once, the vector width: 1 anywhere, 4 at places that are multiples of 4.
+template <int N> struct Vec {
     float at[N];
 };
 
-template <int N> __device__ __forceinline__ Neighbours<N> load(const float *from) {
+template <int N> __device__ __forceinline__ Vec<N> load(const float *from) {
     if constexpr (N == 4) {
         const float4 v = *reinterpret_cast<const float4 *>(from);
         return {{v.x, v.y, v.z, v.w}};
@@ -57,7 +57,7 @@ template <int N> __device__ __forceinline__ Neighbours<N> load(const float *from
     }
 }
 
-template <int N> __device__ __forceinline__ Neighbours<N> load(const bf16 *from) {
+template <int N> __device__ __forceinline__ Vec<N> load(const bf16 *from) {
     if constexpr (N == 4) {
         const float2 v = *reinterpret_cast<const float2 *>(from);
         const unsigned int a = __float_as_uint(v.x), b = __float_as_uint(v.y);
@@ -68,14 +68,14 @@ template <int N> __device__ __forceinline__ Neighbours<N> load(const bf16 *from)
     }
 }
 
-template <int N> __device__ __forceinline__ void store(float *to, const Neighbours<N> &v) {
+template <int N> __device__ __forceinline__ void store(float *to, const Vec<N> &v) {
     if constexpr (N == 4)
         *reinterpret_cast<float4 *>(to) = make_float4(v.at[0], v.at[1], v.at[2], v.at[3]);
     else
         *to = v.at[0];
 }
 
-template <int N> __device__ __forceinline__ void store(bf16 *to, const Neighbours<N> &v) {
+template <int N> __device__ __forceinline__ void store(bf16 *to, const Vec<N> &v) {
     if constexpr (N == 4)
         *reinterpret_cast<float2 *>(to) = make_float2(__uint_as_float(pair(v.at[0], v.at[1])),
                                                       __uint_as_float(pair(v.at[2], v.at[3])));
@@ -83,13 +83,13 @@ template <int N> __device__ __forceinline__ void store(bf16 *to, const Neighbour
         *to = to_bf16(v.at[0]);
 }
 
-template <int N> __device__ __forceinline__ Neighbours<N> all(float x) {
-    Neighbours<N> v;
+template <int N> __device__ __forceinline__ Vec<N> all(float x) {
+    Vec<N> v;
     for (int i = 0; i < N; i++) v.at[i] = x;
     return v;
 }
 
-// Each kernel for both elements, and for one or four neighbours a thread: `NAME_f32`, `NAME_f32_4`, `NAME_bf16`, ...
+// Each kernel for both elements, and for one or four entries a thread: `NAME_f32`, `NAME_f32_4`, `NAME_bf16`, ...
 #define FOR_ELEMENTS(name, Parameters)                                                             \
     extern "C" __global__ void name##_f32(const Parameters<float> p) { name<float, 1>(p); }        \
     extern "C" __global__ void name##_f32_4(const Parameters<float> p) { name<float, 4>(p); }      \

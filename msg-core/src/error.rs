@@ -1,12 +1,11 @@
-//! What can go wrong, as kinds with facts: the operation, the axis or name, what was expected and what came.
+//! Errors as kinds with facts: the operation, the axis or name, what was expected and what came.
 
-use crate::device::says_out_of_memory;
 use std::fmt::{self, Display, Formatter, Write};
 
 /// The result of everything in this workspace that can be refused.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Every refusal of the growth core. One variant a rule; the text carries both numbers.
+/// Every refusal of this crate. One variant per rule; the text holds both numbers.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -38,10 +37,10 @@ pub enum Error {
         /// What was zero.
         what: &'static str,
     },
-    /// An Inner size that is not a whole number of heads.
+    /// An AttnDim size that is not a whole number of heads.
     #[error("attention: inner size {inner} is not a whole number of heads of size {head_dim}")]
     Heads {
-        /// Size of the Inner axis.
+        /// Size of the AttnDim axis.
         inner: usize,
         /// Size of one head.
         head_dim: usize,
@@ -58,7 +57,7 @@ pub enum Error {
         /// How many old units there are.
         old: usize,
     },
-    /// A depth map that is not one: an old layer is missing, doubled or out of order, or out of range.
+    /// A depth map in which an old layer is missing, repeated, out of order or out of range.
     #[error("growth: layers: expected old layer {expected} next, got {got} (of {old} old layers)")]
     Depth {
         /// The old layer that should come next.
@@ -86,7 +85,7 @@ pub enum Error {
         /// The table's size.
         limit: usize,
     },
-    /// A list of host values that does not fill its tensor.
+    /// A list of host values of the wrong length for its tensor.
     #[error("{what}: expected {expected} values, got {got}")]
     Count {
         /// What the values are.
@@ -96,7 +95,7 @@ pub enum Error {
         /// The number given.
         got: usize,
     },
-    /// A number outside the range in which it means something.
+    /// A number out of range.
     #[error("{what}: expected {expected}, got {got}")]
     Value {
         /// What the number is.
@@ -106,7 +105,7 @@ pub enum Error {
         /// The number given.
         got: f64,
     },
-    /// A tensor that the walk names is not there, or is there under another shape type.
+    /// A tensor that the walk names is missing, or has another shape type.
     #[error("{op}: no tensor {name:?} of this shape")]
     Missing {
         /// The operation that looked.
@@ -132,8 +131,8 @@ pub enum Error {
     },
 }
 
-/// Text that may quote a file or a path, fit for one line of a message: control letters as `?`, and its end left
-/// out where it is long.
+/// Text that may quote a file or a path, made fit for one line: control characters become `?`, and a long text is
+/// cut.
 pub fn one_line(text: impl Display) -> impl Display {
     OneLine(text)
 }
@@ -142,7 +141,7 @@ struct OneLine<T>(T);
 
 impl<T: Display> Display for OneLine<T> {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
-        /// Letters that a message may have.
+        /// Characters that a message may have.
         const LONGEST: usize = 300;
         let mut line = Line { to, left: LONGEST };
         // The sink's own refusal means that the line is full.
@@ -151,7 +150,7 @@ impl<T: Display> Display for OneLine<T> {
     }
 }
 
-/// Passes on a line's letters until it is full.
+/// Passes on a line's characters until it is full.
 struct Line<'a, 'b> {
     to: &'a mut Formatter<'b>,
     left: usize,
@@ -169,6 +168,12 @@ impl Write for Line<'_, '_> {
 
 fn asked_for(bytes: Option<usize>) -> String {
     bytes.map_or(String::new(), |bytes| format!(" ({bytes} bytes asked for)"))
+}
+
+/// Whether a text of dfdx or cudarc, of an error or a panic, says that the device has no memory left.
+pub fn says_out_of_memory(text: &str) -> bool {
+    // The driver's name for it, and cuBLAS's; dfdx and cudarc pass both on unchanged.
+    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|name| text.contains(name))
 }
 
 /// Turns a device's error into ours, with the operation's name.

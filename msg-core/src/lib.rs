@@ -2,8 +2,10 @@
 #![deny(unsafe_code)]
 
 pub mod axis;
+mod backend;
 pub mod device;
 pub mod error;
+pub mod float;
 pub mod growth;
 pub mod mask;
 pub mod ops;
@@ -12,4 +14,5 @@ pub mod params;
 pub mod random;
 mod simd;
 
+pub use backend::Backend;
 pub use error::{Error, Result};

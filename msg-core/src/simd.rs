@@ -4,7 +4,7 @@
 //! every instruction that the machine has. Results do not depend on which: fused multiply-adds are written
 //! as such, and sums keep [`LANES`] partial sums whatever the width of a register.
 
-use crate::device::storage::Stored;
+use crate::float::Stored;
 use pulp::{Arch, Scalar, Simd, WithSimd};
 
 /// Partial sums of a reduction: element i goes to lane i mod `LANES`. Part of the summation contract.

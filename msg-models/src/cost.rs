@@ -7,7 +7,11 @@
 //! passes: one forward, two backward (gradients of inputs and of weights).
 
 use crate::sizes::Sizes;
-use msg_core::ops::{Compute, Precision};
+use msg_core::{
+    ops::{Compute, Precision},
+    optim::Rule,
+    params::Role,
+};
 
 /// Forward passes that one training step is worth.
 const FORWARD_PASSES: f64 = 3.0;
@@ -22,9 +26,9 @@ pub struct Cost {
     /// Units of one head.
     pub(crate) head_dim: usize,
     /// Parameters of matrices outside the blocks: so many times the square of the hidden size, and the hidden size.
-    pub(crate) matrices: [u128; 2],
+    pub(crate) matrix_parameters: [u128; 2],
     /// All other parameters outside the blocks: so many times the hidden size, and a constant.
-    pub(crate) others: [u128; 2],
+    pub(crate) other_parameters: [u128; 2],
     /// Multiply-adds at each position with token logits besides the head's own: so many times the square of the
     /// hidden size.
     pub(crate) per_label: f64,
@@ -59,16 +63,35 @@ pub struct Memory {
     pub weights: f64,
     /// Their gradients.
     pub gradients: f64,
-    /// The optimizer's two moments.
-    pub moments: f64,
+    /// The optimizer's state.
+    pub optimizer: f64,
     /// What one micro-batch keeps for its backward pass, each tensor with its gradient.
     pub activations: f64,
+}
+
+/// f32 numbers that an optimizer keeps for each entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptimizerNumbers {
+    /// Of a matrix.
+    pub matrices: usize,
+    /// Of any other parameter.
+    pub others: usize,
+}
+
+impl OptimizerNumbers {
+    /// Those of an optimizer.
+    pub fn of(rule: &impl Rule) -> Self {
+        OptimizerNumbers {
+            matrices: rule.numbers_per_entry(&Role::weight()),
+            others: rule.numbers_per_entry(&Role::embedding()),
+        }
+    }
 }
 
 impl Memory {
     /// All of it.
     pub fn total(&self) -> f64 {
-        self.weights + self.gradients + self.moments + self.activations
+        self.weights + self.gradients + self.optimizer + self.activations
     }
 }
 
@@ -85,9 +108,19 @@ impl Cost {
             + linear(hidden, ffn)
             + linear(ffn, hidden)
             + 2 * norm;
-        let [squares, rows] = self.matrices;
-        let [others, constant] = self.others;
+        let [squares, rows] = self.matrix_parameters;
+        let [others, constant] = self.other_parameters;
         let outside = squares * hidden * hidden + (rows + others) * hidden + constant;
+        u64::try_from(layers * block + outside).unwrap_or(u64::MAX)
+    }
+
+    /// Trainable numbers of the matrices among them.
+    pub fn matrices(&self, sizes: Sizes) -> u64 {
+        let [layers, hidden, ffn, heads] =
+            [sizes.layers, sizes.hidden, sizes.ffn, sizes.heads].map(|size| size as u128);
+        let block = 4 * hidden * heads * self.head_dim as u128 + 2 * hidden * ffn;
+        let [squares, rows] = self.matrix_parameters;
+        let outside = squares * hidden * hidden + rows * hidden;
         u64::try_from(layers * block + outside).unwrap_or(u64::MAX)
     }
 
@@ -115,17 +148,17 @@ impl Cost {
     /// Bytes of a training process, for micro-batches of `micro_batch` sequences, where the head holds `head_logits`
     /// logits at once ([`msg_core::ops::head::HeadKernel::LOGITS`]).
     ///
-    /// A rough figure, meant to tell 2 GB from 20. Weights, gradients and moments are exact; activations are those
-    /// that the fused operations keep or need at once (see [`msg_core::ops::block`] and
+    /// A rough figure, meant to tell 2 GB from 20. Weights, gradients and the optimizer's state are exact; activations
+    /// are those that the fused operations keep or need at once (see [`msg_core::ops::block`] and
     /// [`msg_core::ops::head`]). Masks, dropout, the corpus and the runtime are not in it.
     pub fn memory(
         &self,
         sizes: Sizes,
-        sequence: usize,
-        micro_batch: usize,
+        (sequence, micro_batch): (usize, usize),
         logits: Logits,
         compute: Compute,
         head_logits: usize,
+        state: OptimizerNumbers,
     ) -> Memory {
         let [layers, hidden, ffn, heads] =
             [sizes.layers, sizes.hidden, sizes.ffn, sizes.heads].map(|size| size as f64);
@@ -155,6 +188,38 @@ impl Cost {
         let weights = BYTES * self.parameters(sizes) as f64;
         // The head is done before the first block goes back.
         let activations = waiting + head.max(tokens * at_work);
-        Memory { weights, gradients: weights, moments: 2.0 * weights, activations }
+        let matrices = self.matrices(sizes);
+        let others = self.parameters(sizes).saturating_sub(matrices);
+        let numbers = state.matrices as f64 * matrices as f64 + state.others as f64 * others as f64;
+        Memory { weights, gradients: weights, optimizer: BYTES * numbers, activations }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use dfdx::{shapes::HasShape, tensor::Cpu};
+    use msg_core::{
+        axis::NamedShape,
+        error::Result,
+        params::{Kind, Module, Param, ParamName, Role, Visitor},
+    };
+
+    /// Entries of the parameters that are matrices.
+    pub(crate) fn in_matrices<M: Module<Cpu>>(model: &M) -> u64 {
+        struct Count(u64);
+        impl Visitor<Cpu> for Count {
+            fn visit<S: NamedShape>(
+                &mut self,
+                _: &ParamName,
+                role: Role,
+                t: &mut Param<S, Cpu>,
+            ) -> Result<()> {
+                self.0 += if role.kind == Kind::Weight { t.shape().num_elements() as u64 } else { 0 };
+                Ok(())
+            }
+        }
+        let mut count = Count(0);
+        model.inspect(&mut count).unwrap();
+        count.0
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use dfdx::tensor::{Cpu, NoneTape};
-//! use msg_core::{growth::{Init, Masked}, mask::Ramp, ops::Dropout, params::Module};
+//! use msg_core::{growth::{Init, Masked, Ramp}, ops::Dropout, params::Module};
 //! use msg_models::{GrowingModel, GrowthSpec, gpt::{Gpt, GptBatch, GptConfig}, sizes};
 //!
 //! let device = Cpu::default();
@@ -38,9 +38,9 @@ pub mod hf;
 pub mod layers;
 pub mod sizes;
 
-pub use cost::Cost;
-pub use growing::masks::{MaskPlace, MaskSite, Masks};
+pub use cost::{Cost, OptimizerNumbers};
 pub use growing::{
+    masks::{MaskPlace, MaskSite, Masks},
     model::GrowingModel,
     spec::{DepthInit, GrowthSpec, WidthInit},
     state::GrowthState,

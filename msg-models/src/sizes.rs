@@ -1,7 +1,7 @@
 //! The sizes of a model that can grow, and the one table of the axes that they belong to.
 
 use msg_core::{
-    axis::{Axis, AxisInfo, Ffn, HeadDim, Heads, Hidden, Inner},
+    axis::{AttnDim, Axis, AxisInfo, Ffn, HeadDim, Heads, Hidden},
     error::{Error, Result},
     ops::Dropout,
 };
@@ -28,7 +28,7 @@ macro_rules! growing_axes {
             /// Units of the feed-forward layer.
             [] ffn: Ffn, Grows::Width(Ffn::NAME);
             /// Attention heads; independent of `hidden`.
-            [] heads: Heads, Grows::Heads { number: Heads::NAME, units: Inner::NAME };
+            [] heads: Heads, Grows::Heads { number: Heads::NAME, units: AttnDim::NAME };
         }
     };
 }
@@ -200,8 +200,8 @@ impl Sizes {
     }
 
     /// The axis of all heads side by side; of a size that nothing can have where a file's sizes multiply to more.
-    pub fn inner(&self, head_dim: HeadDim) -> Inner {
-        Inner(self.heads.saturating_mul(head_dim.0))
+    pub fn inner(&self, head_dim: HeadDim) -> AttnDim {
+        AttnDim(self.heads.saturating_mul(head_dim.0))
     }
 
     /// Refuses a size of 0 for one of a family's `axes`, and any size for another axis.
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn heads_are_units_of_their_size_in_the_tensors() {
         let axes: Vec<(&str, usize)> = SIZES.tensor_axes(4).map(|axis| (axis.name, axis.size)).collect();
-        assert_eq!(axes, [("Hidden", 6), ("Ffn", 9), ("Inner", 12)]);
+        assert_eq!(axes, [("Hidden", 6), ("Ffn", 9), ("AttnDim", 12)]);
         let huge = Sizes { heads: usize::MAX, ..SIZES };
         assert_eq!(huge.tensor_axes(4).last().unwrap().size, huge.inner(HeadDim(4)).0);
     }

@@ -86,6 +86,16 @@ pub enum Error {
         /// What came.
         got: String,
     },
+    /// A family that is not in the list.
+    #[error("{}: family: expected {}, got {}", one_line(path.display()), known.join(" or "), one_line(got))]
+    Family {
+        /// The file that names it.
+        path: PathBuf,
+        /// The names of all families.
+        known: Vec<&'static str>,
+        /// The name that was asked for.
+        got: String,
+    },
     /// Logits that say nothing: of NaN, infinity, or nothing at all.
     #[error("logit of token {token}: expected a number, got {got}")]
     Logit {

@@ -7,12 +7,11 @@ use dfdx::{
     tensor_ops::{Backward, SumTo, TryMul},
 };
 use msg_core::{
-    Result,
-    axis::{Axis, Batch, Ffn, HeadDim, Hidden, Inner, Qkv, Query},
-    device::{Backend, Kernels},
+    Backend, Result,
+    axis::{AttnDim, Axis, Batch, Ffn, HeadDim, Hidden, Qkv, Query},
     error::Context,
     mask::{Gate, Mask},
-    ops::{AttentionMask, Block, BlockMasks, Compute, Dropout, Gelu, NormOrder, Precision, block::Stream},
+    ops::{AttentionMask, Block, BlockMasks, Compute, Dropout, Gelu, Kernels, NormOrder, Precision, Stream},
 };
 
 /// A block and its input: sizes and everything that acts in it.
@@ -89,7 +88,7 @@ impl Case {
     pub fn block<D: Kernels<f32>>(&self, device: &D) -> Result<Block<D>> {
         let (batch, length, hidden) = self.shape;
         let (heads, head_dim) = self.heads;
-        let (hidden, inner, ffn) = (Hidden(hidden), Inner(heads * head_dim), Ffn(self.ffn));
+        let (hidden, inner, ffn) = (Hidden(hidden), AttnDim(heads * head_dim), Ffn(self.ffn));
         let seen = match self.order {
             NormOrder::Pre => AttentionMask::causal(Query(length)),
             NormOrder::Post => AttentionMask::full(),
@@ -122,7 +121,7 @@ impl Case {
                 feed_forward: mask(device, ffn, self.masked)?,
                 gate: Gate::new(self.gate),
             },
-            seen,
+            attention_mask: seen,
             head_dim: HeadDim(head_dim),
             eps: 1e-5,
             gelu: self.gelu,

@@ -1,6 +1,6 @@
 //! Comparisons that a NaN cannot pass.
 
-use msg_core::device::Float;
+use msg_core::float::Float;
 
 /// The largest absolute value; NaN where there is one.
 pub fn size_of<E: Float>(values: &[E]) -> f64 {

@@ -2,9 +2,8 @@
 
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::NamedShape,
-    device::Backend,
     error::Context,
     growth::{AxisMap, Growth, GrowthContext, LayerSource},
     params::{Module, Param, ParamName, Role, TensorMap, Visitor},
@@ -55,7 +54,7 @@ impl<D: Backend, F: FnMut(&ParamName, usize) -> Option<f32>> Visitor<D> for Entr
     fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let (source, old_name) = self.context.source(name);
         let old = self.context.old.get::<S>("census", &old_name)?;
-        let maps = old.shape().axis_maps(self.context.growth)?;
+        let maps = self.context.growth.axis_maps(old.shape())?;
         assert_eq!(
             maps.iter().map(AxisMap::new_size).collect::<Vec<_>>(),
             tensor.shape().concrete().into_iter().collect::<Vec<_>>(),

@@ -1,19 +1,25 @@
-//! Small GPTs and BERTs behind one face, so that one test body serves both families.
+//! Small models of every family, and their batches, so that one test body serves all families.
 
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
-    Result,
-    device::Backend,
+    Backend, Result,
     growth::Init,
     ops::{Compute, Dropout, Precision},
     params::Module,
     random::{Key, bits_at},
 };
 use msg_models::{
-    GrowingModel, MaskPlace, MaskSite, Masks, Sizes,
-    bert::{self, Bert, BertBatch, BertConfig, BertInput},
-    gpt::{self, Gpt, GptBatch, GptConfig},
-    hf::{Naming, Subset},
+    MaskPlace, MaskSite, Masks, Sizes,
+    bert::{Bert, BertConfig},
+    gpt::{Gpt, GptConfig},
+    hf::Subset,
+};
+use msg_train::{
+    data::{CausalBatch, MlmBatch},
+    families::{
+        family::{HostOf, Trainable},
+        objective::Objective,
+    },
 };
 
 /// The sizes that a test model is made from.
@@ -50,45 +56,86 @@ impl Spec {
 }
 
 /// A model family under test.
-pub trait Family<D: Backend>: GrowingModel<D> + Sized {
-    /// A batch of its kind.
-    type Batch;
+pub trait Family<D: Backend>: msg_train::families::family::Family<D> {
     /// Its name.
-    const NAME: &'static str;
+    const NAME: &'static str = Self::RULES.name;
 
-    /// A model with weights wide enough that every path matters.
-    fn build(device: &D, spec: &Spec) -> Result<Self>;
+    /// The configuration of a small model.
+    fn small_config(spec: &Spec) -> Self::Config;
+    /// The configuration of golden values, which have epsilon and activation of the published ones.
+    fn golden_config(table: (usize, usize), head_dim: usize, sizes: Sizes) -> Self::Config;
     /// A random batch.
-    fn batch(&self, spec: &Spec) -> Result<Self::Batch>;
-    /// Everything that the model puts out for a batch.
-    fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>>;
-    /// The mean loss over labelled positions (plus, for BERT, the mean next-sentence loss).
-    fn mean_loss<T: Tape<f32, D>>(
-        &self,
-        batch: &Self::Batch,
-        masks: &Masks<D>,
-        tape: T,
-    ) -> Result<Tensor<(), f32, D, T>>;
-    /// How the family lies in Hugging Face files.
-    const NAMING: Naming;
-    /// A model for golden values, which have epsilon and activation of the published configurations.
-    fn published(device: &D, table: (usize, usize), head_dim: usize, sizes: Sizes) -> Result<Self>;
+    fn host(spec: &Spec) -> HostOf<D, Self>;
     /// The batch that golden values were computed for, from the tensors under `input/`.
-    fn golden_batch(&self, input: &Subset<'_>) -> Self::Batch;
+    fn golden_host(input: &Subset<'_>) -> HostOf<D, Self>;
     /// Every mask that must be there for an old stack of `layers` to stay as it was.
     fn sites(layers: usize) -> Vec<MaskSite>;
 
+    /// A model with weights wide enough that every path matters.
+    fn small(device: &D, spec: &Spec) -> Self {
+        let init = Init { seed: spec.seed, std: INIT_STD };
+        let mut model = Self::build(device, Self::small_config(spec), init).expect("a small model");
+        model.set_compute(spec.compute());
+        model
+    }
+
+    /// Everything that the model puts out for a batch.
+    fn outputs(&self, host: &HostOf<D, Self>, masks: &Masks<D>) -> msg_train::Result<Vec<f32>> {
+        outputs(self, host, masks)
+    }
+
+    /// The loss on a batch.
+    fn mean_loss<T: Tape<f32, D>>(
+        &self,
+        host: &HostOf<D, Self>,
+        masks: &Masks<D>,
+        tape: T,
+    ) -> msg_train::Result<Tensor<(), f32, D, T>> {
+        loss(self, host, masks, tape)
+    }
+
     /// The outputs, and last the loss, which has a way of its own through the head.
-    fn all_outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
-        let mut outputs = self.outputs(batch, masks)?;
-        outputs.push(self.mean_loss(batch, masks, NoneTape)?.as_vec()[0]);
+    fn all_outputs(&self, host: &HostOf<D, Self>, masks: &Masks<D>) -> msg_train::Result<Vec<f32>> {
+        let mut outputs = Family::outputs(self, host, masks)?;
+        outputs.push(self.mean_loss(host, masks, NoneTape)?.as_vec()[0]);
         Ok(outputs)
     }
 
     /// [`Family::all_outputs`] in the step `step`.
-    fn outputs_at(&self, batch: &Self::Batch, step: u64) -> Result<Vec<f32>> {
-        self.all_outputs(batch, &self.masks(step)?)
+    fn outputs_at(&self, host: &HostOf<D, Self>, step: u64) -> msg_train::Result<Vec<f32>> {
+        self.all_outputs(host, &self.masks(step)?)
     }
+}
+
+/// Everything that a model puts out for a batch.
+///
+/// # Errors
+/// Where the batch does not fit the model.
+pub fn outputs<D: Backend, M: Trainable<D>>(
+    model: &M,
+    host: &HostOf<D, M>,
+    masks: &Masks<D>,
+) -> msg_train::Result<Vec<f32>> {
+    <M::Objective>::outputs(model, &<M::Objective>::upload(model, host)?, masks)
+}
+
+/// A model's loss on a batch without dropout.
+///
+/// # Errors
+/// Where the batch does not fit the model.
+pub fn loss<D: Backend, M: Trainable<D>, T: Tape<f32, D>>(
+    model: &M,
+    host: &HostOf<D, M>,
+    masks: &Masks<D>,
+    tape: T,
+) -> msg_train::Result<Tensor<(), f32, D, T>> {
+    let (batch, counts) = (<M::Objective>::upload(model, host)?, <M::Objective>::counts(host));
+    <M::Objective>::loss(model, &batch, counts, masks, &Dropout::OFF, tape)
+}
+
+/// A batch of random ids.
+pub fn drawn<D: Backend, M: Trainable<D>>(model: &M, shape: (usize, usize), seed: u64) -> HostOf<D, M> {
+    <M::Objective>::drawn(model, shape, seed)
 }
 
 const INIT_STD: f32 = 0.3;
@@ -101,59 +148,29 @@ fn layer_sites(layers: usize) -> impl Iterator<Item = MaskSite> {
 }
 
 impl<D: Backend> Family<D> for Gpt<D> {
-    type Batch = GptBatch<D>;
-    const NAME: &'static str = "gpt";
-
-    fn build(device: &D, spec: &Spec) -> Result<Self> {
-        let config = GptConfig {
+    fn small_config(spec: &Spec) -> GptConfig {
+        GptConfig {
             vocab: spec.vocab,
             positions: spec.batch.1 + 1,
             head_dim: spec.head_dim,
             sizes: spec.sizes,
             ..GptConfig::default()
-        };
-        let mut model = Gpt::new(device, config, Init { seed: spec.seed, std: INIT_STD })?;
-        model.set_compute(spec.compute());
-        Ok(model)
+        }
     }
 
-    fn batch(&self, spec: &Spec) -> Result<Self::Batch> {
+    fn golden_config((vocab, positions): (usize, usize), head_dim: usize, sizes: Sizes) -> GptConfig {
+        GptConfig { vocab, positions, head_dim, sizes, ..GptConfig::default() }
+    }
+
+    fn host(spec: &Spec) -> CausalBatch {
         let ids = spec.tokens();
-        let labels: Vec<i64> = (0..ids.len()).map(|at| spec.draw("labels", at, spec.vocab) as i64).collect();
-        GptBatch::new(self.device(), &ids, &labels, spec.batch, self.config())
+        let labels = (0..ids.len()).map(|at| spec.draw("labels", at, spec.vocab) as i64).collect();
+        CausalBatch { ids, labels, shape: spec.batch }
     }
 
-    fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
-        Ok(self.logits(batch, masks, &Dropout::OFF, NoneTape)?.as_vec())
-    }
-
-    const NAMING: Naming = gpt::hf::names::NAMING;
-
-    fn mean_loss<T: Tape<f32, D>>(
-        &self,
-        batch: &Self::Batch,
-        masks: &Masks<D>,
-        tape: T,
-    ) -> Result<Tensor<(), f32, D, T>> {
-        self.loss(batch, batch.counted(), masks, &Dropout::OFF, tape)
-    }
-
-    fn published(device: &D, table: (usize, usize), head_dim: usize, sizes: Sizes) -> Result<Self> {
-        let (vocab, positions) = table;
-        let config = GptConfig { vocab, positions, head_dim, sizes, ..GptConfig::default() };
-        Gpt::new(device, config, Init::default())
-    }
-
-    fn golden_batch(&self, input: &Subset<'_>) -> Self::Batch {
-        let shape = golden_shape(input);
-        GptBatch::new(
-            self.device(),
-            &golden_ids(input, "ids"),
-            &golden(input, "labels"),
-            shape,
-            self.config(),
-        )
-        .expect("a golden batch")
+    fn golden_host(input: &Subset<'_>) -> CausalBatch {
+        let (ids, labels) = (golden_ids(input, "ids"), golden(input, "labels"));
+        CausalBatch { ids, labels, shape: golden_shape(input) }
     }
 
     fn sites(layers: usize) -> Vec<MaskSite> {
@@ -162,78 +179,45 @@ impl<D: Backend> Family<D> for Gpt<D> {
 }
 
 impl<D: Backend> Family<D> for Bert<D> {
-    type Batch = BertBatch<D>;
-    const NAME: &'static str = "bert";
-
-    fn build(device: &D, spec: &Spec) -> Result<Self> {
-        let config = BertConfig {
+    fn small_config(spec: &Spec) -> BertConfig {
+        BertConfig {
             vocab: spec.vocab,
             positions: spec.batch.1 + 1,
             head_dim: spec.head_dim,
             sizes: spec.sizes,
             ..BertConfig::default()
-        };
-        let mut model = Bert::new(device, config, Init { seed: spec.seed, std: INIT_STD })?;
-        model.set_compute(spec.compute());
-        Ok(model)
+        }
     }
 
-    fn batch(&self, spec: &Spec) -> Result<Self::Batch> {
+    fn golden_config((vocab, positions): (usize, usize), head_dim: usize, sizes: Sizes) -> BertConfig {
+        BertConfig { vocab, positions, head_dim, sizes, ..BertConfig::default() }
+    }
+
+    fn host(spec: &Spec) -> MlmBatch {
         let ids = spec.tokens();
-        let segments: Vec<u32> = (0..ids.len()).map(|at| spec.draw("types", at, 2) as u32).collect();
+        let all = || 0..ids.len();
         // The first key of each sequence is always seen.
-        let seen: Vec<bool> =
-            (0..ids.len()).map(|at| at % spec.batch.1 == 0 || spec.draw("seen", at, 4) > 0).collect();
-        let labels: Vec<i64> = (0..ids.len())
-            .map(|at| if at % 3 == 0 { spec.draw("labels", at, spec.vocab) as i64 } else { -100 })
-            .collect();
-        let next: Vec<i64> = (0..spec.batch.0).map(|at| spec.draw("next", at, 2) as i64).collect();
-        let input = BertInput {
-            ids: &ids,
-            segments: &segments,
-            seen: &seen,
-            labels: &labels,
-            next_sentence: &next,
+        let seen = |at| at % spec.batch.1 == 0 || spec.draw("seen", at, 4) > 0;
+        let label = |at| if at % 3 == 0 { spec.draw("labels", at, spec.vocab) as i64 } else { -100 };
+        MlmBatch {
+            segments: all().map(|at| spec.draw("types", at, 2) as u32).collect(),
+            seen: all().map(seen).collect(),
+            labels: all().map(label).collect(),
+            next: (0..spec.batch.0).map(|at| spec.draw("next", at, 2) as i64).collect(),
             shape: spec.batch,
-        };
-        BertBatch::new(self.device(), &input, self.config())
+            ids,
+        }
     }
 
-    fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>> {
-        let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
-        let mut outputs = self.token_logits(encoded.clone(), masks)?.as_vec();
-        outputs.extend(self.next_sentence_logits(encoded, masks)?.as_vec());
-        Ok(outputs)
-    }
-
-    const NAMING: Naming = bert::hf::names::NAMING;
-
-    fn mean_loss<T: Tape<f32, D>>(
-        &self,
-        batch: &Self::Batch,
-        masks: &Masks<D>,
-        tape: T,
-    ) -> Result<Tensor<(), f32, D, T>> {
-        self.loss(batch, (batch.labelled(), batch.pairs()), masks, &Dropout::OFF, tape)
-    }
-
-    fn published(device: &D, table: (usize, usize), head_dim: usize, sizes: Sizes) -> Result<Self> {
-        let (vocab, positions) = table;
-        let config = BertConfig { vocab, positions, head_dim, sizes, ..BertConfig::default() };
-        Bert::new(device, config, Init::default())
-    }
-
-    fn golden_batch(&self, input: &Subset<'_>) -> Self::Batch {
-        let seen: Vec<bool> = golden(input, "attn").iter().map(|&seen| seen != 0).collect();
-        let input = BertInput {
-            ids: &golden_ids(input, "ids"),
-            segments: &golden_ids(input, "types"),
-            seen: &seen,
-            labels: &golden(input, "labels"),
-            next_sentence: &golden(input, "nsp"),
+    fn golden_host(input: &Subset<'_>) -> MlmBatch {
+        MlmBatch {
+            ids: golden_ids(input, "ids"),
+            segments: golden_ids(input, "types"),
+            seen: golden(input, "attn").iter().map(|&seen| seen != 0).collect(),
+            labels: golden(input, "labels"),
+            next: golden(input, "nsp"),
             shape: golden_shape(input),
-        };
-        BertBatch::new(self.device(), &input, self.config()).expect("a golden batch")
+        }
     }
 
     fn sites(layers: usize) -> Vec<MaskSite> {

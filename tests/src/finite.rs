@@ -8,8 +8,8 @@ use dfdx::{
 };
 use msg_core::{
     Result,
-    device::Float,
     error::Context,
+    float::Float,
     random::{Key, bits_at, normal},
 };
 

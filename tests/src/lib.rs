@@ -7,4 +7,5 @@ pub mod families;
 pub mod finite;
 pub mod fuzz;
 pub mod lineage;
+pub mod matrices;
 pub mod toy;

@@ -84,7 +84,7 @@ fn parentage(old: &TensorMap<Cpu>, grown: &Toy<Cpu>, growth: &Growth) -> Result<
             let same = matches!(source, LayerSource::Same(_));
             let places = if same {
                 let old = self.0.old.get::<S>("lineage", &old_name)?;
-                places(&old.shape().axis_maps(self.0.growth)?)
+                places(&self.0.growth.axis_maps(old.shape())?)
             } else {
                 vec![None; t.shape().num_elements()]
             };

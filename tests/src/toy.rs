@@ -2,9 +2,8 @@
 
 use dfdx::tensor::{Cpu, Gradients};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::NamedShape,
-    device::Backend,
     error::Context,
     growth::DepthMap,
     optim::AdamW,
@@ -77,7 +76,7 @@ impl<D: Backend> Module<D> for Toy<D> {
             visitor.visit(&at.join("bias"), Role::bias(), bias)?;
         }
         visitor.visit(&at.join("square"), Role::weight(), square)?;
-        visitor.visit(&at.join("gain"), Role::gain(), gain)
+        visitor.visit(&at.join("gain"), Role::norm_weight(), gain)
     }
 
     fn arrange_layers(&mut self, depth: &DepthMap) -> Result<()> {

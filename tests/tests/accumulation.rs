@@ -1,13 +1,14 @@
 //! Gradient accumulation: n micro-batches of m sequences are one batch of n m, growth and ramps included.
 
 use crate::runs::{STEPS, config, corpus, run, steps};
-use msg_core::ops::cross_entropy::IGNORED;
+use msg_core::{ops::cross_entropy::IGNORED, optim::AdamWConfig};
 use msg_tests::close::assert_close;
 use msg_train::{
-    config::RunConfig,
-    data::{Batches, Mlm},
+    config::{OptimizerConfig, RunConfig},
+    data::{Batches, Mlm, open::open_data},
+    families::registry,
     metrics::Step,
-    run::{Resume, open_data},
+    run::Resume,
 };
 use safetensors::SafeTensors;
 use std::{collections::BTreeSet, fs, path::Path};
@@ -28,7 +29,7 @@ fn small(folder: &Path, family: &str, micro: usize) -> RunConfig {
     }
     // Makes the update a smooth function of the gradient. With the usual 1e-8 an entry whose gradient is zero
     // but for rounding (a bias of the keys) would move by the whole rate in a direction that rounding draws.
-    config.train.adam_eps = 1e-2;
+    config.optimizer = OptimizerConfig::AdamW(AdamWConfig { eps: 1e-2, ..AdamWConfig::default() });
     config
 }
 
@@ -81,9 +82,9 @@ fn bert_micro_batches_with_different_numbers_of_labels_are_one_batch() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
     corpus(folder);
-    let config = small(folder, "bert", 1);
+    let config = registry::resolve(small(folder, "bert", 1)).unwrap();
     let data = open_data(&config, &mut |_, _, _| {}).unwrap();
-    let batches = Mlm::new(data, config.run.seed, config.data.mlm).unwrap();
+    let batches = Mlm::new(data, config.run().seed, config.data().mlm).unwrap();
     let labels = |cursor| {
         let batch = batches.batch(cursor, 1, 12).unwrap();
         batch.labels.iter().filter(|&&label| label != IGNORED).count()

@@ -1,10 +1,12 @@
 //! Configurations: what is refused and in which words, overrides, defaults, the text form, the published
 //! schedules.
 
+use msg_core::optim::AdamWConfig;
 use msg_models::cost::Logits;
 use msg_train::{
     Plan,
-    config::{LrAtGrowth, RunConfig, differing_keys},
+    config::{LrAtGrowth, LrShape, OptimizerConfig, Resolved, differing_keys},
+    families::registry,
     schedule::table::{Savings, plan_table},
 };
 use std::path::PathBuf;
@@ -53,12 +55,12 @@ layers = 4
 batch = 6
 "#;
 
-fn parse(text: &str, overrides: &[&str]) -> msg_train::Result<RunConfig> {
+fn parse(text: &str, overrides: &[&str]) -> msg_train::Result<Resolved> {
     let overrides: Vec<String> = overrides.iter().map(|&given| given.to_owned()).collect();
-    RunConfig::parse(text, FILE, &overrides)
+    registry::parse(text, FILE, &overrides)
 }
 
-fn tiny(overrides: &[&str]) -> RunConfig {
+fn tiny(overrides: &[&str]) -> Resolved {
     parse(TEXT, overrides).unwrap()
 }
 
@@ -78,9 +80,9 @@ fn configs() -> Vec<PathBuf> {
     files
 }
 
-fn config(name: &str) -> RunConfig {
+fn config(name: &str) -> Resolved {
     let path = configs().into_iter().find(|path| path.file_stem().unwrap() == name).unwrap();
-    RunConfig::read(path, &[]).unwrap()
+    registry::read(path, &[]).unwrap()
 }
 
 #[test]
@@ -97,6 +99,7 @@ fn an_unknown_key_is_refused_with_the_nearest_one() {
             "run.toml: unknown key `lr.end`: expected `shape`, `peak`, `final`, `warmup` or `decay`",
         ),
         ("lr.finale=0", "run.toml: unknown key `lr.finale`: did you mean `final`?"),
+        ("optimizer.beta3=0", "run.toml: unknown key `optimizer.beta3`: did you mean `beta1`?"),
         ("run.sed=3", "run.toml: unknown key `run.sed`: did you mean `seed`?"),
     ] {
         assert_eq!(refusal(&[given]), text);
@@ -154,12 +157,38 @@ fn a_missing_key_is_named_with_its_table() {
 }
 
 #[test]
+fn keys_that_moved_are_refused_with_their_new_names_but_read_where_they_were_saved() {
+    for (old, new) in
+        [("weight_decay", "weight_decay"), ("beta1", "beta1"), ("beta2", "beta2"), ("adam_eps", "eps")]
+    {
+        let text = format!("run.toml: unknown key `train.{old}`: moved to `optimizer.{new}`");
+        assert_eq!(refusal(&[&format!("train.{old}=0.5")]), text);
+    }
+    let saved =
+        TEXT.replace("clip = 1", "clip = 1\nweight_decay = 0.3\nbeta1 = 0.8\nbeta2 = 0.7\nadam_eps = 1e-5");
+    let saved = registry::parse_saved(&saved, FILE).unwrap();
+    let numbers =
+        ["weight_decay=0.3", "beta1=0.8", "beta2=0.7", "eps=1e-5"].map(|key| format!("optimizer.{key}"));
+    assert_eq!(saved, tiny(&numbers.each_ref().map(String::as_str)));
+    assert!(saved.to_toml().unwrap().contains("[optimizer]\nkind = \"adamw\"\n"));
+}
+
+#[test]
+fn an_optimizer_is_a_kind_and_its_keys() {
+    assert_eq!(tiny(&["optimizer.kind=adamw"]), tiny(&[]));
+    assert_eq!(refusal(&["optimizer.kind=adam"]), "run.toml: optimizer.kind: expected `adamw`, got \"adam\"");
+    assert_eq!(refusal(&["optimizer.kind=3"]), "run.toml: optimizer.kind: expected a name in quotes, got 3");
+    assert_eq!(refusal(&["optimizer.eps=x"]), "run.toml: optimizer.eps: expected a number, got \"x\"");
+    assert_eq!(refusal(&["optimizer=3"]), "run.toml: optimizer: expected `adamw`, got 3");
+}
+
+#[test]
 fn text_that_is_no_toml_is_refused_with_line_and_column() {
     let broken = parse("[run]\nname = \n", &[]).unwrap_err().to_string();
     assert!(broken.starts_with("run.toml:2:") && !broken.contains('\n'), "{broken}");
     let twice = parse("[run]\nname = \"a\"\nname = \"b\"\n", &[]).unwrap_err().to_string();
     assert!(twice.starts_with("run.toml:3:1: duplicate key") && !twice.contains('\n'), "{twice}");
-    let missing = RunConfig::read("no/such/run.toml", &[]).unwrap_err().to_string();
+    let missing = registry::read("no/such/run.toml", &[]).unwrap_err().to_string();
     assert!(missing.starts_with("no/such/run.toml: "), "{missing}");
 }
 
@@ -191,10 +220,10 @@ fn each_value_out_of_its_range_is_refused_with_the_range() {
         ("model.init_std=-1", "model.init_std: expected a number above 0, got -1.0"),
         ("train.micro_batch=0", "train.micro_batch: expected 1 to 16777216, got 0"),
         ("train.clip=0", "train.clip: expected a number above 0, or \"off\", got 0.0"),
-        ("train.weight_decay=-0.1", "train.weight_decay: expected a number of at least 0, got -0.1"),
-        ("train.beta1=1", "train.beta1: expected a share of at least 0 and below 1, got 1.0"),
-        ("train.beta2=-0.5", "train.beta2: expected a share of at least 0 and below 1, got -0.5"),
-        ("train.adam_eps=0", "train.adam_eps: expected a number above 0, got 0.0"),
+        ("optimizer.weight_decay=-0.1", "optimizer.weight_decay: expected at least 0, got -0.1"),
+        ("optimizer.beta1=1", "optimizer.beta1: expected at least 0 and less than 1, got 1.0"),
+        ("optimizer.beta2=-0.5", "optimizer.beta2: expected at least 0 and less than 1, got -0.5"),
+        ("optimizer.eps=0", "optimizer.eps: expected a positive f32, got 0.0"),
         ("train.eval_sequences=0", "train.eval_sequences: expected at least 1, got 0"),
         ("train.keep_last=0", "train.keep_last: expected at least 1, got 0"),
         ("train.receipt_tolerance=-1", "train.receipt_tolerance: expected a number of at least 0, got -1.0"),
@@ -202,7 +231,7 @@ fn each_value_out_of_its_range_is_refused_with_the_range() {
         ("lr.peak=inf", "lr.peak: expected a number above 0, got inf"),
         ("lr.final=0.1", "lr.final: expected 0 to 0.001, the peak, got 0.1"),
         ("lr.final=-1", "lr.final: expected 0 to 0.001, the peak, got -1.0"),
-        ("lr.decay=5", "lr.decay: expected none but with shape = \"wsd\", got 5"),
+        ("lr.decay=5", "lr.decay: expected none but with shape = \"wsd\" or \"wsd-sqrt\", got 5"),
         ("stage.1.steps=0", "stage.1.steps: expected at least 1, got 0"),
         ("stage.3.tokens=0", "stage.3.tokens: expected at least 1, got 0"),
         ("stage.1.tokens=9", "stage.1.steps: expected either it or `tokens`, got both"),
@@ -282,7 +311,7 @@ fn overrides_take_toml_values_and_bare_words_and_remove_keys() {
     let run = tiny(&[
         "run.name=2026-01-02",
         "data.sources=[\"a\", \"b c\"]",
-        "train.weight_decay = 0",
+        "optimizer.weight_decay = 0",
         "train.clip=off",
         "stage.1.steps=7",
         "stage.3.tokens=",
@@ -291,12 +320,16 @@ fn overrides_take_toml_values_and_bare_words_and_remove_keys() {
         "lr.warmup=0",
         "init.from=runs/other/step-100",
     ]);
+    let run = run.written();
     assert_eq!(run.run.name, "2026-01-02");
     assert_eq!(run.data.sources, [PathBuf::from("a"), PathBuf::from("b c")]);
-    assert_eq!((run.train.weight_decay, run.train.clip), (0.0, None));
+    let OptimizerConfig::AdamW(AdamWConfig { weight_decay, beta1, .. }) = run.optimizer else {
+        panic!("{:?}", run.optimizer)
+    };
+    assert_eq!((weight_decay, beta1, run.train.clip), (0.0, 0.9, None));
     assert_eq!((run.stages[0].steps, run.stages[2].steps, run.stages[2].tokens), (Some(7), Some(8), None));
     assert_eq!(run.stages[1].lr, LrAtGrowth::RewindPublished);
-    assert_eq!(run.init.unwrap().from, PathBuf::from("runs/other/step-100"));
+    assert_eq!(run.init.as_ref().unwrap().from, PathBuf::from("runs/other/step-100"));
 }
 
 #[test]
@@ -320,11 +353,12 @@ fn a_resolved_run_holds_every_default_and_survives_its_text() {
     for run in [tiny(&[]), tiny(&["train.clip=off", "model.dropout=0.1", "train.micro_batch=2"])] {
         let text = run.to_toml().unwrap();
         assert_eq!(parse(&text, &[]).unwrap(), run, "{text}");
-        assert_eq!(run.resolved(), run);
+        assert_eq!(registry::resolve(run.written().clone()).unwrap(), run);
     }
     let run = tiny(&[]);
-    assert_eq!((run.model.positions, run.model.eps, run.model.dropout), (Some(32), Some(1e-5), Some(0.0)));
-    assert_eq!((run.stages[2].hidden, run.stages[2].heads, run.lr.r#final), (Some(12), Some(2), Some(0.0)));
+    let (model, sizes) = (run.model(), run.stages()[2].sizes);
+    assert_eq!((model.positions, model.eps, model.dropout), (32, Some(1e-5), 0.0));
+    assert_eq!((sizes.hidden, sizes.heads, run.lr().r#final), (12, 2, Some(0.0)));
     let bytes = ["data.tokenizer={kind = \"bytes\"}", "model.family=bert"];
     assert_eq!([run.vocab(), tiny(&bytes[..1]).vocab(), tiny(&bytes).vocab()], [300, 257, 261].map(Some));
     assert!(tiny(&["model.dropout=0.1"]).to_toml().unwrap().contains("dropout = 0.1\n"));
@@ -336,8 +370,9 @@ fn the_keys_that_differ_are_those_whose_meaning_differs() {
     assert_eq!(differing_keys(&run, &tiny(&["model.positions=32", "data.held_out=0.02"])), [""; 0]);
     let other = tiny(&["train.clip=off", "stage.2.ramp=3", "model.dropout=0.5", "data.sources=[\"b\"]"]);
     assert_eq!(differing_keys(&run, &other), ["data.sources", "model.dropout", "stage.2.ramp", "train.clip"]);
-    let mut fewer = run.clone();
+    let mut fewer = run.written().clone();
     fewer.stages.pop();
+    let fewer = registry::resolve(fewer).unwrap();
     assert_eq!(differing_keys(&run, &fewer), ["stage.3"]);
     assert_eq!(differing_keys(&run, &tiny(&["init.from=x"])), ["init"]);
 }
@@ -347,12 +382,13 @@ fn every_config_of_the_repository_reads_plans_and_survives_its_text() {
     let files = configs();
     assert!(files.len() >= 3, "{files:?}");
     for path in files {
-        let run = RunConfig::read(&path, &[]).unwrap();
-        assert_eq!(RunConfig::parse(&run.to_toml().unwrap(), "again", &[]).unwrap(), run, "{path:?}");
-        let plan = Plan::new(&run).unwrap();
+        let run = registry::read(&path, &[]).unwrap();
+        assert_eq!(registry::parse(&run.to_toml().unwrap(), "again", &[]).unwrap(), run, "{path:?}");
+        let plan = Plan::new(&run);
         assert!(plan.total_steps() > 0);
-        assert_eq!(run.run.name, path.file_stem().unwrap().to_str().unwrap());
-        let table = plan_table(&run, &plan, run.vocab().unwrap_or(30_000));
+        assert_eq!(run.run().name, path.file_stem().unwrap().to_str().unwrap());
+        let cost = registry::cost_of(&run, run.vocab().unwrap_or(30_000)).unwrap();
+        let table = plan_table(&run, &plan, &cost);
         assert!(table.lines().count() > plan.stages().len(), "{table}");
     }
 }
@@ -362,9 +398,9 @@ fn the_published_schedules_save_what_they_are_said_to() {
     // With token logits at all positions, and at 15 % of them.
     for (name, everywhere, labelled) in [("bert-base", 2.0, 2.4), ("bert-large", 2.4, 2.6)] {
         let run = config(name);
-        let plan = Plan::new(&run).unwrap();
+        let plan = Plan::new(&run);
         for (logits, said) in [(Logits::Everywhere, everywhere), (run.logits(), labelled)] {
-            let factor = Savings::new(&run, &plan, 30522, logits).factor();
+            let factor = Savings::new(&plan, &registry::cost_of(&run, 30522).unwrap(), logits).factor();
             assert!((factor - said).abs() <= 0.06, "{name} {logits:?}: {factor}");
         }
     }
@@ -373,10 +409,56 @@ fn the_published_schedules_save_what_they_are_said_to() {
 #[test]
 fn the_table_of_a_plan_is_aligned_and_says_what_is_saved() {
     let run = config("bert-base");
-    let table = plan_table(&run, &Plan::new(&run).unwrap(), 30522);
+    let table = plan_table(&run, &Plan::new(&run), &registry::cost_of(&run, 30522).unwrap());
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[..7].iter().all(|line| line.len() == lines[0].len()), "{table}");
     assert!(lines[0].trim_start().starts_with("stage") && lines[6].trim_start().starts_with('6'), "{table}");
     assert!(lines[6].contains("110M") && lines[6].contains("5000"), "{table}");
     assert!(table.contains("300000 steps, 9.83G tokens, 2.28E FLOPs: 2.35x fewer FLOPs"), "{table}");
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let gpt = |key: &str| tiny(&["model.head_dim=", "lr.shape=", key]);
+    let run = gpt("lr.warmup=0");
+    // The last stage has 12 units and 2 heads.
+    assert_eq!((run.model().head_dim, run.lr().shape, run.lr().r#final), (6, LrShape::Cosine, Some(0.0)));
+    // 106 steps.
+    assert_eq!((run.eval_every(), run.checkpoint_every()), (6, 11));
+    assert_eq!(
+        (gpt("data.held_out=0").eval_every(), gpt("train.checkpoint_every=0").checkpoint_every()),
+        (0, 0)
+    );
+    let text = run.to_toml().unwrap();
+    for line in ["head_dim = 6", "shape = \"cosine\"", "eval_every = 6", "checkpoint_every = 11"] {
+        assert!(text.contains(&format!("\n{line}\n")), "{text}");
+    }
+    assert_eq!(
+        refusal(&["model.head_dim=", "stage.3.heads=5"]),
+        "run.toml: model.head_dim: expected a size: the hidden size of the last stage, 12, is no multiple of its 5 \
+         heads, got none"
+    );
+}
+
+#[test]
+fn starters_say_their_defaults() {
+    for text in [
+        include_str!("../../msg-cli/src/starter/gpt.toml"),
+        include_str!("../../msg-cli/src/starter/bert.toml"),
+    ] {
+        // Every key behind a `#` but that of [init].
+        let (keys, _) = text.split_once("# Start from a checkpoint").unwrap();
+        let line = |line: &str| match line
+            .strip_prefix("# ")
+            .and_then(|key| Some((key, key.split_once(" = ")?.0)))
+        {
+            Some((key, name)) if name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_') => {
+                key.to_owned()
+            }
+            _ => line.to_owned(),
+        };
+        let said: Vec<String> = keys.lines().map(line).collect();
+        let (run, said) = (parse(text, &[]).unwrap(), parse(&said.join("\n"), &[]).unwrap());
+        assert_eq!(differing_keys(&run, &said), ["run.dir", "train.micro_batch"]);
+    }
 }

@@ -2,13 +2,16 @@
 
 use crate::runs::{config, corpus, run};
 use dfdx::tensor::Cpu;
-use msg_models::GrowingModel;
-use msg_tests::close::assert_close;
+use msg_models::{GrowingModel, bert::Bert, gpt::Gpt};
+use msg_tests::{close::assert_close, families::outputs};
 use msg_train::{
-    checkpoint::{self, Model, Saved},
+    checkpoint::{self, Saved, load_model},
     data::{Batches, Causal, Mlm, Prepared},
-    eval::{Choice, HeldOut, Span, evaluate, evaluate_saved},
-    families::family::Task,
+    eval::{Choice, evaluate_saved},
+    families::{
+        family::{HostOf, Trainable},
+        held_out::{HeldOut, Span, evaluate},
+    },
     metrics::{METRICS, Record, sinks::jsonl},
     run::Resume,
 };
@@ -57,12 +60,16 @@ fn whole<B: Batches>(batches: &B) -> (B::Batch, usize) {
 }
 
 /// The same figures, to the bit, in batches of any size.
-fn batched<M: Task<Cpu>, B: Batches<Batch = M::Host>>(model: &M, batches: &B, expected: HeldOut) {
+fn batched<M: Trainable<Cpu>, B: Batches<Batch = HostOf<Cpu, M>>>(
+    model: &M,
+    batches: &B,
+    expected: &HeldOut,
+) {
     assert!(expected.sequences > 7);
     for micro_batch in [1, 3, 7, 1000] {
         let span = Span { sequences: usize::MAX, length: LENGTH, micro_batch };
         let got = evaluate(model, batches, MID_RAMP, span).unwrap();
-        assert_eq!(got, Some(expected), "batches of {micro_batch}");
+        assert_eq!(got.as_ref(), Some(expected), "batches of {micro_batch}");
     }
 }
 
@@ -76,24 +83,23 @@ fn figures_of_a_gpt_are_the_plain_means_under_the_masks_of_its_step() {
     tiny_run(temporary.path(), "gpt");
     let saved = open(temporary.path(), MID_RAMP);
     let held_out = evaluate_saved(&saved, &Choice::default()).unwrap().held_out;
-    let Model::Gpt(model) = &saved.model else { panic!("a gpt") };
+    let (model, _) = load_model::<Cpu, Gpt<Cpu>>(&saved.path, &Cpu::default()).unwrap();
 
     let batches = Causal::new(data(temporary.path(), "gpt"), SEED, LENGTH).unwrap();
     let (host, all) = whole(&batches);
-    let batch = model.upload(&host).unwrap();
     let figures = |step| {
-        let logits = Task::outputs(model, &batch, &model.masks(step).unwrap()).unwrap();
+        let logits = outputs(&model, &host, &model.masks(step).unwrap()).unwrap();
         by_hand(&logits, &host.labels)
     };
     let (losses, right) = figures(MID_RAMP);
-    assert_eq!((held_out.sequences, held_out.tokens.labels), (all, losses.len() as u64));
+    assert_eq!((held_out.sequences, held_out.tokens().labels), (all, losses.len() as u64));
     assert_close("loss", &[mean(&losses)], &[held_out.loss()], 1e-6);
     assert_close("perplexity", &[mean(&losses).exp()], &[held_out.perplexity()], 1e-6);
-    assert_eq!((held_out.tokens.right, held_out.accuracy()), (right as u64, None));
+    assert_eq!((held_out.tokens().right, held_out.accuracy()), (right as u64, None));
     assert!(right > 0 && right < losses.len());
     // Other masks say something else, so the comparison sees them.
     assert!((mean(&figures(MID_RAMP + 1).0) - held_out.loss()).abs() > 1e-6 * held_out.loss());
-    batched(model, &batches, held_out);
+    batched(&model, &batches, &held_out);
 }
 
 #[test]
@@ -102,24 +108,23 @@ fn figures_of_a_bert_are_means_by_the_own_count_of_each_term_and_stand_in_the_me
     tiny_run(temporary.path(), "bert");
     let saved = open(temporary.path(), MID_RAMP);
     let held_out = evaluate_saved(&saved, &Choice::default()).unwrap().held_out;
-    let Model::Bert(model) = &saved.model else { panic!("a bert") };
+    let (model, _) = load_model::<Cpu, Bert<Cpu>>(&saved.path, &Cpu::default()).unwrap();
 
     let batches =
-        Mlm::new(data(temporary.path(), "bert"), SEED, saved.config.as_ref().unwrap().data.mlm).unwrap();
+        Mlm::new(data(temporary.path(), "bert"), SEED, saved.config.as_ref().unwrap().data().mlm).unwrap();
     let (host, all) = whole(&batches);
-    let batch = model.upload(&host).unwrap();
-    let outputs = Task::outputs(model, &batch, &model.masks(MID_RAMP).unwrap()).unwrap();
+    let outputs = outputs(&model, &host, &model.masks(MID_RAMP).unwrap()).unwrap();
     let (tokens, pairs) = outputs.split_at(outputs.len() - 2 * all);
     let (mlm, mlm_right) = by_hand(tokens, &host.labels);
     let (nsp, nsp_right) = by_hand(pairs, &host.next);
-    assert_eq!((held_out.tokens.labels, held_out.pairs.labels), (mlm.len() as u64, all as u64));
+    assert_eq!((held_out.tokens().labels, held_out.terms[1].labels), (mlm.len() as u64, all as u64));
     assert_close("loss", &[mean(&mlm) + mean(&nsp)], &[held_out.loss()], 1e-6);
     assert_close("perplexity", &[mean(&mlm).exp()], &[held_out.perplexity()], 1e-6);
     let heads = held_out.accuracy().unwrap();
     assert_eq!(heads.mlm, mlm_right as f64 / mlm.len() as f64);
     assert_eq!(heads.nsp, nsp_right as f64 / all as f64);
     assert!(nsp_right > 0 && nsp_right < all);
-    batched(model, &batches, held_out);
+    batched(&model, &batches, &held_out);
 
     // The run itself evaluates its first 4 sequences.
     let records: Vec<Record> = jsonl::read(&temporary.path().join("tiny").join(METRICS)).unwrap();

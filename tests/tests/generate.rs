@@ -1,17 +1,16 @@
 //! What models write, against choices made by hand from their logits.
 
 use crate::eval::{open, tiny_run};
-use dfdx::tensor::NoneTape;
+use dfdx::tensor::{Cpu, NoneTape};
 use msg_core::ops::{Dropout, cross_entropy::IGNORED};
 use msg_models::{
     GrowingModel,
-    bert::{BertBatch, BertInput},
-    gpt::GptBatch,
+    bert::Bert,
+    gpt::{Gpt, GptBatch},
 };
 use msg_train::{
-    checkpoint::Model,
-    data::{Part, Prepared, Specials},
-    families::family::Task,
+    checkpoint::load_model,
+    data::{MlmBatch, Part, Prepared},
     generate::{Request, Sample, continued, fill, of_held_out, prompt_ids, sampling::Sampling},
 };
 
@@ -29,7 +28,8 @@ fn a_greedy_gpt_takes_the_largest_of_all_logits_again_and_again_and_its_context_
     let temporary = tempfile::tempdir().unwrap();
     tiny_run(temporary.path(), "gpt");
     let saved = open(temporary.path(), MID_RAMP);
-    let (Model::Gpt(model), tokenizer) = (&saved.model, saved.tokenizer().unwrap()) else { panic!("a gpt") };
+    let (model, _) = load_model::<Cpu, Gpt<Cpu>>(&saved.path, &Cpu::default()).unwrap();
+    let (model, tokenizer) = (&model, saved.tokenizer().unwrap());
     let prompt = prompt_ids(tokenizer, "grow mask").unwrap();
     let write = |sampling, tokens| {
         let mut text = String::new();
@@ -54,7 +54,7 @@ fn a_greedy_gpt_takes_the_largest_of_all_logits_again_and_again_and_its_context_
         all.push(argmax(&logits[logits.len() - model.config().vocab..]));
     }
     assert_eq!(model.config().positions, 12);
-    let Specials::Gpt { end } = tokenizer.specials() else { panic!("a gpt") };
+    let end = tokenizer.specials().end().unwrap();
     assert!(!all.contains(&end), "the text must be longer than the context");
     assert_eq!(ids, all[prompt.len()..]);
 
@@ -71,8 +71,9 @@ fn a_gpt_refuses_nothing_to_write_and_begins_documents_by_itself() {
     let temporary = tempfile::tempdir().unwrap();
     tiny_run(temporary.path(), "gpt");
     let saved = open(temporary.path(), 12);
-    let (Model::Gpt(model), tokenizer) = (&saved.model, saved.tokenizer().unwrap()) else { panic!("a gpt") };
-    let Specials::Gpt { end } = tokenizer.specials() else { panic!("a gpt") };
+    let (model, _) = load_model::<Cpu, Gpt<Cpu>>(&saved.path, &Cpu::default()).unwrap();
+    let (model, tokenizer) = (&model, saved.tokenizer().unwrap());
+    let end = tokenizer.specials().end().unwrap();
     assert_eq!(prompt_ids(tokenizer, "").unwrap(), [end]);
     let refused = |tokens, sampling| {
         let request = Request { tokens, sampling, step: 12 };
@@ -96,25 +97,23 @@ fn a_bert_fills_every_mask_with_the_most_probable_token() {
     let temporary = tempfile::tempdir().unwrap();
     tiny_run(temporary.path(), "bert");
     let saved = open(temporary.path(), MID_RAMP);
-    let (Model::Bert(model), tokenizer) = (&saved.model, saved.tokenizer().unwrap()) else {
-        panic!("a bert")
-    };
-    let Specials::Bert(specials) = tokenizer.specials() else { panic!("a bert") };
+    let (model, _) = load_model::<Cpu, Bert<Cpu>>(&saved.path, &Cpu::default()).unwrap();
+    let (model, tokenizer) = (&model, saved.tokenizer().unwrap());
+    let specials = tokenizer.specials().bert().unwrap();
     let filled = fill(model, tokenizer, "grow [MASK] layer [MASK]", 3, MID_RAMP).unwrap();
 
     let encoded = |text: &str| tokenizer.encode(text).unwrap();
     let middle = [encoded("grow"), vec![specials.mask], encoded("layer"), vec![specials.mask]].concat();
     let ids = [vec![specials.cls], middle.clone(), vec![specials.sep]].concat();
-    let input = BertInput {
-        ids: &ids,
-        segments: &vec![0; ids.len()],
-        seen: &vec![true; ids.len()],
-        labels: &vec![IGNORED; ids.len()],
-        next_sentence: &[0],
+    let host = MlmBatch {
+        ids: ids.clone(),
+        segments: vec![0; ids.len()],
+        seen: vec![true; ids.len()],
+        labels: vec![IGNORED; ids.len()],
+        next: vec![0],
         shape: (1, ids.len()),
     };
-    let batch = BertBatch::new(model.device(), &input, model.config()).unwrap();
-    let outputs = Task::outputs(model, &batch, &model.masks(MID_RAMP).unwrap()).unwrap();
+    let outputs = msg_tests::families::outputs(model, &host, &model.masks(MID_RAMP).unwrap()).unwrap();
     let places: Vec<usize> = (0..ids.len()).filter(|&at| ids[at] == specials.mask).collect();
     assert_eq!((places.len(), filled.places.len()), (2, 2));
     let mut expected = middle;

@@ -5,11 +5,11 @@
 //! in small, m0, m0.3, m1, and `grad/` at m = 0.3; the metadata `dims` gives family, case and sizes.
 
 use dfdx::tensor::{Cpu, Gradients, OwnedTape};
+use msg_core::growth::Init;
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::NamedShape,
-    device::Backend,
-    mask::Ramp,
+    growth::Ramp,
     params::{Module, Param, ParamName, Role, TensorMap, Visitor},
 };
 use msg_models::{
@@ -19,6 +19,7 @@ use msg_models::{
     hf::{self, Subset, TensorFile},
 };
 use msg_tests::{entries::visit_entries, families::Family};
+use msg_train::families::family::HostOf;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -81,7 +82,7 @@ fn assert_close(what: &str, got: &[f32], expected: &[f32], tolerance: f32) {
 /// Holds logits, next-sentence logits and loss against those under `part/`.
 fn outputs_match<D: Backend, M: Family<D>>(
     model: &M,
-    batch: &M::Batch,
+    batch: &HostOf<D, M>,
     masks: &Masks<D>,
     file: &TensorFile,
     part: &str,
@@ -92,7 +93,12 @@ fn outputs_match<D: Backend, M: Family<D>>(
         expected.extend(golden.f32s("nsp_logits").unwrap());
     }
     let what = format!("{} {part}", file.path().display());
-    assert_close(&format!("{what} logits"), &model.outputs(batch, masks).unwrap(), &expected, LOGITS);
+    assert_close(
+        &format!("{what} logits"),
+        &Family::outputs(model, batch, masks).unwrap(),
+        &expected,
+        LOGITS,
+    );
     let loss = model.mean_loss(batch, masks, dfdx::tensor::NoneTape).unwrap().as_vec();
     assert_close(&format!("{what} loss"), &loss, &golden.f32s("loss").unwrap(), LOGITS);
 }
@@ -117,7 +123,7 @@ fn largest(values: &[f32]) -> f32 {
 }
 
 /// All gradients at m = 0.3, in the file's names and layouts.
-fn gradients_match<D: Backend, M: Family<D>>(model: &M, batch: &M::Batch, file: &TensorFile) {
+fn gradients_match<D: Backend, M: Family<D>>(model: &M, batch: &HostOf<D, M>, file: &TensorFile) {
     let tape = OwnedTape::<f32, D>::default();
     let loss = model.mean_loss(batch, &model.masks(3).unwrap(), tape).unwrap();
     let mut gradients = dfdx::tensor_ops::Backward::backward(loss);
@@ -166,7 +172,8 @@ fn assert_same_bits(got: &BTreeMap<String, Vec<f32>>, expected: &BTreeMap<String
 /// Loads the tensors of one part of the file into a model of these sizes.
 fn load<D: Backend, M: Family<D>>(device: &D, file: &TensorFile, part: &str, dims: &Dims, sizes: Sizes) -> M {
     let table = (dims.vocab, dims.positions);
-    let empty = M::published(device, table, dims.head_dim, sizes).unwrap();
+    let config = M::golden_config(table, dims.head_dim, sizes);
+    let empty = M::build(device, config, Init::default()).unwrap();
     assert_eq!(empty.num_params(), count(dims, sizes), "parameters of {part}");
     let results = ["logits", "loss", "nsp_logits"];
     let tensors = file.subset(&format!("{part}/")).without(&results);
@@ -176,7 +183,7 @@ fn load<D: Backend, M: Family<D>>(device: &D, file: &TensorFile, part: &str, dim
 fn golden_case<D: Backend, M: Family<D>>(device: &D, file: &TensorFile, dims: &Dims) {
     let small: M = load(device, file, "small", dims, dims.old);
     let target: M = load(device, file, "grown", dims, dims.new);
-    let batch = small.golden_batch(&file.subset("input/"));
+    let batch = M::golden_host(&file.subset("input/"));
     outputs_match(&small, &batch, &small.masks(0).unwrap(), file, "small");
 
     // Old layers come first in the files; every new layer is fresh there.

@@ -11,7 +11,7 @@ use dfdx::{
 use msg_core::{
     Result,
     axis::{
-        Axis, Batch, Ffn, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Labelled, Query, Rows, Vocab,
+        AttnDim, Axis, Batch, Ffn, HeadDim, Heads, Hidden, HiddenOut, Key, Labelled, Query, Rows, Vocab,
         hidden_in, merge_rows, query_as_key, split_rows,
     },
     error::Context,
@@ -92,9 +92,9 @@ fn the_exact_gelu_is_the_same_with_and_without_a_tape_far_out_and_at_zero() -> R
 
 #[test]
 fn a_mask_has_the_right_gradients() -> Result<()> {
-    let mask = mixed(Inner(8))?;
-    check_gradients!(inputs => mask.apply(inputs.take((Batch(2), Query(3), Inner(8)))))?;
-    check_gradients!(inputs => mask.keep(inputs.take((Rows(3), Inner(8)))))
+    let mask = mixed(AttnDim(8))?;
+    check_gradients!(inputs => mask.apply(inputs.take((Batch(2), Query(3), AttnDim(8)))))?;
+    check_gradients!(inputs => mask.keep(inputs.take((Rows(3), AttnDim(8)))))
 }
 
 #[test]
@@ -153,9 +153,9 @@ fn attention_has_the_right_gradients_under_every_mask() -> Result<()> {
         padded(AttentionMask::causal(length))?,
     ] {
         check_gradients!(inputs => {
-            let query = inputs.take((batch, length, Inner(12)));
-            let key = inputs.take((batch, Key(5), Inner(12)));
-            let value = inputs.take((batch, Key(5), Inner(12)));
+            let query = inputs.take((batch, length, AttnDim(12)));
+            let key = inputs.take((batch, Key(5), AttnDim(12)));
+            let value = inputs.take((batch, Key(5), AttnDim(12)));
             attention(query, key, value, HeadDim(4), &mask, off())
         })?;
     }
@@ -166,8 +166,8 @@ fn attention_has_the_right_gradients_under_every_mask() -> Result<()> {
 fn a_query_that_may_see_nothing_gets_the_mean_of_all_values_and_a_finite_gradient() -> Result<()> {
     let device = Cpu::default();
     let mask = AttentionMask::full().with_padding(&device, &[false; 3], Batch(1), Query(3))?;
-    let value = tensor::<_, f64>("value", (Batch(1), Key(3), Inner(2)));
-    let query = tensor::<_, f64>("query", (Batch(1), Query(3), Inner(2)));
+    let value = tensor::<_, f64>("value", (Batch(1), Key(3), AttnDim(2)));
+    let query = tensor::<_, f64>("query", (Batch(1), Query(3), AttnDim(2)));
     let mixed = attention(
         query.leaky_trace(),
         query_as_key(query.leaky_trace())?,
@@ -189,7 +189,7 @@ fn attention_of_one_tensor_in_all_roles_gets_all_three_gradients() -> Result<()>
     // One head of one position: dfdx's views then share one memory and one gradient.
     for (heads, length) in [(3, 4), (1, 4), (3, 1), (1, 1)] {
         check_gradients!(inputs => {
-            let x = inputs.take((Batch(2), Query(length), Inner(heads * 5)));
+            let x = inputs.take((Batch(2), Query(length), AttnDim(heads * 5)));
             let key = query_as_key(inputs.again(&x))?;
             attention(x, inputs.again(&key), key, HeadDim(5), &AttentionMask::full(), off())
         })?;
@@ -201,12 +201,12 @@ fn attention_of_one_tensor_in_all_roles_gets_all_three_gradients() -> Result<()>
 fn attention_with_masked_heads_and_dropout_has_the_right_gradients() -> Result<()> {
     // The third head is at 0, the second at 0.3.
     let values = (0..12).map(|unit| [1.0, 0.3, 0.0][unit / 4]).collect();
-    let mask: Mask<Inner, f64, Cpu> = Mask::new(&Cpu::default(), Inner(12), values)?;
+    let mask: Mask<AttnDim, f64, Cpu> = Mask::new(&Cpu::default(), AttnDim(12), values)?;
     let dropout = (Dropout::new(0.4, 1, 2, 3)?, SITE);
     check_gradients!(inputs => {
-        let query = mask.apply(inputs.take((Batch(2), Query(3), Inner(12))))?;
-        let key = mask.apply(inputs.take((Batch(2), Key(5), Inner(12))))?;
-        let value = mask.apply(inputs.take((Batch(2), Key(5), Inner(12))))?;
+        let query = mask.apply(inputs.take((Batch(2), Query(3), AttnDim(12))))?;
+        let key = mask.apply(inputs.take((Batch(2), Key(5), AttnDim(12))))?;
+        let value = mask.apply(inputs.take((Batch(2), Key(5), AttnDim(12))))?;
         attention(query, key, value, HeadDim(4), &AttentionMask::full(), dropout)
     })
 }
@@ -221,7 +221,7 @@ fn the_products_of_attention_have_the_right_gradients() -> Result<()> {
     check_gradients!(inputs => {
         let probabilities = inputs.take((Batch(2), Heads(3), Query(4), Key(7)));
         let value = inputs.take((Batch(2), Heads(3), Key(7), HeadDim(5)));
-        <Cpu as Matmul<f64>>::mix(probabilities, value)
+        <Cpu as Matmul<f64>>::weighted_values(probabilities, value)
     })
 }
 

@@ -6,7 +6,7 @@ use dfdx::{
 };
 use msg_core::{
     Result,
-    axis::{Ffn, HeadDim, Heads, Hidden, HiddenOut, Inner, Qkv},
+    axis::{AttnDim, Ffn, HeadDim, Heads, Hidden, HiddenOut, Qkv},
     growth::{AxisMap, Fill, GrowsTo, Growth, NewEntries, grow_tensor},
     params::Param,
     random::{Key, bits_at, normal},
@@ -75,7 +75,7 @@ fn tensors_of_every_rank_grow_along_the_axes_of_their_type() -> Result<()> {
 #[test]
 fn a_second_role_grows_with_its_axis_and_other_axes_stay() -> Result<()> {
     assert_grows((HiddenOut(5), Hidden(5)), &growth()?, (HiddenOut(7), Hidden(7)))?;
-    assert_grows((Inner(6),), &growth()?, (Inner(6),))
+    assert_grows((AttnDim(6),), &growth()?, (AttnDim(6),))
 }
 
 #[test]

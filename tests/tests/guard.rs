@@ -8,7 +8,7 @@ use dfdx::tensor::{Cpu, TensorFrom};
 use msg_core::{
     Result,
     growth::{Masked, grow},
-    optim::{StatePolicy, Update, Verdict},
+    optim::{AdamWConfig, StatePolicy, Update, UpdateStatus},
 };
 use msg_tests::{
     lineage::{Run, growth_to},
@@ -16,7 +16,7 @@ use msg_tests::{
 };
 use msg_train::{
     Error,
-    config::{Guard, LrShape, RunConfig},
+    config::{Guard, LrShape, OptimizerConfig, RunConfig},
     run::Resume,
 };
 use std::path::Path;
@@ -86,7 +86,7 @@ fn a_loss_that_is_not_finite_leaves_everything_untouched_whatever_its_gradients(
 #[test]
 fn an_update_is_settled_before_the_next_one_and_before_a_growth() -> Result<()> {
     let (mut late, mut early) = (optimizer_run()?, optimizer_run()?);
-    assert_eq!(late.optimizer.settle()?, Verdict::default());
+    assert_eq!(late.optimizer.settle()?, UpdateStatus::default());
     for (seed, loss) in [(1, 1.0), (2, f32::NAN), (3, 2.0)] {
         queue(&mut late, seed, loss, None)?;
         queue(&mut early, seed, loss, None)?;
@@ -116,7 +116,7 @@ fn diverging(folder: &Path, name: &str, guard: Guard) -> RunConfig {
     config.lr.warmup = 0;
     config.lr.peak = 1e30;
     config.lr.r#final = None;
-    config.train.weight_decay = 0.0;
+    config.optimizer = OptimizerConfig::AdamW(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
     config.train.guard = guard;
     config
 }

@@ -1,17 +1,21 @@
 //! Runs that begin at a checkpoint, and the final model that transformers reads.
 
-use crate::runs::{STEPS, bytes, checkpoint, config, corpus, records, run};
+use crate::runs::{STEPS, bytes, checkpoint, config, corpus, records, run, run_until};
 use dfdx::tensor::Cpu;
 use msg_core::optim::AdamWConfig;
 use msg_models::{Sizes, bert::Bert, gpt::Gpt, sizes};
+use msg_tests::families::drawn;
 use msg_train::{
-    Error, Trainer,
+    Error, Plan, Trainer,
     checkpoint::{Loaded, load},
     config::{InitFrom, RunConfig, TokenizerKind},
-    data::{Batches, Causal, Mlm},
-    families::family::Task,
+    data::{Batches, Causal, Mlm, open::open_data},
+    families::{
+        family::{Family, HostOf},
+        registry,
+    },
     metrics::Record,
-    run::{Request, Resume, Session, open_data},
+    run::{Request, Resume, Session},
 };
 use std::{
     fs,
@@ -48,15 +52,17 @@ const GROWN: Sizes = sizes! { layers: 1, hidden: 9, ffn: 11, heads: 3 };
 const DEEP: Sizes = Sizes { layers: 2, ..GROWN };
 
 /// The run's trainer before its first step.
-fn opened<M: Task<Cpu>, B: Batches<Batch = M::Host> + 'static>(
-    config: &RunConfig,
+fn opened<M: Family<Cpu>, B: Batches<Batch = HostOf<Cpu, M>>>(
+    config: RunConfig,
     batches: impl Fn(&Request<'_>) -> B,
     look: impl Fn(&Trainer<Cpu, M, B>),
 ) {
     let stop = AtomicBool::new(false);
-    let data = open_data(config, &mut |_, _, _| {}).unwrap();
+    let config = registry::resolve(config).unwrap();
+    let data = open_data(&config, &mut |_, _, _| {}).unwrap();
     let request = Request {
-        config: config.clone(),
+        config: &config,
+        plan: &Plan::new(&config),
         data,
         resume: Resume::Never,
         stop: &stop,
@@ -72,8 +78,8 @@ fn opened<M: Task<Cpu>, B: Batches<Batch = M::Host> + 'static>(
 /// the ramps go on from there.
 fn begins_where_the_source_stood<M, B>(family: &str, batches: fn(&Request<'_>) -> B)
 where
-    M: Task<Cpu>,
-    B: Batches<Batch = M::Host> + 'static,
+    M: Family<Cpu>,
+    B: Batches<Batch = HostOf<Cpu, M>>,
 {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
@@ -84,13 +90,15 @@ where
         let device = Cpu::default();
         let Loaded { model, header, .. } = load::<Cpu, M>(&path, &device, AdamWConfig::default()).unwrap();
         assert_eq!(model.growing().ramps.is_empty(), !ramping, "after step {step}");
-        let batch = model.upload(&model.drawn((3, 12), 5)).unwrap();
-        let outputs = |model: &M, step| model.outputs(&batch, &model.masks(step).unwrap()).unwrap();
+        let host = drawn(&model, (3, 12), 5);
+        let outputs = |model: &M, step| {
+            msg_tests::families::outputs(model, &host, &model.masks(step).unwrap()).unwrap()
+        };
         for state in [false, true] {
             let mut config = from(folder, family, &format!("from-{step}-{state}"), step, sizes);
             config.init.as_mut().unwrap().state = state;
             config.model.dropout = Some(0.25);
-            opened::<M, B>(&config, batches, |trainer| {
+            opened::<M, B>(config, batches, |trainer| {
                 let new = trainer.model();
                 for later in 0..8 {
                     let (old, new) = (outputs(&model, step + later), outputs(new, later));
@@ -104,7 +112,7 @@ where
                 let applied = if state { header.applied } else { 0 };
                 assert_eq!(trainer.optimizer().applied(), applied);
                 assert_eq!(
-                    *trainer.optimizer().births() == header.births,
+                    *trainer.optimizer().birth_steps() == header.births,
                     state || header.births == Default::default()
                 );
             });
@@ -117,7 +125,7 @@ fn causal(request: &Request<'_>) -> Causal {
 }
 
 fn mlm(request: &Request<'_>) -> Mlm {
-    Mlm::new(request.data.clone(), 3, request.config.data.mlm).unwrap()
+    Mlm::new(request.data.clone(), 3, request.config.data().mlm).unwrap()
 }
 
 #[test]
@@ -162,16 +170,7 @@ fn a_run_that_began_at_a_smaller_checkpoint_grows_first_and_resumes_without_it()
         // Broken off after a step, the source gone.
         let broken = begin("broken");
         let stop = AtomicBool::new(true);
-        let data = open_data(&broken, &mut |_, _, _| {}).unwrap();
-        let request = Request {
-            config: broken.clone(),
-            data,
-            resume: Resume::Never,
-            stop: &stop,
-            console: false,
-            fault: None,
-        };
-        let outcome = msg_train::run::train(Cpu::default(), request).unwrap();
+        let outcome = run_until(Cpu::default(), broken.clone(), Resume::Never, None, &stop).unwrap();
         assert!(!outcome.finished && outcome.step == 1);
         fs::remove_dir_all(&source).unwrap();
         run(broken, Resume::Auto).unwrap_or_else(|error| panic!("{error}"));
@@ -202,7 +201,7 @@ fn what_does_not_fit_the_checkpoint_is_refused_in_one_line() {
     let same = |key: &str, expected: &str, got: &str| {
         format!("new: {key}: expected {expected}, as in {at}, got {got}")
     };
-    assert_eq!(refused(&|config| config.model.head_dim = 4), same("model.head_dim", "3", "4"));
+    assert_eq!(refused(&|config| config.model.head_dim = Some(4)), same("model.head_dim", "3", "4"));
     assert_eq!(refused(&|config| config.model.positions = Some(16)), same("model.positions", "12", "16"));
     assert_eq!(refused(&|config| config.model.vocab = Some(300)), same("model.vocab", "257", "300"));
     assert_eq!(refused(&|config| config.model.eps = Some(1e-6)), same("model.eps", "0.00001", "1e-6"));

@@ -12,7 +12,7 @@ use msg_models::{
 };
 use msg_tests::fuzz::{Counting, counts, peak_of};
 use msg_train::{
-    families::family::Task,
+    families::family::Family,
     interop::{Export, Given, GrowRequest, export, grow, import},
 };
 use std::{
@@ -66,7 +66,7 @@ static TURN: Mutex<()> = Mutex::new(());
 #[test]
 fn cuda_checkpoints_are_never_on_the_host_as_a_whole() {
     use dfdx::tensor::Cuda;
-    use msg_core::optim::{AdamW, AdamWConfig};
+    use msg_core::optim::{AdamWConfig, AnyOptimizer};
     use msg_train::{State, checkpoint};
 
     let _turn = TURN.lock();
@@ -97,7 +97,7 @@ fn cuda_checkpoints_are_never_on_the_host_as_a_whole() {
     "#;
     let (written, path) = {
         let model: Gpt<Cuda> = Gpt::new(&gpu, config, Init::default()).unwrap();
-        let optimizer = AdamW::new(&model, AdamWConfig::default()).unwrap();
+        let optimizer = AnyOptimizer::new(&model, AdamWConfig::default()).unwrap();
         let snapshot = checkpoint::Snapshot {
             model: &model,
             optimizer: &optimizer,

@@ -9,7 +9,7 @@ use msg_core::{
     error::Context,
     growth::{Growth, Masked, grow},
     mask::Gate,
-    optim::{AdamW, AdamWConfig, Births, StatePolicy, Update, grad_norm},
+    optim::{AdamW, AdamWConfig, BirthSteps, StatePolicy, Update, grad_norm},
     params::Module,
 };
 use msg_tests::{
@@ -47,8 +47,8 @@ fn bits<const N: usize>(values: &[Values; N]) -> Vec<u32> {
 }
 
 /// All that an update may change.
-pub(crate) fn state(run: &Run) -> Result<(Vec<u32>, u64, Births)> {
-    Ok((bits(&run.values()?), run.optimizer.applied(), run.optimizer.births().clone()))
+pub(crate) fn state(run: &Run) -> Result<(Vec<u32>, u64, BirthSteps)> {
+    Ok((bits(&run.values()?), run.optimizer.applied(), run.optimizer.birth_steps().clone()))
 }
 
 #[derive(Deserialize)]
@@ -409,12 +409,12 @@ fn births_are_kept_per_unit_and_layer_whatever_the_number_of_entries() -> Result
         step(&mut run, 1, Update::at(0.01))?;
         let growth = growth_to(&run.toy, 1, [90, 70, 80, 3], false)?;
         let toy = grow(&run.toy, &growth, &Masked::default())?;
-        let births = run.optimizer.grown(&toy, &growth, policy)?.births().clone();
+        let births = run.optimizer.grown(&toy, &growth, policy)?.birth_steps().clone();
         let sizes = ["Entries", "Width", "Inside"].map(|axis| births.of_axis(axis).len());
         assert_eq!((sizes, births.of_layers().len()), ([90, 70, 80], 3));
         assert_eq!(births.of_axis("WidthOut"), [0; 0], "the second role of an axis has no book of its own");
         let text = serde_json::to_string(&births).during("test")?;
-        assert_eq!(serde_json::from_str::<Births>(&text).during("test")?, births);
+        assert_eq!(serde_json::from_str::<BirthSteps>(&text).during("test")?, births);
         assert!(text.len() < 1500, "{} bytes for {} entries", text.len(), toy.num_params());
     }
     Ok(())

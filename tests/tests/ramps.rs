@@ -3,9 +3,9 @@
 use dfdx::tensor::Cpu;
 use msg_core::{
     Result,
-    axis::{Ffn, Heads, Hidden, HiddenOut, Inner},
-    growth::{AxisMap, DepthMap, FRESH, Growth, LayerSource},
-    mask::{Gate, Mask, Ramp, Ramps},
+    axis::{AttnDim, Ffn, Heads, Hidden, HiddenOut},
+    growth::{AxisMap, DepthMap, FRESH, Growth, LayerSource, Ramp, Ramps},
+    mask::{Gate, Mask},
 };
 
 fn append(axis: &'static str, old: usize, new: usize) -> Result<Growth> {
@@ -73,7 +73,7 @@ fn axes_and_layers_ramp_side_by_side_and_share_no_book() -> Result<()> {
     assert_eq!(ramps.values(&Ffn(5), 3)?, Some(vec![1.0, 1.0, 0.75, 0.75, 0.25]));
     // The second role of an axis follows it; what did not grow has no mask.
     assert_eq!(ramps.values(&HiddenOut(2), 3)?, Some(vec![1.0, 0.75]));
-    assert_eq!((ramps.values(&Heads(3), 3)?, ramps.values(&Inner(9), 3)?), (None, None));
+    assert_eq!((ramps.values(&Heads(3), 3)?, ramps.values(&AttnDim(9), 3)?), (None, None));
     // Each old layer is followed by its copy, which is new.
     assert_eq!([0, 1, 2, 7].map(|layer| ramps.gate(layer, 3).value()), [1.0, 0.75, 1.0, 1.0]);
     assert!(ramps.retire(4) && !ramps.is_empty());

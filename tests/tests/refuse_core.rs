@@ -8,15 +8,15 @@ use dfdx::{
 use msg_core::{
     Result,
     axis::{
-        Batch, Class, Ffn, HeadDim, Hidden, Inner, Key, Labelled, Query, Rows, Vocab, merge_rows,
+        AttnDim, Batch, Class, Ffn, HeadDim, Hidden, Key, Labelled, Query, Rows, Vocab, merge_rows,
         split_heads, split_rows,
     },
     error::{Context, same_shape},
     growth::{
-        AxisGrowsTo, AxisMap, DepthMap, Fill, GrowsTo, Growth, LayerSource, Masked, NewEntries, grow,
-        grow_tensor,
+        AxisGrowsTo, AxisMap, DepthMap, Fill, GrowsTo, Growth, LayerSource, Masked, NewEntries, Ramp, Ramps,
+        grow, grow_tensor,
     },
-    mask::{Gate, Mask, Ramp, Ramps},
+    mask::{Gate, Mask},
     ops::{
         AttentionMask, Dropout, DropoutSite, Ids, Labels, attention, cross_entropy, embed, linear,
         masked_layer_norm,
@@ -102,9 +102,9 @@ fn attention_refuses_other_sizes_and_parts_of_heads() -> Result<()> {
                value: (usize, usize, usize),
                head_dim,
                mask: &AttentionMask<f32, Cpu>| {
-        let query = zeros((Batch(2), Query(3), Inner(8)));
-        let key = zeros((Batch(key.0), Key(key.1), Inner(key.2)));
-        let value = zeros((Batch(value.0), Key(value.1), Inner(value.2)));
+        let query = zeros((Batch(2), Query(3), AttnDim(8)));
+        let key = zeros((Batch(key.0), Key(key.1), AttnDim(key.2)));
+        let value = zeros((Batch(value.0), Key(value.1), AttnDim(value.2)));
         refusal(attention(query, key, value, HeadDim(head_dim), mask, OFF))
     };
     let (fits, full) = ((2, 5, 8), AttentionMask::full());
@@ -136,7 +136,7 @@ fn renaming_refuses_sizes_that_do_not_multiply_up() -> Result<()> {
         refusal(split_rows(rows, Batch(3), Query(4))),
         "split_rows: axis Rows: expected size 12, got 6"
     );
-    let x = || zeros((Batch(2), Query(3), Inner(9)));
+    let x = || zeros((Batch(2), Query(3), AttnDim(9)));
     let text = "attention: inner size 9 is not a whole number of heads of size 2";
     assert_eq!(refusal(split_heads(x(), HeadDim(2))), text);
     Ok(())
@@ -186,7 +186,7 @@ fn dropout_refuses_rates_that_leave_nothing_and_more_than_four_axes() -> Result<
     assert_eq!(new(-0.5), "dropout: expected 0 <= rate < 1, got -0.5");
     assert_eq!(new(f32::NAN), "dropout: expected 0 <= rate < 1, got NaN");
     let dropout = Dropout::new(0.5, 1, 2, 3)?;
-    assert_eq!(refusal(dropout.at_rate(1.5)), "dropout: expected 0 <= rate < 1, got 1.5");
+    assert_eq!(new(1.5), "dropout: expected 0 <= rate < 1, got 1.5");
     let x: Tensor<dfdx::shapes::Rank5<1, 2, 1, 2, 1>, f32, Cpu> = dev().zeros();
     assert_eq!(refusal(dropout.apply(x, SITE)), "dropout: number of axes: expected at most 4, got 5");
     Ok(())
@@ -263,6 +263,9 @@ fn growing_a_tensor_refuses_maps_of_other_sizes() -> Result<()> {
     assert_eq!(refusal(grown), "growth: axis Hidden: expected size 2, got 4");
     let lied = GrowsTo::<(Const<5>,)>::grown(&(Liar(2),), &growth);
     assert_eq!(refusal(lied), "Const: expected the size of the const axis that it grows to, got 4");
+    let growth = Growth::new(0, 1).with_axis(AxisMap::append("Const", 3, 5)?);
+    let changed = growth.grown_shape(&(Ffn(2), Const::<3>));
+    assert_eq!(refusal(changed), "growth: axis Const: expected size 3, got 5");
     Ok(())
 }
 
@@ -339,8 +342,9 @@ fn tensors_without_entries_are_refused_where_dfdx_would_panic() -> Result<()> {
     let masked = Mask::new(&dev(), Hidden(3), vec![0.5; 3])?.apply(x());
     assert_eq!(refusal(masked), "mask: number of inputs must be at least 1, got 0");
     let run = |queries, keys| {
-        let query = zeros((Batch(2), Query(queries), Inner(8)));
-        let (key, value) = (zeros((Batch(2), Key(keys), Inner(8))), zeros((Batch(2), Key(keys), Inner(8))));
+        let query = zeros((Batch(2), Query(queries), AttnDim(8)));
+        let (key, value) =
+            (zeros((Batch(2), Key(keys), AttnDim(8))), zeros((Batch(2), Key(keys), AttnDim(8))));
         refusal(attention(query, key, value, HeadDim(4), &AttentionMask::full(), OFF))
     };
     assert_eq!(run(0, 5), "attention: number of queries must be at least 1, got 0");

@@ -3,13 +3,12 @@
 use dfdx::tensor::Cpu;
 use msg_core::{
     Error,
-    axis::{Axis, Inner},
-    growth::{AxisMap, Growth, Init, Masked},
-    mask::Ramp,
+    axis::{AttnDim, Axis},
+    growth::{AxisMap, Growth, Init, Masked, Ramp},
     ops::Precision,
 };
 use msg_models::{
-    GrowthSpec, Sizes,
+    GrowingModel, GrowthSpec, Sizes,
     bert::{Bert, BertBatch, BertConfig, BertInput},
     gpt::{Gpt, GptBatch, GptConfig},
     sizes,
@@ -26,8 +25,8 @@ const RAMP: Ramp = Ramp { start: 0, length: 5 };
 
 /// Tries a growth that must be refused; the model stays bit for bit what it was.
 fn refused<M: Family<Cpu>>(grow: impl Fn(&M) -> Result<M, Error>) -> String {
-    let model = M::build(&Cpu::default(), &SPEC).unwrap();
-    let copy = M::build(&Cpu::default(), &SPEC).unwrap();
+    let model = M::small(&Cpu::default(), &SPEC);
+    let copy = M::small(&Cpu::default(), &SPEC);
     let error = grow(&model).err().expect("refused");
     let same = visit_entries(&copy.tensors(), &mut model.clone(), &Growth::new(0, 0), |_, _| None).unwrap();
     assert_eq!((same.changed, same.new, same.inherited), (0, 0, copy.num_params()));
@@ -69,7 +68,7 @@ fn no_size_is_zero() {
 
 #[test]
 fn inner_stays_a_whole_number_of_heads() {
-    let map = AxisMap::append(Inner::NAME, 8, 10).unwrap();
+    let map = AxisMap::append(AttnDim::NAME, 8, 10).unwrap();
     let text = "attention: inner size 10 is not a whole number of heads of size 4";
     assert_eq!(refused::<Gpt<Cpu>>(by(map.clone())), text);
     assert_eq!(refused::<Bert<Cpu>>(by(map)), text);
@@ -148,6 +147,6 @@ fn a_batch_for_another_vocabulary_is_refused() {
     let model = Gpt::new(&device, config, Init::default()).unwrap();
     let other = GptConfig { vocab: 12, ..config };
     let batch = GptBatch::new(&device, &[1, 2], &[2, 3], (1, 2), &other).unwrap();
-    let error = model.outputs_at(&batch, 0).err().unwrap();
+    let error = model.scores(&batch, &model.masks(0).unwrap()).err().unwrap();
     assert_eq!(error.to_string(), "embed: axis Vocab: expected size 12, got 11");
 }

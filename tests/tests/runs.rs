@@ -1,12 +1,14 @@
 //! A small run of either family through the whole trainer: text, configuration, what it leaves behind.
 
 use dfdx::tensor::Cpu;
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_train::{
-    Error, Fault,
+    Error, Fault, Plan,
     config::RunConfig,
+    data::open::open_data,
+    families::registry,
     metrics::{Record, Step},
-    run::{Outcome, Request, Resume, open_data, train},
+    run::{Outcome, Request, Resume, train},
 };
 use std::{
     collections::BTreeMap,
@@ -89,7 +91,8 @@ pub(crate) fn config(folder: &Path, family: &str, name: &str) -> RunConfig {
         "#,
         folder = folder.display(),
     );
-    RunConfig::parse(&text, "test.toml", &[]).unwrap_or_else(|error| panic!("{error}"))
+    let read = registry::parse(&text, "test.toml", &[]).unwrap_or_else(|error| panic!("{error}"));
+    read.written().clone()
 }
 
 pub(crate) fn run(config: RunConfig, resume: Resume) -> Result<Outcome, Error> {
@@ -108,9 +111,20 @@ pub(crate) fn run_on<D: Backend>(
     resume: Resume,
     fault: Option<Fault>,
 ) -> Result<Outcome, Error> {
-    let stop = AtomicBool::new(false);
-    let data = open_data(&config, &mut |_, _, _| {})?;
-    train(device, Request { config, data, resume, stop: &stop, console: false, fault })
+    run_until(device, config, resume, fault, &AtomicBool::new(false))
+}
+
+/// The same until it is asked to stop.
+pub(crate) fn run_until<D: Backend>(
+    device: D,
+    config: RunConfig,
+    resume: Resume,
+    fault: Option<Fault>,
+    stop: &AtomicBool,
+) -> Result<Outcome, Error> {
+    let config = registry::resolve(config)?;
+    let (plan, data) = (Plan::new(&config), open_data(&config, &mut |_, _, _| {})?);
+    train(device, Request { config: &config, plan: &plan, data, resume, stop, console: false, fault })
 }
 
 /// Every file of a folder, by name.

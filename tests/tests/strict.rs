@@ -2,9 +2,9 @@
 
 use dfdx::tensor::Cpu;
 use msg_core::{
-    device::Backend,
-    growth::Growth,
-    mask::{Ramp, take_masked_nodes},
+    Backend,
+    growth::{Growth, Ramp},
+    mask::take_masked_nodes,
     ops::Precision,
 };
 use msg_models::{DepthInit, GrowthSpec, MaskPlace, MaskSite, Sizes, WidthInit, bert::Bert, gpt::Gpt, sizes};
@@ -51,8 +51,8 @@ fn assert_same<M: Family<Cpu>>(what: &str, small: &[f32], grown: &[f32]) {
 /// One growth at step 0: bit-identical, whatever new entries hold; nothing masked after the ramp, and
 /// dropping the masks at 1 changes no bit.
 fn one_growth<M: Family<Cpu>>(spec: &Spec, target: Sizes, growth: &GrowthSpec) {
-    let small = M::build(&Cpu::default(), spec).unwrap();
-    let batch = small.batch(spec).unwrap();
+    let small = M::small(&Cpu::default(), spec);
+    let batch = M::host(spec);
     let before = small.outputs_at(&batch, 0).unwrap();
     for wild in [false, true] {
         let (mut grown, _) = grow(&small, target, growth, 0, wild);
@@ -154,8 +154,8 @@ fn strict_in_bf16_at_the_sizes_that_users_have() {
 
 /// A sequence of growths, each while earlier ramps may still run.
 fn sequence<M: Family<Cpu>>(spec: &Spec, steps: &[(Sizes, u64)], growth: GrowthSpec, wild: bool) {
-    let mut model = M::build(&Cpu::default(), spec).unwrap();
-    let batch = model.batch(spec).unwrap();
+    let mut model = M::small(&Cpu::default(), spec);
+    let batch = M::host(spec);
     let (mut sizes, mut now) = (spec.sizes, 0);
     for (number, (add, wait)) in (1..).zip(steps) {
         now += wait;
@@ -216,8 +216,8 @@ proptest! {
 
 /// Without the mask of any single site, growth is no longer strict: no mask is there for nothing.
 fn every_mask_is_needed<M: Family<Cpu>>() {
-    let small = M::build(&Cpu::default(), &TINY).unwrap();
-    let batch = small.batch(&TINY).unwrap();
+    let small = M::small(&Cpu::default(), &TINY);
+    let batch = M::host(&TINY);
     let before = bits(&small.outputs_at(&batch, 0).unwrap());
     let (grown, _) = grow(&small, ALL, &GrowthSpec::default(), 0, true);
     let masks = grown.masks(0).unwrap();
@@ -239,8 +239,8 @@ fn strict_fails_without_any_single_mask() {
 
 /// NaN and infinity in new entries are left out too: masks select, they do not multiply.
 fn nothing_leaks<M: Family<Cpu>>() {
-    let small = M::build(&Cpu::default(), &TINY).unwrap();
-    let batch = small.batch(&TINY).unwrap();
+    let small = M::small(&Cpu::default(), &TINY);
+    let batch = M::host(&TINY);
     let before = small.outputs_at(&batch, 0).unwrap();
     let growth = small.growth_to(Sizes { layers: 3, ..TINY.sizes }, &GrowthSpec::default()).unwrap();
     let ramp = Ramp { start: 0, length: RAMP };
@@ -270,8 +270,8 @@ mod on_cuda {
     fn close_in<M: Family<Cuda>>(precision: Precision, target: Sizes, spec: &GrowthSpec, bound: f32) {
         let device = msg_core::device::open_cuda(0).unwrap();
         let of = Spec { precision, ..TINY };
-        let small = M::build(&device, &of).unwrap();
-        let batch = small.batch(&of).unwrap();
+        let small = M::small(&device, &of);
+        let batch = M::host(&of);
         let before = small.outputs_at(&batch, 0).unwrap();
         let scale = before.iter().fold(0.0f32, |scale, x| scale.max(x.abs()));
         for wild in [false, true] {

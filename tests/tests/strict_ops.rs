@@ -4,7 +4,7 @@
 use dfdx::tensor::{Cpu, Tensor, TensorFromVec};
 use msg_core::{
     Result,
-    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Key, Query, Rows},
+    axis::{AttnDim, Batch, Ffn, HeadDim, Hidden, Key, Query, Rows},
     mask::Mask,
     ops::{AttentionMask, Dropout, DropoutSite, Gelu, attention, linear, masked_gelu, masked_layer_norm},
 };
@@ -116,7 +116,7 @@ fn heads(
     mask: &[f32],
     output: Vec<f32>,
 ) -> Result<Vec<f32>> {
-    let inner = Inner(query.len() / (2 * LENGTH));
+    let inner = AttnDim(query.len() / (2 * LENGTH));
     let mask = if mask.is_empty() { Mask::none() } else { Mask::new(&dev(), inner, mask.to_vec())? };
     let query = mask.apply(dev().tensor_from_vec(query, (Batch(2), Query(LENGTH), inner)))?;
     let key = mask.apply(dev().tensor_from_vec(key, (Batch(2), Key(LENGTH), inner)))?;
@@ -126,7 +126,7 @@ fn heads(
     let causal = causal.with_padding(&dev(), &seen, Batch(2), Query(LENGTH))?;
     let off = (Dropout::OFF, DropoutSite { layer: None, place: "test" });
     let mixed = attention(query, key, value, HeadDim(width), &causal, off)?;
-    let output: Tensor<(Hidden, Inner), f32, Cpu> =
+    let output: Tensor<(Hidden, AttnDim), f32, Cpu> =
         dev().tensor_from_vec(output.clone(), (Hidden(output.len() / inner.0), inner));
     Ok(linear(mixed, output, None)?.as_vec())
 }

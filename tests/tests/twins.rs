@@ -8,11 +8,13 @@ use dfdx::{
 };
 use msg_core::{
     Result,
-    axis::{Batch, Ffn, HeadDim, Heads, Hidden, Inner, Key, Query, Rows, merge_heads, split_heads},
-    device::{Float, Kernels},
+    axis::{AttnDim, Batch, Ffn, HeadDim, Heads, Hidden, Key, Query, Rows, merge_heads, split_heads},
     error::Context,
+    float::Float,
     mask::Mask,
-    ops::{AttentionMask, Dropout, DropoutSite, attention, linear, masked_layer_norm, matmul::Matmul},
+    ops::{
+        AttentionMask, Dropout, DropoutSite, Kernels, attention, linear, masked_layer_norm, matmul::Matmul,
+    },
 };
 use msg_tests::{close::assert_close, finite::tensor};
 
@@ -62,7 +64,7 @@ where
     let p = tensor::<_, E>("p", (Batch(2), Heads(3), Query(5), Key(11)));
     assert_twins!(
         tolerance,
-        <Cpu as Matmul<E>>::mix(p.leaky_trace(), k.leaky_trace())?,
+        <Cpu as Matmul<E>>::weighted_values(p.leaky_trace(), k.leaky_trace())?,
         p.leaky_trace().matmul(k.leaky_trace()),
         [p, k]
     );
@@ -105,7 +107,12 @@ where
         [q, k]
     );
     let shares = || p.leaky_trace().permute::<(Batch, Heads, Query, Key), Axes4<0, 1, 3, 2>>();
-    assert_twins!(tolerance, <Cpu as Matmul<E>>::mix(shares(), keys())?, shares().matmul(keys()), [p, k]);
+    assert_twins!(
+        tolerance,
+        <Cpu as Matmul<E>>::weighted_values(shares(), keys())?,
+        shares().matmul(keys()),
+        [p, k]
+    );
     Ok(())
 }
 
@@ -149,9 +156,9 @@ where
     Cpu: Kernels<E>,
 {
     let (length, keys) = (5, if causal { 5 } else { 11 });
-    let q = tensor::<_, E>("q", (Batch(2), Query(length), Inner(21)));
-    let k = tensor::<_, E>("k", (Batch(2), Key(keys), Inner(21)));
-    let v = tensor::<_, E>("v", (Batch(2), Key(keys), Inner(21)));
+    let q = tensor::<_, E>("q", (Batch(2), Query(length), AttnDim(21)));
+    let k = tensor::<_, E>("k", (Batch(2), Key(keys), AttnDim(21)));
+    let v = tensor::<_, E>("v", (Batch(2), Key(keys), AttnDim(21)));
     let mask = match causal {
         true => AttentionMask::causal(Query(length)),
         false => AttentionMask::full(),
@@ -187,11 +194,11 @@ fn attention_is_the_plain_chain_of_dfdx() -> Result<()> {
     Ok(())
 }
 
-/// Attention of one head written as loops, to pin which entry of Inner belongs to which head.
+/// Attention of one head written as loops, to pin which entry of AttnDim belongs to which head.
 #[test]
 fn attention_is_its_definition_and_heads_lie_side_by_side() -> Result<()> {
     let (length, heads, width) = (3, 2, 4);
-    let shape = (Batch(1), Query(length), Inner(heads * width));
+    let shape = (Batch(1), Query(length), AttnDim(heads * width));
     let (q, k) = (tensor::<_, f64>("q", shape), tensor::<_, f64>("k", (Batch(1), Key(length), shape.2)));
     let v = tensor::<_, f64>("v", (Batch(1), Key(length), shape.2));
     let mask = AttentionMask::causal(Query(length));

@@ -2,14 +2,14 @@
 
 use crate::runs::{checkpoint, config, corpus, run};
 use dfdx::tensor::Cpu;
-use msg_core::{mask::Ramp, optim::AdamWConfig};
+use msg_core::{growth::Ramp, optim::AdamWConfig};
 use msg_models::{GrowthSpec, Sizes, bert::Bert, gpt::Gpt, sizes};
-use msg_tests::families::Family;
+use msg_tests::families::{Family, drawn};
 use msg_train::{
     checkpoint::load,
-    families::family::Task,
+    parity::own_batch::BatchOf,
     run::Resume,
-    verify::{Batch, receipts, verify},
+    verify::{receipts, verify},
 };
 use std::{fs, path::Path};
 
@@ -19,7 +19,7 @@ fn trained(folder: &Path, family: &str) {
     run(config(folder, family, "run"), Resume::Never).unwrap_or_else(|error| panic!("{error}"));
 }
 
-fn holds_to_the_bit<M: Task<Cpu> + Family<Cpu>>(family: &str) {
+fn holds_to_the_bit<M: Family<Cpu>>(family: &str) {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
     trained(folder, family);
@@ -28,7 +28,7 @@ fn holds_to_the_bit<M: Task<Cpu> + Family<Cpu>>(family: &str) {
         let verification = verify(&Cpu::default(), &path, None).unwrap_or_else(|error| panic!("{error}"));
         assert!(verification.holds(), "{verification}");
         assert_eq!(verification.ramping, ramping, "{verification}");
-        assert_eq!(verification.batch, Batch::Text(folder.join(format!("data-{family}"))));
+        assert_eq!(verification.batch, BatchOf::Text(folder.join(format!("data-{family}"))));
         let rows: Vec<&str> = verification.rows.iter().map(|row| row.what).collect();
         assert_eq!(rows, ["layers", "hidden", "ffn", "heads", "together", "ramp end"]);
         for row in &verification.rows {
@@ -47,7 +47,7 @@ fn holds_to_the_bit<M: Task<Cpu> + Family<Cpu>>(family: &str) {
     // The batch is another where the text is gone, and the report says so.
     fs::rename(folder.join(format!("data-{family}")), folder.join("moved")).unwrap();
     let drawn = verify(&Cpu::default(), &at(6), None).unwrap();
-    assert!(drawn.holds() && matches!(drawn.batch, Batch::Drawn(_)), "{drawn}");
+    assert!(drawn.holds() && matches!(drawn.batch, BatchOf::Drawn(_)), "{drawn}");
     assert!(drawn.to_string().contains("random ids (no data in "), "{drawn}");
 
     every_mask_is_needed::<M>(&at(6), 6);
@@ -58,12 +58,12 @@ fn holds_to_the_bit<M: Task<Cpu> + Family<Cpu>>(family: &str) {
 
 /// Without any one mask some receipts fail, and so does that of a ramp's end where a mask is not at 1.
 /// Returns how many fail for each mask.
-fn every_mask_is_needed<M: Task<Cpu> + Family<Cpu>>(path: &Path, step: u64) -> Vec<usize> {
+fn every_mask_is_needed<M: Family<Cpu>>(path: &Path, step: u64) -> Vec<usize> {
     let model = load::<Cpu, M>(path, &Cpu::default(), AdamWConfig::default()).unwrap().model;
     let from = model.growing().sizes;
     let to =
         sizes! { layers: from.layers + 1, hidden: from.hidden + 2, ffn: from.ffn + 3, heads: from.heads + 1 };
-    let host = model.drawn((2, 12), 1);
+    let host = drawn(&model, (2, 12), 1);
     let take = |hook: &dyn Fn(_) -> _| receipts(&model, step, &host, to, hook).unwrap();
     assert!(take(&|masks| masks).iter().all(|row| row.receipt.holds()));
     let sites = M::sites(from.layers);

@@ -26,7 +26,8 @@ def flags():
 def compile_kernels(nvcc, source, architecture, folder):
     """The text that ptxas prints about the kernels of one file."""
     target = folder / f"{source.stem}.{architecture}.cubin"
-    command = [nvcc, "--cubin", *flags(), f"--gpu-architecture=sm_{architecture}", "-Xptxas", "-v"]
+    command = [nvcc, "--cubin", *flags(), f"--gpu-architecture=sm_{architecture}", f"-I{CORE / 'kernels'}"]
+    command += ["-Xptxas", "-v"]
     done = subprocess.run([*command, "-o", target, source], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{source.name} for sm_{architecture}:\n{done.stdout}{done.stderr}")
@@ -53,7 +54,7 @@ def main(toolkit, architectures):
     nvcc = pathlib.Path(toolkit) / "bin" / "nvcc"
     kernels, bad = {}, []
     with tempfile.TemporaryDirectory() as folder:
-        for source in sorted((CORE / "kernels").glob("*.cu")):
+        for source in sorted((CORE / "src").rglob("*.cu")):
             for architecture in architectures:
                 for name, *use in uses(compile_kernels(nvcc, source, architecture, pathlib.Path(folder))):
                     kernels.setdefault((source.stem, name), {})[architecture] = use

@@ -12,17 +12,17 @@ use dfdx::{
 };
 use msg_benches::{draw, median, timed};
 use msg_core::{
-    Result,
-    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Position, Qkv, Query, Vocab},
-    device::{Backend, open_cuda},
+    Backend, Result,
+    axis::{AttnDim, Batch, Ffn, HeadDim, Hidden, Position, Qkv, Query, Vocab},
+    device::open_cuda,
     error::Context,
-    growth::{Init, Masked},
-    mask::{Gate, Mask, Ramp},
+    growth::{Init, Masked, Ramp},
+    mask::{Gate, Mask},
     ops::{
         AttentionMask, Block, BlockMasks, Compute, Dropout, Embeddings, Gelu, Ids, Labels, NormOrder,
         Precision, head::head_loss, masked_layer_norm,
     },
-    optim::{AdamW, AdamWConfig, StatePolicy, Update, zero_grads, zeroed_again},
+    optim::{AdamW, AdamWConfig, Muon, MuonConfig, StatePolicy, Update, zero_grads, zeroed_again},
     params::{Module, Param},
 };
 use msg_models::{
@@ -180,8 +180,8 @@ impl<D: Backend + Synchronize> Suite<D> {
 
     fn block(&self, size: Size, order: NormOrder) -> Result<Block<D>> {
         let Sizes { hidden, ffn, heads, .. } = size.model;
-        let (hidden, inner, ffn) = (Hidden(hidden), Inner(heads * HEAD_DIM), Ffn(ffn));
-        let none = Mask::<Inner, f32, D>::none;
+        let (hidden, inner, ffn) = (Hidden(hidden), AttnDim(heads * HEAD_DIM), Ffn(ffn));
+        let none = Mask::<AttnDim, f32, D>::none;
         Ok(Block {
             order,
             attention_norm: (self.tensor("gain 1", (hidden,))?, self.tensor("shift 1", (hidden,))?),
@@ -197,7 +197,7 @@ impl<D: Backend + Synchronize> Suite<D> {
                 feed_forward: Mask::none(),
                 gate: Gate::new(1.0),
             },
-            seen: match order {
+            attention_mask: match order {
                 NormOrder::Pre => AttentionMask::causal(Query(size.length)),
                 NormOrder::Post => AttentionMask::full(),
             },
@@ -248,7 +248,7 @@ impl<D: Backend + Synchronize> Suite<D> {
     }
 
     fn updates(&self, size: Size) -> Result<()> {
-        if !self.wants("AdamW") && !self.wants("gradients") {
+        if !["AdamW", "Muon", "gradients"].iter().any(|name| self.wants(name)) {
             return Ok(());
         }
         let mut model = self.model(size, size.model)?;
@@ -259,6 +259,21 @@ impl<D: Backend + Synchronize> Suite<D> {
         self.add("AdamW with clipping", bytes(8 * params), || {
             optimizer.apply(&mut model, &mut grads, None, Update { clip: Some(1.0), ..Update::at(1e-4) })
         })?;
+        for (name, precision) in [("Muon, f32", Precision::F32), ("Muon, bf16", Precision::Bf16)] {
+            if self.wants("Muon") {
+                let mut optimizer =
+                    Muon::new(&model, MuonConfig { precision: Some(precision), ..MuonConfig::default() })?;
+                // What is told is the memory that AdamW would touch: most of the time goes into products.
+                self.add(name, bytes(8 * params), || {
+                    optimizer.apply(
+                        &mut model,
+                        &mut grads,
+                        None,
+                        Update { clip: Some(1.0), ..Update::at(0.02) },
+                    )
+                })?;
+            }
+        }
         let mut kept = Some(grads);
         self.add("gradients to zero", bytes(params), || {
             kept = kept.take().map(|grads| zeroed_again(&model, grads)).transpose()?;

@@ -9,7 +9,7 @@
 use dfdx::tensor::Cpu;
 use msg_benches::{
     peak_memory,
-    step::{Case, Outcome},
+    step::{Case, Family, Outcome},
     timed,
 };
 use msg_core::{
@@ -17,7 +17,6 @@ use msg_core::{
     ops::{Compute, Precision},
 };
 use msg_models::sizes;
-use msg_train::config::Family;
 use std::io::BufRead;
 
 const USAGE: &str = "usage: training_step gpt|bert LAYERS HIDDEN FFN HEADS VOCAB LENGTH BATCH [ramp] [bf16] [recompute] [cuda]";

@@ -1,7 +1,7 @@
 //! `msg data prepare`.
 
 use crate::{args::Configured, inputs};
-use msg_train::{data::Counts, run::data_folder};
+use msg_train::data::{Counts, open::data_folder};
 
 pub fn prepare(args: &Configured) -> anyhow::Result<()> {
     let config = inputs::config(args)?;

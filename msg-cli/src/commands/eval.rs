@@ -2,7 +2,7 @@
 
 use crate::{args::Eval, device::DeviceChoice};
 use dfdx::tensor::Cpu;
-use msg_core::device::{Backend, open_cuda};
+use msg_core::{Backend, device::open_cuda};
 use msg_train::{
     checkpoint,
     eval::{Choice, Evaluation, evaluate_saved},
@@ -19,7 +19,7 @@ fn on<D: Backend>(args: &Eval, device: &D) -> anyhow::Result<()> {
     let saved = checkpoint::open(&args.path, device)?;
     let choice = Choice { data: args.data.clone(), sequences: args.sequences, length: args.sequence };
     let Evaluation { held_out, data, length } = evaluate_saved(&saved, &choice)?;
-    let (state, sizes) = (&saved.state, saved.model.growing().sizes);
+    let (state, sizes) = (&saved.state, saved.model.growth_state().sizes);
     let step = match &saved.config {
         Some(config) => format!("{}, stage {} of {}", state.step, state.stage, config.stages().len()),
         None => "none: a model without a run".to_owned(),
@@ -27,13 +27,13 @@ fn on<D: Backend>(args: &Eval, device: &D) -> anyhow::Result<()> {
     let mut facts = vec![
         ("checkpoint", saved.path.display().to_string()),
         ("step", step),
-        ("model", format!("{sizes}: {} parameters", saved.model.num_params())),
+        ("model", format!("{sizes}: {} parameters", saved.model.parameters())),
     ];
-    let masks = saved.model.masks_in_force(state.step)?;
+    let masks = saved.model.masks_at(state.step)?.active();
     if masks > 0 {
         facts.push(("masks", format!("{masks} in force: a ramp is under way")));
     }
-    let (sequences, labels) = (held_out.sequences, held_out.tokens.labels);
+    let (sequences, labels) = (held_out.sequences, held_out.tokens().labels);
     let from = data.display();
     facts.extend([
         ("held out", format!("{sequences} sequences of {length} tokens from {from}: {labels} labels")),
@@ -48,7 +48,7 @@ fn on<D: Backend>(args: &Eval, device: &D) -> anyhow::Result<()> {
         None => {
             facts.push((
                 "accuracy",
-                format!("{:.2} % of the next tokens", held_out.tokens.accuracy() * 100.0),
+                format!("{:.2} % of the next tokens", held_out.tokens().accuracy() * 100.0),
             ));
         }
     }

@@ -3,12 +3,11 @@
 use crate::{args::Generate, device::DeviceChoice};
 use anyhow::bail;
 use dfdx::tensor::Cpu;
-use msg_core::device::{Backend, open_cuda};
-use msg_models::{bert::Bert, gpt::Gpt};
+use msg_core::{Backend, device::open_cuda};
 use msg_train::{
-    Error,
-    checkpoint::{self, Model},
+    Error, checkpoint,
     data::Tokenizer,
+    families::{any::AnyModel, objective::Text},
     generate::{Filled, Request, continued, fill, prompt_ids, sampling::Sampling},
 };
 use std::io::Write;
@@ -28,15 +27,17 @@ pub fn run(args: &Generate) -> anyhow::Result<()> {
 fn on<D: Backend>(args: &Generate, device: &D) -> anyhow::Result<()> {
     let saved = checkpoint::open(&args.path, device)?;
     let tokenizer = saved.tokenizer()?;
-    match &saved.model {
-        Model::Gpt(model) => go_on(args, model, tokenizer, saved.state.step),
-        Model::Bert(model) => fill_in(args, model, tokenizer, saved.state.step),
+    let (model, step) = (&*saved.model, saved.state.step);
+    match model.text() {
+        Text::Continues(_) => continue_text(args, model, tokenizer, step),
+        Text::Fills(_) => fill_in(args, model, tokenizer, step),
+        Text::Neither => bail!("a {} neither continues a text nor fills in masked tokens", model.family()),
     }
 }
 
-fn go_on<D: Backend>(
+fn continue_text<D: Backend>(
     args: &Generate,
-    model: &Gpt<D>,
+    model: &dyn AnyModel<D>,
     tokenizer: &Tokenizer,
     step: u64,
 ) -> anyhow::Result<()> {
@@ -71,7 +72,7 @@ fn go_on<D: Backend>(
 
 fn fill_in<D: Backend>(
     args: &Generate,
-    model: &Bert<D>,
+    model: &dyn AnyModel<D>,
     tokenizer: &Tokenizer,
     step: u64,
 ) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ mod export;
 mod generate;
 mod grow;
 mod import;
+mod init;
 mod inspect;
 mod plan;
 mod report;
@@ -23,6 +24,7 @@ use msg_train::Fault;
 pub fn run(args: Args, fault: Option<Fault>) -> anyhow::Result<Done> {
     match args.command {
         Command::Train(args) => return train::run(&args, fault),
+        Command::Init(args) => init::run(&args)?,
         Command::Plan(args) => plan::run(&args)?,
         Command::Data(Data::Prepare(args)) => data::prepare(&args)?,
         Command::Report(args) => report::run(&args)?,

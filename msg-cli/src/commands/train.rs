@@ -8,9 +8,10 @@ use crate::{
 };
 use anyhow::Context;
 use dfdx::tensor::{Cache, Cpu};
-use msg_core::device::{Backend, open_cuda};
+use msg_core::{Backend, device::open_cuda};
 use msg_train::{
     Fault, Plan,
+    families::registry::cost_of,
     run::{Request, Resume, check_folder, train},
     schedule::table::plan_table,
 };
@@ -29,7 +30,7 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
     let data = inputs::data(&config)?;
     let vocab = config.model().vocab.unwrap_or(data.tokenizer().vocab());
     let plan = Plan::new(&config);
-    eprintln!("{}", plan_table(&config, &plan, vocab));
+    eprintln!("{}", plan_table(&config, &plan, &cost_of(&config, vocab)?));
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -61,7 +62,7 @@ fn on<D: Backend>(device: &D, request: Request<'_>) -> anyhow::Result<Done> {
     let data = request.data.clone();
     let outcome = train(device.clone(), request)?;
     if !outcome.finished {
-        eprintln!("stopped after step {}; `--resume auto` goes on", outcome.step);
+        eprintln!("stopped after step {}; `--resume auto` continues", outcome.step);
         return Ok(Done::Stopped);
     }
     output::finished(device, &outcome, &data)?;

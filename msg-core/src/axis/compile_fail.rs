@@ -13,7 +13,7 @@
 //! ```
 //! ```compile_fail
 //! # use dfdx::{tensor::{Cpu, Tensor}, tensor_ops::TryAdd}; use msg_core::{Result, axis::*, growth::*, mask::Mask, ops::*, params::*};
-//! fn map(x: Tensor<(Rows, Hidden), f32, Cpu>, weight: Tensor<(Ffn, Inner), f32, Cpu>)
+//! fn map(x: Tensor<(Rows, Hidden), f32, Cpu>, weight: Tensor<(Ffn, AttnDim), f32, Cpu>)
 //! -> Result<Tensor<(Rows, Ffn), f32, Cpu>> {
 //!     linear(x, weight, None)
 //! }
@@ -35,19 +35,19 @@
 //! }
 //! ```
 //!
-//! A norm's gain belongs to the axis that is normalised:
+//! A norm's weight belongs to the axis that is normalised:
 //! ```
 //! # use dfdx::{tensor::{Cpu, Tensor}, tensor_ops::TryAdd}; use msg_core::{Result, axis::*, growth::*, mask::Mask, ops::*, params::*};
-//! fn norm(x: Tensor<(Rows, Hidden), f32, Cpu>, gain: &Tensor<(Hidden,), f32, Cpu>, shift: &Tensor<(Hidden,), f32, Cpu>)
+//! fn norm(x: Tensor<(Rows, Hidden), f32, Cpu>, weight: &Tensor<(Hidden,), f32, Cpu>, bias: &Tensor<(Hidden,), f32, Cpu>)
 //! -> Result<Tensor<(Rows, Hidden), f32, Cpu>> {
-//!     masked_layer_norm(x, gain, shift, &Mask::none(), 1e-5)
+//!     masked_layer_norm(x, weight, bias, &Mask::none(), 1e-5)
 //! }
 //! ```
 //! ```compile_fail
 //! # use dfdx::{tensor::{Cpu, Tensor}, tensor_ops::TryAdd}; use msg_core::{Result, axis::*, growth::*, mask::Mask, ops::*, params::*};
-//! fn norm(x: Tensor<(Rows, Hidden), f32, Cpu>, gain: &Tensor<(Ffn,), f32, Cpu>, shift: &Tensor<(Hidden,), f32, Cpu>)
+//! fn norm(x: Tensor<(Rows, Hidden), f32, Cpu>, weight: &Tensor<(Ffn,), f32, Cpu>, bias: &Tensor<(Hidden,), f32, Cpu>)
 //! -> Result<Tensor<(Rows, Hidden), f32, Cpu>> {
-//!     masked_layer_norm(x, gain, shift, &Mask::none(), 1e-5)
+//!     masked_layer_norm(x, weight, bias, &Mask::none(), 1e-5)
 //! }
 //! ```
 //!
@@ -70,7 +70,7 @@
 //! Keys are not queries, though both are positions of one sequence:
 //! ```
 //! # use dfdx::{tensor::{Cpu, Tensor}, tensor_ops::TryAdd}; use msg_core::{Result, axis::*, growth::*, mask::Mask, ops::*, params::*};
-//! type Positions<A> = Tensor<(Batch, A, Inner), f32, Cpu>;
+//! type Positions<A> = Tensor<(Batch, A, AttnDim), f32, Cpu>;
 //! fn attend(query: Positions<Query>, key: Positions<Key>, value: Positions<Key>) -> Result<Positions<Query>> {
 //!     let off = (Dropout::OFF, DropoutSite { layer: None, place: "doc" });
 //!     attention(query, key, value, HeadDim(4), &AttentionMask::full(), off)
@@ -78,7 +78,7 @@
 //! ```
 //! ```compile_fail
 //! # use dfdx::{tensor::{Cpu, Tensor}, tensor_ops::TryAdd}; use msg_core::{Result, axis::*, growth::*, mask::Mask, ops::*, params::*};
-//! type Positions<A> = Tensor<(Batch, A, Inner), f32, Cpu>;
+//! type Positions<A> = Tensor<(Batch, A, AttnDim), f32, Cpu>;
 //! fn attend(query: Positions<Query>, key: Positions<Query>, value: Positions<Key>) -> Result<Positions<Query>> {
 //!     let off = (Dropout::OFF, DropoutSite { layer: None, place: "doc" });
 //!     attention(query, key, value, HeadDim(4), &AttentionMask::full(), off)
@@ -124,7 +124,7 @@
 //! ```
 //! ```compile_fail
 //! # use dfdx::{tensor::{Cpu, Tensor}, tensor_ops::TryAdd}; use msg_core::{Result, axis::*, growth::*, mask::Mask, ops::*, params::*};
-//! fn grown(w: &Param<(Ffn, Hidden), Cpu>, growth: &Growth, new: NewEntries) -> Result<Param<(Ffn, Inner), Cpu>> {
+//! fn grown(w: &Param<(Ffn, Hidden), Cpu>, growth: &Growth, new: NewEntries) -> Result<Param<(Ffn, AttnDim), Cpu>> {
 //!     grow_tensor(w, growth, new)
 //! }
 //! ```

@@ -23,13 +23,13 @@ pub trait EndsWith<A: Dim>: Shape {
     }
     /// The shape with another last axis.
     fn with<B: Dim>(&self, last: B) -> Self::With<B>;
-    /// Repeats `vector` for every row.
-    fn repeat<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    /// Broadcasts `vector` over all rows.
+    fn broadcast_rows<E: Dtype, D: Device<E>, T: Tape<E, D>>(
         &self,
         vector: Tensor<(A,), E, D, T>,
     ) -> Result<Tensor<Self, E, D, T>, D::Err>;
-    /// Repeats one value per row along the last axis.
-    fn stretch<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+    /// Broadcasts one value per row along the last axis.
+    fn broadcast_last<E: Dtype, D: Device<E>, T: Tape<E, D>>(
         &self,
         column: Tensor<Self::Rest, E, D, T>,
     ) -> Result<Tensor<Self, E, D, T>, D::Err>;
@@ -62,13 +62,13 @@ macro_rules! ends_with {
             fn with<B: Dim>(&self, last: B) -> Self::With<B> {
                 ($(self.$at,)+ last)
             }
-            fn repeat<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+            fn broadcast_rows<E: Dtype, D: Device<E>, T: Tape<E, D>>(
                 &self,
                 vector: Tensor<(A,), E, D, T>,
             ) -> Result<Tensor<Self, E, D, T>, D::Err> {
                 vector.try_broadcast_like::<Self, $over>(self)
             }
-            fn stretch<E: Dtype, D: Device<E>, T: Tape<E, D>>(
+            fn broadcast_last<E: Dtype, D: Device<E>, T: Tape<E, D>>(
                 &self,
                 column: Tensor<Self::Rest, E, D, T>,
             ) -> Result<Tensor<Self, E, D, T>, D::Err> {

@@ -2,8 +2,9 @@
 //!
 //! Every axis of a model is a newtype around its run-time size and implements dfdx's [`Dim`]; the
 //! compiler then refuses to contract [`Hidden`] with [`Ffn`] or to add along the wrong axis.
-//! [`Const`] sizes work in the same functions. Two roles of one size are two types ([`Query`] and
-//! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor bears an axis twice.
+//! [`Const`] sizes work in the same functions. How an axis grows is decided in
+//! [`growth`](crate::growth). Two roles of one size are two types ([`Query`] and
+//! [`Key`], [`Hidden`] and [`HiddenOut`]), so that no tensor has an axis twice.
 
 pub mod compile_fail;
 mod last;
@@ -20,20 +21,23 @@ pub use rename::{
 
 use dfdx::shapes::{Const, Dim};
 
-/// One axis of a tensor: a size with a name that knows how it grows. Declare one with [`axis!`](crate::axis!).
-pub trait Axis: Dim + crate::growth::AxisGrowsTo<Self> {
+/// One axis of a tensor: a size with a name. Declare one with [`axis!`](crate::axis!).
+pub trait Axis: Dim {
     /// The axis' name in errors, plans and files.
     const NAME: &'static str;
     /// The name of the axis whose growth this one follows; its own name for most.
     const GROWS_AS: &'static str = Self::NAME;
 }
 
+/// An axis whose size is known at run time only, so that it may change while its type stays.
+pub trait RuntimeAxis: Axis {}
+
 impl<const N: usize> Axis for Const<N> {
     const NAME: &'static str = "Const";
 }
 
 /// Declares axis types: `axis! { /// docs \n pub Width; }`, or `pub WidthOut grows as Width;` for a
-/// second role of the same units.
+/// second role of the same units, or `pub Width named "width";` for another name in files than the type's.
 ///
 /// ```
 /// use dfdx::prelude::*;
@@ -49,7 +53,7 @@ impl<const N: usize> Axis for Const<N> {
 /// ```
 #[macro_export]
 macro_rules! axis {
-    ($($(#[$doc:meta])* $vis:vis $name:ident $(grows as $class:ident)?;)*) => { $(
+    ($($(#[$doc:meta])* $vis:vis $name:ident $(named $text:literal)? $(grows as $class:ident)?;)*) => { $(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         $vis struct $name(pub usize);
@@ -62,24 +66,21 @@ macro_rules! axis {
         }
 
         impl $crate::axis::Axis for $name {
-            const NAME: &'static str = stringify!($name);
+            // The first of what is given and the type's own name.
+            const NAME: &'static str = [$($text,)? stringify!($name)][0];
             $(const GROWS_AS: &'static str = <$class as $crate::axis::Axis>::NAME;)?
         }
 
-        impl $crate::growth::AxisGrowsTo<$name> for $name {
-            fn axis_map(&self, growth: &$crate::growth::Growth) -> $crate::Result<$crate::growth::AxisMap> {
-                growth.map_of(self)
-            }
-        }
+        impl $crate::axis::RuntimeAxis for $name {}
     )* };
 }
 
 axis! {
     /// Sequences of one batch.
     pub Batch;
-    /// Positions of a sequence, in the role that asks.
+    /// Positions of a sequence as queries.
     pub Query;
-    /// Positions of a sequence, in the role that is asked.
+    /// Positions of a sequence as keys.
     pub Key;
     /// Batch and Query merged: all positions of a batch.
     pub Rows;
@@ -105,6 +106,6 @@ axis! {
     pub HeadDim;
     /// The three projections of attention: query, key, value.
     pub Qkv;
-    /// Heads x HeadDim, decoupled from [`Hidden`].
-    pub Inner;
+    /// Heads x HeadDim, decoupled from [`Hidden`]. Files and reports know it by its older name, so that stays.
+    pub AttnDim named "Inner";
 }

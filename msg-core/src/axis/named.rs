@@ -22,9 +22,13 @@ impl AxisInfo {
 }
 
 /// A shape all of whose axes are [`Axis`] types; implemented for tuples of one to four.
-pub trait NamedShape: Shape + crate::growth::GrowsTo<Self> {
+pub trait NamedShape: Shape {
     /// The axes in order, outermost first.
     fn axes(&self) -> Vec<AxisInfo>;
+
+    /// The same axes with other sizes, one for each; `None` for another number of them, or another size of a const
+    /// axis.
+    fn resized(&self, sizes: &[usize]) -> Option<Self>;
 }
 
 macro_rules! named_shape {
@@ -32,6 +36,13 @@ macro_rules! named_shape {
         impl<$($axis: Axis),+> NamedShape for ($($axis,)+) {
             fn axes(&self) -> Vec<AxisInfo> {
                 vec![$(AxisInfo::of(&self.$at)),+]
+            }
+
+            fn resized(&self, sizes: &[usize]) -> Option<Self> {
+                if sizes.len() != Self::NUM_DIMS {
+                    return None;
+                }
+                Some(($($axis::from_size(sizes[$at])?,)+))
             }
         }
     };

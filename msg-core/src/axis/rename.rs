@@ -3,7 +3,7 @@
 //! dfdx's `reshape_like` and `realize` accept any axes of the right count; nothing outside this file
 //! may call them (a test reads the sources for that).
 
-use super::{Batch, EndsWith, HeadDim, Heads, Hidden, HiddenOut, Inner, Key, Query, Rows};
+use super::{AttnDim, Batch, EndsWith, HeadDim, Heads, Hidden, HiddenOut, Key, Query, Rows};
 use crate::error::{Context, Error, Result};
 use dfdx::{
     shapes::{Axes4, ConstDim, Dim, Dtype, HasShape, Shape},
@@ -38,28 +38,28 @@ pub(crate) fn as_leaf<S: Shape, D: Device<f32>>(
     parameter.clone().try_reshape_like(&(entries,)).during("as_leaf")
 }
 
-/// The positions of a sequence in the role of keys. Moves nothing.
+/// The positions of a sequence in the role of keys. Copies no data.
 pub fn query_as_key<E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(Batch, Query, Inner), E, D, T>,
-) -> Result<Tensor<(Batch, Key, Inner), E, D, T>> {
+    x: Tensor<(Batch, Query, AttnDim), E, D, T>,
+) -> Result<Tensor<(Batch, Key, AttnDim), E, D, T>> {
     x.try_realize().map_err(|_| Error::Device { op: "query_as_key", message: "realize refused".into() })
 }
 
-/// Hidden units (a mask, say) as the outputs of a square map. Moves nothing.
+/// Hidden units (a mask, say) as the outputs of a square map. Copies no data.
 pub fn hidden_out<E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(Hidden,), E, D, T>,
 ) -> Result<Tensor<(HiddenOut,), E, D, T>> {
     x.try_realize().map_err(|_| Error::Device { op: "hidden_out", message: "realize refused".into() })
 }
 
-/// Outputs of a square map as hidden units again. Moves nothing.
+/// Outputs of a square map as hidden units again. Copies no data.
 pub fn hidden_in<E: Dtype, D: Device<E>, T: Tape<E, D>, L: Dim>(
     x: Tensor<(L, HiddenOut), E, D, T>,
 ) -> Result<Tensor<(L, Hidden), E, D, T>> {
     x.try_realize().map_err(|_| Error::Device { op: "hidden_in", message: "realize refused".into() })
 }
 
-/// All positions of a batch in one axis. Moves nothing for contiguous tensors.
+/// All positions of a batch in one axis. Copies no data if the tensor is contiguous.
 pub fn merge_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: Dim>(
     x: Tensor<(Batch, Query, A), E, D, T>,
 ) -> Result<Tensor<(Rows, A), E, D, T>> {
@@ -78,7 +78,7 @@ pub fn split_rows<E: Dtype, D: Device<E>, T: Tape<E, D>, A: Dim>(
     x.try_reshape_like(&(batch, query, last)).during("split_rows")
 }
 
-/// All leading axes in one. Moves nothing for contiguous tensors.
+/// All leading axes in one. Copies no data if the tensor is contiguous.
 pub fn flatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
 ) -> Result<Tensor<(Rows, A), E, D, T>> {
@@ -97,9 +97,9 @@ pub fn unflatten_rows<A: Dim, S: EndsWith<A>, E: Dtype, D: Device<E>, T: Tape<E,
     x.try_reshape_like(&shape).during("unflatten_rows")
 }
 
-/// Splits Inner into its heads and moves them before the positions `P` (Query or Key).
+/// Splits AttnDim into its heads and moves them before the positions `P` (Query or Key).
 pub fn split_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
-    x: Tensor<(Batch, P, Inner), E, D, T>,
+    x: Tensor<(Batch, P, AttnDim), E, D, T>,
     head_dim: HeadDim,
 ) -> Result<Tensor<(Batch, Heads, P, HeadDim), E, D, T>> {
     let (batch, positions, inner) = *x.shape();
@@ -119,9 +119,9 @@ pub fn split_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
 /// The inverse of [`split_heads`].
 pub fn merge_heads<P: Dim, E: Dtype, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<(Batch, Heads, P, HeadDim), E, D, T>,
-) -> Result<Tensor<(Batch, P, Inner), E, D, T>> {
+) -> Result<Tensor<(Batch, P, AttnDim), E, D, T>> {
     let (batch, heads, positions, head_dim) = *x.shape();
     x.try_permute::<(Batch, P, Heads, HeadDim), Axes4<0, 2, 1, 3>>()
-        .and_then(|x| x.try_reshape_like(&(batch, positions, Inner(heads.0 * head_dim.0))))
+        .and_then(|x| x.try_reshape_like(&(batch, positions, AttnDim(heads.0 * head_dim.0))))
         .during("merge_heads")
 }

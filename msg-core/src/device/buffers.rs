@@ -1,7 +1,7 @@
 //! Working memory of the Cpu kernels, kept from step to step.
 //!
-//! A freed buffer waits for the next request of about its size, so a steady step allocates nothing. What
-//! waits never exceeds twice what was in use at once: after a growth the old sizes leave by themselves.
+//! A released buffer is reused by the next request of about its size, so a steady step allocates nothing. Unused
+//! buffers never exceed twice what was in use at once: after a growth the old sizes are freed by themselves.
 
 use bytemuck::Pod;
 use std::{
@@ -26,14 +26,14 @@ fn pool() -> MutexGuard<'static, Pool> {
     POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives the memory of waiting buffers back, for a process that goes on to other work.
+/// Frees the unused buffers, before a process does other work.
 pub fn release_buffers() {
     let mut pool = pool();
     pool.free.clear();
     (pool.waiting, pool.most_in_use) = (0, pool.in_use);
 }
 
-/// Numbers on loan, from a cache line's beginning on; they go back when dropped.
+/// Numbers aligned to a cache line; returned to the pool when dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer<E = f32> {
     values: Vec<f32>,

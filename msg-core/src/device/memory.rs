@@ -1,26 +1,20 @@
-//! Devices without memory left: told by an error where dfdx would have the process panic.
+//! Out of memory as an error, where dfdx would panic.
 
-use crate::error::Error;
+use crate::error::{Error, says_out_of_memory};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
 };
-
-/// Whether a text of dfdx or cudarc, of an error or a panic, says that the device has no memory left.
-pub fn says_out_of_memory(text: &str) -> bool {
-    // The driver's name for it, and cuBLAS's; both are handed on as they are.
-    ["CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"].iter().any(|name| text.contains(name))
-}
 
 fn text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }
 
-/// Does `work`, and makes [`Error::OutOfMemory`] of a panic that says so; other panics go on.
+/// Runs `work` and turns a panic about memory into [`Error::OutOfMemory`]; other panics continue.
 ///
-/// dfdx 0.13 parts tensors that share a buffer by `Clone`, which cannot fail, so it unwraps there. What `work`
-/// was about to change must not be used after such an error. A panic hook still sees it.
+/// dfdx 0.13 copies a shared buffer by `Clone`, which cannot fail, so it unwraps there. What `work` was about to
+/// change must not be used after such an error. A panic hook still sees the panic.
 ///
 /// # Errors
 /// Those of `work`, and [`Error::OutOfMemory`].

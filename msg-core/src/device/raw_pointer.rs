@@ -1,7 +1,7 @@
 //! Where the values of dfdx's Cuda tensors lie: the only module that handles raw device addresses.
 //!
 //! dfdx 0.13 keeps a tensor's storage private, and its own operations cannot grow a tensor or update one
-//! by cohorts. Its `Debug` text, however, shows the address and the length of the device buffer, and it
+//! by age groups. Its `Debug` text, however, shows the address and the length of the device buffer, and it
 //! can be read in safe Rust, without a copy, by a sink that stops the formatter as soon as both numbers
 //! are there (less than a microsecond). The text is no interface: hence the exact versions of dfdx and
 //! cudarc in the workspace, and a self test before the first use in every process.
@@ -118,9 +118,6 @@ pub(crate) fn indices<S: Shape>(tensor: &Tensor<S, usize, Cuda>) -> Result<Addre
 }
 
 /// The cudarc device of a dfdx device: the stream and the modules that dfdx uses itself.
-///
-/// # Errors
-/// Where the device fails.
 pub(crate) fn driver(device: &Cuda) -> Result<Arc<CudaDevice>> {
     let scalar: Tensor<(), f32, Cuda> = device.try_zeros().during(OP)?;
     let mut gradients = Gradients::leaky();
@@ -128,9 +125,6 @@ pub(crate) fn driver(device: &Cuda) -> Result<Arc<CudaDevice>> {
 }
 
 /// Memory for `len` floats, which hold anything.
-///
-/// # Errors
-/// Where the device fails.
 #[allow(unsafe_code, reason = "allocates without clearing")]
 pub(crate) fn uninitialised(gpu: &Arc<CudaDevice>, len: usize) -> Result<CudaSlice<f32>> {
     // SAFETY: any bits are a float. Callers write what they read.
@@ -141,7 +135,7 @@ pub(crate) fn uninitialised(gpu: &Arc<CudaDevice>, len: usize) -> Result<CudaSli
 /// address.
 ///
 /// # Errors
-/// As [`address`], where there is no room, and where the device fails.
+/// As [`address`], and where there is no room.
 #[allow(unsafe_code, reason = "copies between addresses")]
 pub(crate) fn copy_aside<S: Shape>(
     gpu: &Arc<CudaDevice>,
@@ -164,9 +158,9 @@ pub(crate) fn copy_aside<S: Shape>(
 /// cudarc keeps the host's values of an upload as long as its buffer: they go with the old one.
 ///
 /// # Errors
-/// As [`address`], and where the device fails.
+/// As [`address`].
 #[allow(unsafe_code, reason = "copies between addresses")]
-pub(crate) fn make_own<S: Shape>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<()> {
+pub(crate) fn make_unique<S: Shape>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<()> {
     let gpu = driver(tensor.device())?;
     let bytes = tensor.shape().num_elements() * size_of::<f32>();
     let own = tensor.device().try_zeros_like(tensor.shape()).asking_for(bytes, OP)?;
@@ -180,11 +174,11 @@ pub(crate) fn make_own<S: Shape>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<()
 
 /// Makes a tensor the only owner of its buffer, which then holds zeros, and returns its address.
 ///
-/// dfdx tensors share buffers when they are cloned and copy them before a change. Whoever writes to an
-/// address has to do the same: the fill below replaces a buffer that others share.
+/// dfdx tensors share buffers when they are cloned and copy them before a change. Code that writes to an
+/// address must do the same: the fill below replaces a buffer that others share.
 ///
 /// # Errors
-/// As [`address`], and where the device fails.
+/// As [`address`].
 pub(crate) fn cleared<S: Shape>(tensor: &mut Tensor<S, f32, Cuda>) -> Result<Address> {
     tensor.try_fill_with_zeros().during(OP)?;
     address(tensor)
@@ -203,7 +197,7 @@ pub(super) fn trusted(device: &Cuda) -> Result<()> {
 /// The first use of an address in a process runs it; calling it earlier gives the error earlier.
 ///
 /// # Errors
-/// Where a check or the device fails.
+/// Where a check fails.
 pub fn self_test(device: &Cuda) -> Result<()> {
     const VALUES: [f32; 5] = [1.0, -2.0, 3.5, 0.25, 5.0];
     let gpu = driver(device)?;

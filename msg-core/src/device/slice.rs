@@ -1,7 +1,7 @@
 //! A Cpu tensor's values as a slice: the only module that reaches around dfdx on the Cpu.
 //!
 //! dfdx 0.13 keeps a tensor's storage private: the whole of it can only be copied, by one thread, and an
-//! update of AdamW would copy parameters and moments twice each. It does lend every single element
+//! update of AdamW would copy parameters and moments twice each. It does give a reference to every single element
 //! (`tensor[index]`), and elements of one tensor lie in one `Vec`; a slice is made of the first one's address
 //! and of what indexing has shown about the others.
 
@@ -38,7 +38,7 @@ fn entries_in_a_row<S: Shape, E: Unit, T>(tensor: &Tensor<S, E, Cpu, T>) -> usiz
 ///
 /// # Panics
 /// For views that are not contiguous.
-#[allow(unsafe_code, reason = "dfdx lends single elements only")]
+#[allow(unsafe_code, reason = "dfdx gives references to single elements only")]
 pub(crate) fn values<S: Shape, E: Unit, T>(tensor: &Tensor<S, E, Cpu, T>) -> &[E] {
     match entries_in_a_row(tensor) {
         0 => &[],
@@ -59,7 +59,7 @@ pub(crate) fn values<S: Shape, E: Unit, T>(tensor: &Tensor<S, E, Cpu, T>) -> &[E
 ///
 /// # Panics
 /// As [`values`].
-#[allow(unsafe_code, reason = "dfdx lends single elements only")]
+#[allow(unsafe_code, reason = "dfdx gives references to single elements only")]
 pub(crate) fn values_mut<S: Shape, E: Unit>(tensor: &mut Tensor<S, E, Cpu>) -> &mut [E] {
     match entries_in_a_row(tensor) {
         0 => &mut [],

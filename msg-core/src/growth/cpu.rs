@@ -4,12 +4,21 @@
 //! Tensors are plain row-major slices of rank 4; leading axes of size 1 pad smaller ranks, which
 //! also right-aligns the coordinates that the random numbers are drawn at.
 
+use super::{
+    kernel::{Fill, GrowKernel, NewEntries},
+    map::{AxisMap, FRESH},
+};
+use crate::{
+    device::slice::values,
+    error::{Context, Result},
+    params::Param,
+    random::{GROUP, Key, fill_normal},
+};
+use dfdx::{
+    shapes::Shape,
+    tensor::{Cpu, TensorFromVec},
+};
 use rayon::prelude::*;
-
-use crate::random::{GROUP, Key, bits_at, fill_normal, normal};
-
-/// Marks a unit that comes from no old unit.
-pub const FRESH: u32 = u32::MAX;
 
 /// Output entries that one task writes at a time; 256 KiB stay in the second level cache, and the
 /// overhead of a task is small against the time to write that much.
@@ -23,27 +32,48 @@ const STD_LANES: usize = 16;
 /// Mean length of runs below which single entries are copied instead of runs.
 const SHORT_RUN: usize = 8;
 
-/// Where the units along one axis come from.
-#[derive(Clone, Copy, Debug)]
-pub struct AxisSource<'a> {
-    /// Size of the axis in the old tensor; 0 if there is no old tensor.
-    pub old: usize,
-    /// One element per unit of the new axis: the index of the old unit that it comes from, or
-    /// [`FRESH`]. An old unit may be the source of any number of new ones.
-    pub source: &'a [u32],
+impl GrowKernel for Cpu {
+    fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
+        let sources: Vec<Vec<u32>> = shape.concrete().into_iter().map(|size| vec![FRESH; size]).collect();
+        let axes: Vec<_> = sources.iter().map(|source| AxisSource { old: 0, source }).collect();
+        let values = grow(&padded(&axes), &[], new.fill, new.key);
+        self.try_tensor_from_vec(values, *shape).during("init")
+    }
+
+    fn grow<S: Shape, To: Shape>(
+        &self,
+        old: &Param<S, Self>,
+        shape: To,
+        maps: &[AxisMap],
+        new: NewEntries,
+    ) -> Result<Param<To, Self>> {
+        let axes: Vec<_> =
+            maps.iter().map(|map| AxisSource { old: map.old_size(), source: map.sources() }).collect();
+        let values = grow(&padded(&axes), values(old), new.fill, new.key);
+        self.try_tensor_from_vec(values, shape).during("growth")
+    }
+
+    fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32> {
+        Ok(std_of(values(tensor)))
+    }
 }
 
-/// What new entries hold.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fill {
-    /// The same value everywhere.
-    Constant(f32),
-    /// Independent normal numbers of mean 0: [`normal`] of [`bits_at`] the coordinates in the new
-    /// tensor, times `std`.
-    Normal {
-        /// Standard deviation.
-        std: f32,
-    },
+/// Pads maps to four axes with leading axes of one unit.
+fn padded<'a>(maps: &'a [AxisSource<'a>]) -> [AxisSource<'a>; 4] {
+    std::array::from_fn(|at| match (at + maps.len()).checked_sub(4) {
+        Some(axis) => maps[axis],
+        None => AxisSource { old: 1, source: &[0] },
+    })
+}
+
+/// Where the units along one axis come from.
+#[derive(Clone, Copy, Debug)]
+struct AxisSource<'a> {
+    /// Size of the axis in the old tensor; 0 if there is no old tensor.
+    old: usize,
+    /// One element per unit of the new axis: the index of the old unit that it comes from, or
+    /// [`FRESH`]. An old unit may be the source of any number of new ones.
+    source: &'a [u32],
 }
 
 /// Grows a tensor.
@@ -58,7 +88,7 @@ pub enum Fill {
 /// # Panics
 /// If `old` does not have the stated size, or if a source is neither [`FRESH`] nor an old index.
 #[must_use]
-pub fn grow(axes: &[AxisSource<'_>; 4], old: &[f32], fill: Fill, key: Key) -> Vec<f32> {
+fn grow(axes: &[AxisSource<'_>; 4], old: &[f32], fill: Fill, key: Key) -> Vec<f32> {
     check(axes, old);
     let plan = Plan::new(axes, old, fill, key);
     let total = new_len(axes);
@@ -71,45 +101,6 @@ pub fn grow(axes: &[AxisSource<'_>; 4], old: &[f32], fill: Fill, key: Key) -> Ve
         new.par_chunks_mut(chunk).enumerate().for_each(|(i, part)| plan.write(i * chunk, part));
     }
     new
-}
-
-/// Slow twin of [`grow`], entry by entry with the scalar functions. It defines the result.
-///
-/// # Panics
-/// As [`grow`].
-#[must_use]
-#[allow(dead_code, reason = "kept in every build as the definition that all devices are held to")]
-pub fn reference_grow(axes: &[AxisSource<'_>; 4], old: &[f32], fill: Fill, key: Key) -> Vec<f32> {
-    check(axes, old);
-    let mut new = Vec::with_capacity(new_len(axes));
-    for c0 in 0..axes[0].source.len() {
-        for c1 in 0..axes[1].source.len() {
-            for c2 in 0..axes[2].source.len() {
-                for c3 in 0..axes[3].source.len() {
-                    let entry = reference_entry(axes, old, fill, key, [c0, c1, c2, c3]);
-                    new.push(entry);
-                }
-            }
-        }
-    }
-    new
-}
-
-/// One entry of [`reference_grow`].
-#[allow(dead_code, reason = "as its caller")]
-fn reference_entry(axes: &[AxisSource<'_>; 4], old: &[f32], fill: Fill, key: Key, coords: [usize; 4]) -> f32 {
-    let mut index = 0;
-    let mut fresh = false;
-    for (axis, c) in axes.iter().zip(coords) {
-        let source = axis.source[c];
-        fresh |= source == FRESH;
-        index = index * axis.old + if fresh { 0 } else { source as usize };
-    }
-    match fill {
-        _ if !fresh => old[index],
-        Fill::Constant(value) => value,
-        Fill::Normal { std } => normal(bits_at(key, coords.map(|c| c as u32))) * std,
-    }
 }
 
 /// Asserts that the sources lie in the old tensor and that `old` has its size.
@@ -352,7 +343,7 @@ fn lane_sum(values: &[f32], f: impl Fn(f64) -> f64) -> f64 {
 /// Sums are in f64 over fixed chunks that are joined in order, so the bits depend neither on the
 /// number of threads nor on the instruction set.
 #[must_use]
-pub fn std_of(values: &[f32]) -> f32 {
+fn std_of(values: &[f32]) -> f32 {
     if values.is_empty() {
         return 0.0;
     }

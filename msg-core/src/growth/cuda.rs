@@ -1,16 +1,25 @@
-//! Launches of `kernels/grow.cu`.
+//! Growth on Cuda: launches of `grow.cu`. Values stay on the device, the maps of units are copied to it.
 
-use crate::device::cuda::launch::{Module, by_rows, module, padded};
+use super::{
+    kernel::{Fill, GrowKernel, NewEntries},
+    map::AxisMap,
+};
 use crate::{
-    device::raw_pointer::{self, Address},
+    device::{
+        cuda::{
+            launch::{Module, by_rows, module, padded},
+            reduce,
+        },
+        raw_pointer::{self, Address},
+    },
     error::{Context, Error, Result, same_size},
-    growth::{AxisMap, Fill, NewEntries},
     params::Param,
 };
 use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DeviceRepr, LaunchAsync};
 use dfdx::{
     shapes::{HasShape, Shape},
-    tensor::Cuda,
+    tensor::{Cuda, ZerosTensor},
+    tensor_ops::ReshapeTo,
 };
 use std::sync::Arc;
 
@@ -40,7 +49,7 @@ struct Rule {
 
 #[allow(unsafe_code, reason = "kernel parameters")]
 mod params {
-    // SAFETY: both are `repr(C)` structs of 32-bit numbers, laid out as in kernels/grow.cu.
+    // SAFETY: both are `repr(C)` structs of 32-bit numbers, laid out as in grow.cu.
     unsafe impl super::DeviceRepr for super::Axes {}
     // SAFETY: as above.
     unsafe impl super::DeviceRepr for super::Rule {}
@@ -56,8 +65,47 @@ impl Rule {
     }
 }
 
+/// Bytes of the values of a tensor of f32.
+fn bytes(shape: &impl Shape) -> usize {
+    shape.num_elements() * size_of::<f32>()
+}
+
+impl GrowKernel for Cuda {
+    fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
+        let out: Param<S, Self> = self.try_zeros_like(shape).asking_for(bytes(shape), "init")?;
+        let sizes: Vec<usize> = shape.concrete().into_iter().collect();
+        fresh(&raw_pointer::driver(self)?, &out, &sizes, new)?;
+        Ok(out)
+    }
+
+    fn grow<S: Shape, To: Shape>(
+        &self,
+        old: &Param<S, Self>,
+        shape: To,
+        maps: &[AxisMap],
+        new: NewEntries,
+    ) -> Result<Param<To, Self>> {
+        let old = old.clone().try_contiguous().during(OP)?;
+        let out: Param<To, Self> = self.try_zeros_like(&shape).asking_for(bytes(&shape), OP)?;
+        grow(&raw_pointer::driver(self)?, &old, &out, maps, new)?;
+        Ok(out)
+    }
+
+    fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32> {
+        let count = tensor.shape().num_elements();
+        if count == 0 {
+            return Ok(0.0);
+        }
+        let tensor = tensor.clone().try_contiguous().during("std")?;
+        let gpu = raw_pointer::driver(tensor.device())?;
+        let values = reduce::Values { address: raw_pointer::address(&tensor)?, count };
+        let mean = reduce::sum(&gpu, values)? / count as f64;
+        Ok((reduce::squares(&gpu, values, mean)? / count as f64).sqrt() as f32)
+    }
+}
+
 /// Fills all of `out`, of these sizes, by the rule.
-pub(crate) fn fresh<S: Shape>(
+fn fresh<S: Shape>(
     gpu: &Arc<CudaDevice>,
     out: &Param<S, Cuda>,
     sizes: &[usize],
@@ -68,7 +116,7 @@ pub(crate) fn fresh<S: Shape>(
 }
 
 /// Fills `out` from `old`, which is contiguous, and by the rule.
-pub(crate) fn grow<S: Shape, To: Shape>(
+fn grow<S: Shape, To: Shape>(
     gpu: &Arc<CudaDevice>,
     old: &Param<S, Cuda>,
     out: &Param<To, Cuda>,

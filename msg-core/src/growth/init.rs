@@ -1,11 +1,14 @@
-//! First values of a module's parameters: growth number 0, from nothing.
+//! Initial values of a module's parameters: growth number 0.
 
-use crate::params::{Module, Param, ParamName, Role, Visitor};
+use super::{
+    Growth,
+    kernel::{GrowKernel, NewEntries},
+    masked::{FillRule, NORMAL_STD},
+};
 use crate::{
     axis::NamedShape,
-    device::Backend,
     error::Result,
-    growth::{FillRule, Growth, NewEntries},
+    params::{Module, Param, ParamName, Role, Visitor},
 };
 use dfdx::shapes::HasShape;
 
@@ -20,35 +23,29 @@ pub struct Init {
 
 impl Default for Init {
     fn default() -> Self {
-        Init { seed: 0, std: crate::growth::NORMAL_STD }
+        Init { seed: 0, std: NORMAL_STD }
     }
 }
 
 impl Init {
-    /// Zeros (gains 1), for what gets its values from a file: the system hands out no memory for zeros that
-    /// nobody touches.
+    /// Zeros (weights of norms 1), for a module that is filled from a file: the system allocates no memory for zeros
+    /// that are never touched.
     pub const BLANK: Init = Init { seed: 0, std: 0.0 };
 }
 
-/// Gives every parameter its first value: weights and tables normal, biases and shifts 0, gains 1.
-///
-/// # Errors
-/// Where the device fails.
-pub fn init<D: Backend, M: Module<D>>(module: &mut M, init: Init) -> Result<()> {
+/// Gives every parameter its initial value: weights and tables normal, biases 0, weights of norms 1.
+pub fn init<D: GrowKernel, M: Module<D>>(module: &mut M, init: Init) -> Result<()> {
     init_where(module, init, |_| true)
 }
 
 /// As [`init`], for the parameters that `chosen` takes; their values do not depend on the choice.
-///
-/// # Errors
-/// Where the device fails.
-pub fn init_where<D: Backend, M: Module<D>>(
+pub fn init_where<D: GrowKernel, M: Module<D>>(
     module: &mut M,
     init: Init,
     chosen: impl Fn(&ParamName) -> bool,
 ) -> Result<()> {
     struct Start<F>(Growth, FillRule, F);
-    impl<D: Backend, F: Fn(&ParamName) -> bool> Visitor<D> for Start<F> {
+    impl<D: GrowKernel, F: Fn(&ParamName) -> bool> Visitor<D> for Start<F> {
         fn visit<S: NamedShape>(
             &mut self,
             name: &ParamName,

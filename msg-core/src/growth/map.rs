@@ -1,10 +1,10 @@
-//! Axis maps: what becomes of the units of one axis at a growth.
+//! Axis maps: where each unit of a grown axis comes from.
 
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
 /// Marks a new unit that copies none: its entries come from the fill rule.
-pub use super::cpu::FRESH;
+pub const FRESH: u32 = u32::MAX;
 
 /// Old units keep their places; new ones follow at the end, each fresh or a copy of an old unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl AxisMap {
         Ok(AxisMap { axis, old, source })
     }
 
-    /// The map of an axis that holds `width` units for each unit of this one (Inner for Heads).
+    /// The map of an axis that holds `width` units for each unit of this one (AttnDim for Heads).
     ///
     /// # Errors
     /// [`Error::Zero`] for a width of 0.

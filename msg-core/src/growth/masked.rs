@@ -1,11 +1,13 @@
 //! Masked growth, the paper's operator: new entries may hold anything, because masks at 0 hide their units.
 
-use super::{Fill, GrowthContext, LayerSource, NewEntries, Operator, operator::any_grows};
+use super::{
+    kernel::{Fill, GrowKernel, NewEntries},
+    operator::{GrowthContext, Operator, any_grows},
+};
 use crate::{
     axis::NamedShape,
-    device::Backend,
     error::Result,
-    params::{Kind, Param, ParamName, Role},
+    params::{Kind, Param, ParamName, Role, depth::LayerSource},
 };
 use dfdx::shapes::HasShape;
 
@@ -14,7 +16,7 @@ pub const NORMAL_STD: f32 = 0.02;
 
 /// What new entries hold, for units that copy no other (those are copied whatever the rule).
 ///
-/// It governs weights and tables; new gains are 1, new biases and shifts 0 (but see [`FillRule::Scatter`]).
+/// It governs weights and tables; new weights of norms are 1, new biases 0 (but see [`FillRule::Scatter`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FillRule {
     /// Normal with this standard deviation (times the role's scale).
@@ -26,8 +28,8 @@ pub enum FillRule {
     MatchedStd,
     /// Zeros.
     Zero,
-    /// Normal with this standard deviation in every kind of tensor, gains, biases and shifts included:
-    /// no start for training, but nothing that a mask should hide stays unseen without it.
+    /// Normal with this standard deviation in every kind of tensor, norms and biases included:
+    /// unfit for training, but it shows whatever a mask fails to hide.
     Scatter {
         /// The standard deviation.
         std: f32,
@@ -45,8 +47,8 @@ impl FillRule {
     pub fn fill(self, role: Role, matched: f32) -> Fill {
         match (role.kind, self) {
             (_, FillRule::Scatter { std }) => Fill::Normal { std },
-            (Kind::Gain, _) => Fill::Constant(1.0),
-            (Kind::Bias | Kind::Shift, _) | (_, FillRule::Zero) => Fill::Constant(0.0),
+            (Kind::NormWeight, _) => Fill::Constant(1.0),
+            (Kind::Bias | Kind::NormBias, _) | (_, FillRule::Zero) => Fill::Constant(0.0),
             (_, FillRule::Normal { std }) => Fill::Normal { std: std * role.scale },
             (_, FillRule::MatchedStd) => Fill::Normal { std: matched },
         }
@@ -60,7 +62,7 @@ pub struct Masked {
     pub rule: FillRule,
 }
 
-impl<D: Backend> Operator<D> for Masked {
+impl<D: GrowKernel> Operator<D> for Masked {
     fn masked(&self) -> bool {
         true
     }
@@ -77,11 +79,11 @@ impl<D: Backend> Operator<D> for Masked {
 }
 
 /// The parameter `name` from its source (see [`Operator::source`]): old entries in their places, new ones
-/// by the rule. What every operator begins with.
+/// by the rule. The usual first step of an operator.
 ///
 /// # Errors
-/// Where a map does not fit, or the device fails.
-pub fn filled<S: NamedShape, D: Backend>(
+/// Where a map does not fit.
+pub fn filled<S: NamedShape, D: GrowKernel>(
     rule: FillRule,
     context: &GrowthContext<'_, D>,
     (source, old_name): (LayerSource, ParamName),
@@ -89,7 +91,7 @@ pub fn filled<S: NamedShape, D: Backend>(
     role: Role,
 ) -> Result<Param<S, D>> {
     let old = context.old.get::<S>("growth", &old_name)?;
-    let maps = old.shape().axis_maps(context.growth)?;
+    let maps = context.growth.axis_maps(old.shape())?;
     if source == LayerSource::Same(old_name.layer().unwrap_or(0)) && !any_grows(&maps) {
         return Ok(old.clone());
     }
@@ -98,7 +100,7 @@ pub fn filled<S: NamedShape, D: Backend>(
         _ => 0.0,
     };
     let new = NewEntries { key: context.growth.key(name), fill: rule.fill(role, matched) };
-    let shape = old.shape().grown(context.growth)?;
+    let shape = context.growth.grown_shape(old.shape())?;
     match source {
         LayerSource::Fresh => D::fresh(old.device(), &shape, new),
         LayerSource::Same(_) | LayerSource::Copy(_) => old.device().grow(old, shape, &maps, new),

@@ -4,28 +4,32 @@ pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 pub(crate) mod init;
+pub(crate) mod kernel;
 mod map;
 mod masked;
 mod operator;
+mod ramps;
 mod shape;
 
 pub use crate::params::depth::{DepthMap, LayerSource};
-pub use cpu::Fill;
 pub use init::{Init, init, init_where};
+pub use kernel::{Fill, GrowKernel, NewEntries};
 pub use map::{AxisMap, FRESH};
 pub use masked::{FillRule, Masked, NORMAL_STD, filled};
-pub use operator::{GrowthContext, NewEntries, Operator, grow, grow_tensor, into_grown};
+pub use operator::{GrowthContext, Operator, grow, grow_tensor, into_grown};
+pub use ramps::{Ramp, Ramps};
 pub use shape::{AxisGrowsTo, GrowsTo};
 
 use crate::{
-    axis::{Axis, AxisInfo},
-    error::{Result, same_size},
+    axis::{Axis, AxisInfo, NamedShape},
+    error::{Error, Result, same_size},
     params::ParamName,
     random::Key,
 };
+use dfdx::shapes::Const;
 use std::{borrow::Cow, collections::BTreeMap};
 
-/// One boundary of a run: what becomes of every axis and layer, and the source of its random numbers.
+/// One growth of a run: a map for every axis and for the layers, and the source of its random numbers.
 #[derive(Clone, Debug)]
 pub struct Growth {
     seed: u64,
@@ -35,7 +39,7 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// The `number`-th growth of a run (0 is its initialisation) that changes nothing yet.
+    /// The `number`-th growth of a run (0 is its initialisation), with no maps yet.
     pub fn new(seed: u64, number: u64) -> Self {
         Growth { seed, number, axes: BTreeMap::new(), depth: None }
     }
@@ -72,7 +76,7 @@ impl Growth {
     /// The map of one axis; the identity where the growth has none for it.
     ///
     /// # Errors
-    /// [`crate::Error::Size`] where the axis has another size than the map expects.
+    /// [`Error::Size`] where the axis has another size than the map expects.
     pub fn map_of<A: Axis>(&self, axis: &A) -> Result<AxisMap> {
         Ok(self.map_for(&AxisInfo::of(axis))?.into_owned())
     }
@@ -89,6 +93,31 @@ impl Growth {
                 Ok(Cow::Borrowed(map))
             }
         }
+    }
+
+    /// The maps of a shape's axes, outermost first.
+    ///
+    /// # Errors
+    /// As [`Growth::map_of`].
+    pub fn axis_maps<S: NamedShape>(&self, shape: &S) -> Result<Vec<AxisMap>> {
+        shape.axes().iter().map(|axis| Ok(self.map_for(axis)?.into_owned())).collect()
+    }
+
+    /// The shape after this growth.
+    ///
+    /// # Errors
+    /// As [`Growth::map_of`], and [`Error::Size`] where a map changes a const axis.
+    pub fn grown_shape<S: NamedShape>(&self, shape: &S) -> Result<S> {
+        let sizes: Vec<usize> = self.axis_maps(shape)?.iter().map(AxisMap::new_size).collect();
+        let refused = || {
+            let axes = shape.axes().into_iter().zip(&sizes);
+            let mut changed =
+                axes.filter(|(axis, size)| axis.name == Const::<0>::NAME && axis.size != **size);
+            let (axis, expected, got) =
+                changed.next().map_or((Const::<0>::NAME, 0, 0), |(a, &s)| (a.name, a.size, s));
+            Error::Size { op: "growth", axis, expected, got }
+        };
+        shape.resized(&sizes).ok_or_else(refused)
     }
 
     /// Where the layer `layer` of the grown model comes from.

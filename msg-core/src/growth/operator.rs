@@ -1,26 +1,20 @@
 //! Growth operators: values that turn the old tensors of a walk into the new one.
 
-use super::{AxisMap, Fill, GrowsTo, Growth, LayerSource};
+use super::{
+    Growth,
+    kernel::{GrowKernel, NewEntries},
+    map::AxisMap,
+    shape::GrowsTo,
+};
 use crate::{
     axis::NamedShape,
-    device::Backend,
     error::Result,
-    params::{Module, Param, ParamName, Role, TensorMap, Visitor},
-    random::Key,
+    params::{Module, Param, ParamName, Role, TensorMap, Visitor, depth::LayerSource},
 };
 use dfdx::shapes::{HasShape, Shape};
 use std::collections::BTreeMap;
 
-/// What the new entries of one tensor hold.
-#[derive(Clone, Copy, Debug)]
-pub struct NewEntries {
-    /// Source of their random numbers.
-    pub key: Key,
-    /// Their rule.
-    pub fill: Fill,
-}
-
-/// All that an operator may look at: the maps of the growth and every tensor of the old module.
+/// What an operator sees: the maps of the growth and every tensor of the old module.
 #[derive(Debug)]
 pub struct GrowthContext<'a, D> {
     /// The maps.
@@ -29,13 +23,13 @@ pub struct GrowthContext<'a, D> {
     pub old: &'a TensorMap<D>,
 }
 
-/// One way to grow. Implement it in a folder of its own and it serves every module.
-pub trait Operator<D: Backend> {
+/// One way to grow, for every module.
+pub trait Operator<D: GrowKernel> {
     /// Whether new units begin behind a mask at 0 (and new layers behind a gate at 0).
     fn masked(&self) -> bool;
 
-    /// The one old parameter that `name` is made from. Another one than the growth's own must be said here: an
-    /// old tensor is given back after the last parameter that is made from it.
+    /// The one old parameter that `name` is made from. Override this if it is another one than the maps say; old
+    /// tensors are freed after their last use.
     ///
     /// # Errors
     /// Where the layers cannot be made so.
@@ -46,7 +40,7 @@ pub trait Operator<D: Backend> {
     /// The grown tensor of the parameter `name` (its name in the grown module).
     ///
     /// # Errors
-    /// Where a map does not fit, or the device fails.
+    /// Where a map does not fit.
     fn tensor<S: NamedShape>(
         &self,
         context: &GrowthContext<'_, D>,
@@ -76,8 +70,8 @@ impl<D> GrowthContext<'_, D> {
 /// ```
 ///
 /// # Errors
-/// Where a map does not fit its axis, or the device fails.
-pub fn grow_tensor<S: GrowsTo<To>, To: Shape, D: Backend>(
+/// Where a map does not fit its axis.
+pub fn grow_tensor<S: GrowsTo<To>, To: Shape, D: GrowKernel>(
     old: &Param<S, D>,
     growth: &Growth,
     new: NewEntries,
@@ -92,11 +86,11 @@ pub(crate) fn any_grows(maps: &[AxisMap]) -> bool {
     maps.iter().any(AxisMap::grows)
 }
 
-/// Grows a module. The old one is left as it was, whatever happens.
+/// Grows a module. The old one stays unchanged, even after an error.
 ///
 /// # Errors
-/// Where the maps do not fit the module, or the device fails.
-pub fn grow<D: Backend, M: Module<D>, O: Operator<D>>(
+/// Where the maps do not fit the module.
+pub fn grow<D: GrowKernel, M: Module<D>, O: Operator<D>>(
     module: &M,
     growth: &Growth,
     operator: &O,
@@ -104,12 +98,11 @@ pub fn grow<D: Backend, M: Module<D>, O: Operator<D>>(
     into_grown(module.clone(), growth, operator)
 }
 
-/// As [`grow`], where the old module is not needed any more: each of its tensors that nobody else shares is
-/// given back once all that is made from it is there, so that old and new are never in memory as a whole.
+/// Like [`grow`], but frees each old tensor after its last use, unless it is shared; peak memory stays below old + new.
 ///
 /// # Errors
 /// As [`grow`]; the old module is lost.
-pub fn into_grown<D: Backend, M: Module<D>, O: Operator<D>>(
+pub fn into_grown<D: GrowKernel, M: Module<D>, O: Operator<D>>(
     mut module: M,
     growth: &Growth,
     operator: &O,
@@ -132,7 +125,7 @@ struct Uses<'a, O> {
     of: BTreeMap<String, usize>,
 }
 
-impl<D: Backend, O: Operator<D>> Visitor<D> for Uses<'_, O> {
+impl<D: GrowKernel, O: Operator<D>> Visitor<D> for Uses<'_, O> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, _: &mut Param<S, D>) -> Result<()> {
         let (_, source) = self.operator.source(self.growth, name, role)?;
         *self.of.entry(source.to_string()).or_default() += 1;
@@ -145,7 +138,7 @@ struct Grow<'a, D, O> {
     uses: Uses<'a, O>,
 }
 
-impl<D: Backend, O: Operator<D>> Visitor<D> for Grow<'_, D, O> {
+impl<D: GrowKernel, O: Operator<D>> Visitor<D> for Grow<'_, D, O> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let Uses { growth, operator, of } = &mut self.uses;
         *tensor = operator.tensor(&GrowthContext { growth, old: &self.old }, name, role)?;

@@ -1,8 +1,8 @@
 //! Growth of shapes: each axis type says what it grows to and by which map.
 
-use super::{AxisMap, Growth};
+use super::{Growth, map::AxisMap};
 use crate::{
-    axis::Axis,
+    axis::{Axis, RuntimeAxis},
     error::{Error, Result},
 };
 use dfdx::shapes::{Const, Dim, Shape};
@@ -15,6 +15,13 @@ pub trait AxisGrowsTo<To: Dim>: Dim {
     /// # Errors
     /// Where the growth's map does not fit the axis.
     fn axis_map(&self, growth: &Growth) -> Result<AxisMap>;
+}
+
+/// A run-time axis grows by the growth's map for it.
+impl<A: RuntimeAxis> AxisGrowsTo<A> for A {
+    fn axis_map(&self, growth: &Growth) -> Result<AxisMap> {
+        growth.map_of(self)
+    }
 }
 
 /// A const axis grows by appending fresh units; one that would shrink does not compile.

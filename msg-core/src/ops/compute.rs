@@ -1,13 +1,13 @@
 //! How a model is computed: in which precision, and what is kept for the backward pass.
 
 use crate::{
-    device::{Float, Kernels},
     error::{Context, Result},
+    float::Float,
 };
 use dfdx::{
     shapes::Shape,
     tensor::{NoneTape, Tape, Tensor},
-    tensor_ops::{TryAdd, TryMul, TrySub},
+    tensor_ops::{Device, TryAdd, TryMul, TrySub},
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,10 +38,7 @@ pub struct Compute {
 }
 
 /// An operand as the products of a precision take it; the gradient passes through unchanged.
-///
-/// # Errors
-/// Where the device fails.
-pub fn rounded<S: Shape, E: Float, D: Kernels<E>, T: Tape<E, D>>(
+pub fn rounded<S: Shape, E: Float, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
     precision: Precision,
 ) -> Result<Tensor<S, E, D, T>> {

@@ -2,13 +2,13 @@
 
 use crate::{
     axis::{Axis, EndsWith},
-    device::{Float, Kernels},
     error::{Context, Error, Result, same_shape, same_size},
+    float::Float,
 };
 use dfdx::{
     shapes::{HasShape, ReduceShapeTo, RemoveDimTo, Shape},
     tensor::{Tape, Tensor},
-    tensor_ops::{SelectTo, SumTo, TryMul, TrySub},
+    tensor_ops::{Device, SelectTo, SumTo, TryMul, TrySub},
 };
 
 /// The label that asks for no prediction.
@@ -18,7 +18,7 @@ const OP: &str = "cross_entropy";
 
 /// Labels of class axis `A`, one per place of shape `S`; some may be ignored.
 #[derive(Clone, Debug)]
-pub struct Labels<A: Axis, S: Shape, E: Float, D: Kernels<E>> {
+pub struct Labels<A: Axis, S: Shape, E: Float, D: Device<E>> {
     classes: A,
     /// The label, 0 where ignored.
     ids: Tensor<S, usize, D>,
@@ -27,7 +27,7 @@ pub struct Labels<A: Axis, S: Shape, E: Float, D: Kernels<E>> {
     counted: usize,
 }
 
-impl<A: Axis, S: Shape, E: Float, D: Kernels<E>> Labels<A, S, E, D> {
+impl<A: Axis, S: Shape, E: Float, D: Device<E>> Labels<A, S, E, D> {
     /// Checks host labels against the number of classes and hands them to the device.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl<A: Axis, S: Shape, E: Float, D: Kernels<E>> Labels<A, S, E, D> {
 impl<A: Axis, S: Shape> Labels<A, S, f32, dfdx::tensor::Cpu> {
     /// On the host: the label of each place, 0 where ignored, and 1 where it counts, else 0.
     pub(crate) fn host(&self) -> (Vec<usize>, Vec<f32>) {
-        (crate::device::host(&self.ids), crate::device::host(&self.counts))
+        (crate::device::host::host(&self.ids), crate::device::host::host(&self.counts))
     }
 }
 
@@ -100,7 +100,7 @@ impl<A: Axis, S: Shape> Labels<A, S, f32, dfdx::tensor::Cuda> {
 /// micro-batches of a step. A divisor of 0 (no labelled place anywhere) counts as 1: the loss is 0.
 ///
 /// # Errors
-/// Where the labels were made for another number of classes or places, or the device fails.
+/// Where the labels were made for another number of classes or places.
 pub fn cross_entropy<A, S, E, D, T>(
     logits: Tensor<S, E, D, T>,
     labels: &Labels<A, S::Rest, E, D>,
@@ -111,7 +111,7 @@ where
     S: EndsWith<A> + RemoveDimTo<<S as EndsWith<A>>::Rest, <S as EndsWith<A>>::Rest>,
     S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
     E: Float,
-    D: Kernels<E>,
+    D: Device<E>,
     T: Tape<E, D>,
 {
     let counted = losses(logits, labels)?.try_mul(labels.counts.clone()).during(OP)?;
@@ -137,7 +137,7 @@ pub fn scores<A, S, D>(logits: Tensor<S, f32, D>, labels: &Labels<A, S::Rest, f3
 where
     A: Axis,
     S: EndsWith<A> + RemoveDimTo<<S as EndsWith<A>>::Rest, <S as EndsWith<A>>::Rest>,
-    D: Kernels<f32>,
+    D: Device<f32>,
 {
     let losses = losses(logits.clone(), labels)?.as_vec();
     let chosen = logits.clone().try_select::<S::Rest, S::Rest>(labels.ids.clone()).during(OP)?.as_vec();
@@ -158,7 +158,7 @@ where
     A: Axis,
     S: EndsWith<A> + RemoveDimTo<<S as EndsWith<A>>::Rest, <S as EndsWith<A>>::Rest>,
     E: Float,
-    D: Kernels<E>,
+    D: Device<E>,
     T: Tape<E, D>,
 {
     let shape = *logits.shape();
@@ -166,6 +166,6 @@ where
     same_shape(OP, &shape.rest(), labels.ids.shape())?;
     // The tape stays with the log-sum; the chosen logits branch off and merge again.
     let chosen = logits.retaped::<T>().try_select::<S::Rest, S::Rest>(labels.ids.clone()).during(OP)?;
-    let log_sum = S::log_sum_exp(logits).during(OP)?;
-    log_sum.try_sub(chosen).during(OP)
+    let logsumexp = S::log_sum_exp(logits).during(OP)?;
+    logsumexp.try_sub(chosen).during(OP)
 }

@@ -1,10 +1,10 @@
-//! Launches of `kernels/columns.cu`: passes over matrices of rows on Cuda.
+//! Launches of `elementwise.cu`: passes over matrices of rows on Cuda.
 
-use super::{Gelu, dropout};
+use super::{dropout::cuda::DropoutNumbers, gelu::Gelu};
 use crate::device::{
     cuda::{
-        element::{DeviceResult, Element, Values, parameters},
-        launch::{Module, by_rows, flat, kernel_name, module, neighbours},
+        element::{Element, Values, kernel_name, parameters},
+        launch::{DeviceResult, Module, flat, module, vector_width},
     },
     raw_pointer::Address,
 };
@@ -12,27 +12,19 @@ use cudarc::driver::{CudaDevice, LaunchConfig};
 use std::sync::Arc;
 
 const MODULE: Module = module!(
-    "columns",
-    each ["activate", "activate_back", "bias_and_mask", "mask_back", "branch_back", "cast", "gather"],
-    others ["column_totals", "dropout_factors"]
+    "elementwise",
+    each ["activate", "activate_back", "bias_and_mask", "mask_back", "branch_back", "add_scaled"],
+    others ["column_totals"]
 );
 
 /// `ACROSS` and `DOWN` of the kernels.
 const ACROSS: u32 = 32;
 const DOWN: u32 = 8;
-/// Blocks that share the rows: enough to fill a GPU together with those side by side, few enough that their sums
-/// are soon added.
+/// Blocks that share the rows: enough to fill a GPU together with those side by side, few enough that the final
+/// reduction is cheap.
 const SHARES: u32 = 64;
 
 parameters! {
-    /// Dropout at one site, for kernels.
-    struct DropoutNumbers {
-        lo: u32,
-        hi: u32,
-        rate: f32,
-        kept: f32,
-    }
-
     /// `Columns` of the kernels.
     struct Columns {
         x: Address,
@@ -60,15 +52,8 @@ parameters! {
         columns: u32,
     }
 
-    /// `Cast` of the kernels.
-    struct Cast {
-        x: Address,
-        y: Address,
-        count: usize,
-    }
-
-    /// `Gather` of the kernels: `to += factor * (a + b + scale * c)`.
-    struct Gather {
+    /// `AddScaled` of the kernels: `to += factor * (a + b + scale * c)`.
+    struct AddScaled {
         to: Address,
         a: Address,
         b: Address,
@@ -76,22 +61,6 @@ parameters! {
         factor: Address,
         scale: f32,
         count: usize,
-    }
-
-    /// `Factors` of the kernels.
-    struct Factors {
-        dropout: DropoutNumbers,
-        to: Address,
-        size: [u32; 4],
-    }
-}
-
-impl From<Option<dropout::Stream>> for DropoutNumbers {
-    fn from(stream: Option<dropout::Stream>) -> Self {
-        stream.map_or_else(Self::default, |stream| {
-            let (key, rate, kept) = stream.numbers();
-            DropoutNumbers { lo: key.lo, hi: key.hi, rate, kept }
-        })
     }
 }
 
@@ -122,7 +91,7 @@ impl Shape {
         with: Columns,
         shares: u32,
     ) -> DeviceResult {
-        let count = neighbours(&[self.columns, self.part]);
+        let count = vector_width(&[self.columns, self.part]);
         let across = with.columns.div_ceil(ACROSS * count as u32);
         let config = LaunchConfig {
             grid_dim: (across, shares.min(with.rows.div_ceil(DOWN)), 1),
@@ -231,39 +200,10 @@ pub(crate) fn add_totals(
     unsafe { MODULE.launch(gpu, "column_totals", config, with) }
 }
 
-/// Writes the factors of a tensor of these sizes, at most four.
-#[allow(unsafe_code, reason = "launches a kernel")]
-pub(crate) fn dropout_factors(
-    gpu: &Arc<CudaDevice>,
-    stream: dropout::Stream,
-    sizes: &[usize],
-    to: Address,
-) -> DeviceResult {
-    let mut size = [1; 4];
-    for (padded, &size) in size.iter_mut().rev().zip(sizes.iter().rev()) {
-        *padded = size as u32;
-    }
-    let [a, b, c, width] = size.map(|size| size as usize);
-    if a * b * c * width == 0 {
-        return Ok(());
-    }
-    let with = Factors { dropout: Some(stream).into(), to, size };
-    // SAFETY: the struct is the kernel's; the tensor at `to` is of these sizes.
-    unsafe { MODULE.launch(gpu, "dropout_factors", by_rows(a * b * c, width), with) }
-}
-
-/// Rounds `count` values at `x` to E.
-#[allow(unsafe_code, reason = "launches a kernel")]
-pub(crate) fn cast<E: Element>(gpu: &Arc<CudaDevice>, x: Address, y: Address, count: usize) -> DeviceResult {
-    let name = kernel_name::<E>("cast", neighbours(&[count]));
-    // SAFETY: the struct is the kernel's; both buffers have `count` values.
-    unsafe { MODULE.launch(gpu, &name, flat(count), Cast { x, y, count }) }
-}
-
 /// Adds up to three terms to the values of a buffer.
 #[allow(unsafe_code, reason = "launches a kernel")]
-pub(crate) fn gather<E: Element>(gpu: &Arc<CudaDevice>, with: Gather) -> DeviceResult {
-    let name = kernel_name::<E>("gather", neighbours(&[with.count]));
+pub(crate) fn add_scaled<E: Element>(gpu: &Arc<CudaDevice>, with: AddScaled) -> DeviceResult {
+    let name = kernel_name::<E>("add_scaled", vector_width(&[with.count]));
     // SAFETY: the struct is the kernel's; all buffers that are there have `count` values, and `factor` one.
     unsafe { MODULE.launch(gpu, &name, flat(with.count), with) }
 }

@@ -3,8 +3,8 @@
 use super::matmul::Matmul;
 use crate::{
     axis::{Axis, EndsWith},
-    device::{Float, Kernels},
     error::{Context, Result, same_size, some_entries},
+    float::Float,
 };
 use dfdx::{
     shapes::HasShape,
@@ -18,7 +18,7 @@ use dfdx::{
 /// larger tensor) or none (a parameter).
 ///
 /// # Errors
-/// Where the sizes differ, there are no inputs or outputs, or the device fails.
+/// Where the sizes differ, or there are no inputs or outputs.
 pub fn linear<S, I, O, E, D, T>(
     x: Tensor<S, E, D, T>,
     weight: Tensor<(O, I), E, D, T>,
@@ -29,7 +29,7 @@ where
     O: Axis,
     S: EndsWith<I>,
     E: Float,
-    D: Kernels<E>,
+    D: Matmul<E>,
     T: Tape<E, D>,
 {
     let (outputs, inputs) = *weight.shape();
@@ -39,6 +39,6 @@ where
     let y = <D as Matmul<E>>::linear(x, weight)?;
     let Some(bias) = bias else { return Ok(y) };
     same_size("linear", O::NAME, outputs.size(), bias.shape().0.size())?;
-    let bias = y.shape().repeat(bias).during("linear")?;
+    let bias = y.shape().broadcast_rows(bias).during("linear")?;
     y.try_add(bias).during("linear")
 }

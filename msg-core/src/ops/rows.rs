@@ -1,10 +1,7 @@
 //! Small passes over matrices of rows on the host: biases with masks, residuals, sums over rows.
 
 use super::masked_norm::cpu::{ROWS, add};
-use crate::{
-    device::{buffers::Buffer, storage::Stored},
-    simd::vectorized,
-};
+use crate::{device::buffers::Buffer, float::Stored, simd::vectorized};
 use rayon::prelude::*;
 
 /// `y = c (y + b)` for every row; a unit whose mask is 0 becomes 0 whatever it holds.

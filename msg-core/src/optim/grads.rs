@@ -1,14 +1,15 @@
 //! Gradients of a module: its parameters' are kept, all others dropped after each backward pass.
 
-use crate::params::{Module, Param, ParamName, Role, Visitor};
+use super::kernel::OptimKernel;
 use crate::{
     axis::{NamedShape, as_leaf},
-    device::Backend,
     error::{Context, Result},
+    params::{Module, Param, ParamName, Role, Visitor},
 };
 use dfdx::{
     nn::ZeroGrads,
     tensor::{Gradients, OwnedTape, SplitTape, Trace},
+    tensor_ops::Device,
 };
 
 /// Zero gradients for every parameter of the module. A backward pass over a tape that holds them (see
@@ -16,9 +17,9 @@ use dfdx::{
 ///
 /// # Errors
 /// Where the device fails.
-pub fn zero_grads<D: Backend, M: Module<D>>(module: &M) -> Result<Gradients<f32, D>> {
-    struct Mark<D: Backend>(Gradients<f32, D>);
-    impl<D: Backend> Visitor<D> for Mark<D> {
+pub fn zero_grads<D: Device<f32>, M: Module<D>>(module: &M) -> Result<Gradients<f32, D>> {
+    struct Mark<D: Device<f32>>(Gradients<f32, D>);
+    impl<D: Device<f32>> Visitor<D> for Mark<D> {
         fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
             as_leaf(tensor)?.try_zero_grads(&mut self.0).during("zero_grads")
         }
@@ -33,12 +34,12 @@ pub fn zero_grads<D: Backend, M: Module<D>>(module: &M) -> Result<Gradients<f32,
 ///
 /// # Errors
 /// Where the device fails.
-pub fn zeroed_again<D: Backend, M: Module<D>>(
+pub fn zeroed_again<D: OptimKernel, M: Module<D>>(
     module: &M,
     grads: Gradients<f32, D>,
 ) -> Result<Gradients<f32, D>> {
-    struct Clear<D: Backend>(Gradients<f32, D>);
-    impl<D: Backend> Visitor<D> for Clear<D> {
+    struct Clear<D: OptimKernel>(Gradients<f32, D>);
+    impl<D: OptimKernel> Visitor<D> for Clear<D> {
         fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, tensor: &mut Param<S, D>) -> Result<()> {
             D::zero_grad(tensor, &mut self.0)
         }
@@ -52,7 +53,7 @@ pub fn zeroed_again<D: Backend, M: Module<D>>(
 ///
 /// # Errors
 /// Where the device fails.
-pub fn tape<D: Backend>(device: &D, grads: Gradients<f32, D>) -> Result<OwnedTape<f32, D>> {
+pub fn tape<D: Device<f32>>(device: &D, grads: Gradients<f32, D>) -> Result<OwnedTape<f32, D>> {
     let anchor: Param<(), D> = device.try_zeros_like(&()).during("tape")?;
     Ok(anchor.traced(grads).split_tape().1)
 }

@@ -1,14 +1,29 @@
-//! AdamW whose state grows with the parameters.
+//! Optimizers whose state grows with the parameters.
+//!
+//! A rule (`adamw/`, `muon/`) says what it keeps for a parameter and how it updates one; `optimizer.rs` does
+//! everything else for all rules; `list.rs` names the rules that a configuration can ask for.
 
-pub(crate) mod adamw;
-mod births;
-pub(crate) mod grads;
+mod adamw;
+mod age_groups;
+mod birth_steps;
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod grads;
 pub(crate) mod kernel;
-pub(crate) mod status;
+mod list;
+mod muon;
+mod optimizer;
+mod status;
 
-pub use adamw::cpu::{AdamStep, Cohort};
-pub use adamw::{AdamW, AdamWConfig, Moments, StatePolicy, Update, grad_norm};
-pub use births::Births;
+pub use adamw::step::{AdamStep, AdamWKernel, AgeGroup};
+pub use adamw::{AdamW, AdamWConfig, Moments};
+pub use age_groups::EntryGroups;
+pub use birth_steps::{BirthSteps, StatePolicy};
 pub use grads::{tape, zero_grads, zeroed_again};
-pub use kernel::Updates;
-pub use status::Verdict;
+pub use kernel::{OptimKernel, OptimizerPass};
+pub use list::{AnyOptimizer, KINDS, OptimizerConfig, OptimizerKernels, all_slots};
+pub use muon::step::{MuonGroup, MuonKernel, MuonStep};
+pub use muon::{AuxiliaryAdamW, Muon, MuonConfig};
+pub use optimizer::{Optimizer, Parameter, Rule, RuleOn, Update, grad_norm};
+pub use status::UpdateStatus;

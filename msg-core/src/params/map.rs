@@ -1,4 +1,4 @@
-//! Tensors by name, of whatever shape: old parameters during a growth, moments of an optimizer.
+//! Tensors by name, of any shape: old parameters during a growth, moments of an optimizer.
 
 use super::{Param, ParamName};
 use crate::error::{Error, Result};
@@ -19,7 +19,7 @@ impl<D> Default for TensorMap<D> {
 }
 
 impl<D: Storage<f32>> TensorMap<D> {
-    /// Puts a tensor under its name, in place of an earlier one.
+    /// Inserts a tensor; one of the same name is replaced.
     pub fn insert<S: Shape>(&mut self, name: &ParamName, tensor: Param<S, D>) {
         self.tensors.insert(name.to_string(), Box::new(tensor));
     }
@@ -44,7 +44,7 @@ impl<D: Storage<f32>> TensorMap<D> {
         found.ok_or(Error::Missing { op, name })
     }
 
-    /// Gives the tensor of that name back, where there is one.
+    /// Removes the tensor of that name, if any.
     pub fn remove(&mut self, name: &ParamName) {
         self.tensors.remove(&name.to_string());
     }

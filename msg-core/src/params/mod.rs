@@ -13,14 +13,18 @@ pub use map::TensorMap;
 pub use name::ParamName;
 pub use role::{Flow, Kind, Role};
 
-use crate::{axis::NamedShape, device::Backend, error::Result, growth::DepthMap};
-use dfdx::{shapes::HasShape, tensor::Tensor};
+use crate::{
+    axis::NamedShape,
+    error::{Error, Result},
+};
+use depth::DepthMap;
+use dfdx::{shapes::HasShape, tensor::Tensor, tensor_ops::Device};
 
 /// A tensor of parameters.
 pub type Param<S, D> = Tensor<S, f32, D>;
 
-/// Something done to every parameter of a module.
-pub trait Visitor<D: Backend> {
+/// An action on every parameter of a module.
+pub trait Visitor<D: Device<f32>> {
     /// Called once for each parameter, in the module's order. It may replace the tensor.
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()>;
 }
@@ -28,7 +32,7 @@ pub trait Visitor<D: Backend> {
 /// Anything that owns parameters.
 ///
 /// Cloning a module shares its tensors (dfdx tensors are reference counted), so that a clone is cheap.
-pub trait Module<D: Backend>: Clone {
+pub trait Module<D: Device<f32>>: Clone {
     /// Lists every parameter once: its name below `at`, its role, the tensor.
     ///
     /// # Errors
@@ -38,9 +42,9 @@ pub trait Module<D: Backend>: Clone {
     /// Arranges the module's layers for a growth in depth. Modules without layers refuse.
     ///
     /// # Errors
-    /// [`crate::Error::NoLayers`] by default.
+    /// [`Error::NoLayers`] by default.
     fn arrange_layers(&mut self, depth: &DepthMap) -> Result<()> {
-        Err(crate::Error::NoLayers { got: depth.layers().len() })
+        Err(Error::NoLayers { got: depth.layers().len() })
     }
 
     /// Walks without changing anything.
@@ -54,7 +58,7 @@ pub trait Module<D: Backend>: Clone {
     /// The number of parameters.
     fn num_params(&self) -> usize {
         struct Count(usize);
-        impl<D: Backend> Visitor<D> for Count {
+        impl<D: Device<f32>> Visitor<D> for Count {
             fn visit<S: NamedShape>(&mut self, _: &ParamName, _: Role, t: &mut Param<S, D>) -> Result<()> {
                 self.0 += t.shape().num_elements();
                 Ok(())
@@ -69,8 +73,8 @@ pub trait Module<D: Backend>: Clone {
 
     /// All parameters by name, sharing their memory.
     fn tensors(&self) -> TensorMap<D> {
-        struct Collect<D: Backend>(TensorMap<D>);
-        impl<D: Backend> Visitor<D> for Collect<D> {
+        struct Collect<D: Device<f32>>(TensorMap<D>);
+        impl<D: Device<f32>> Visitor<D> for Collect<D> {
             fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, t: &mut Param<S, D>) -> Result<()> {
                 self.0.insert(name, t.clone());
                 Ok(())

@@ -11,9 +11,9 @@ pub enum Kind {
     /// Added to the outputs of a linear map.
     Bias,
     /// Multiplies the outputs of a norm.
-    Gain,
+    NormWeight,
     /// Added to the outputs of a norm.
-    Shift,
+    NormBias,
 }
 
 /// What a tensor does to the units of one of its axes.
@@ -64,14 +64,14 @@ impl Role {
         Role { kind: Kind::Bias, flow: &[Produces, Produces], scale: 1.0 }
     }
 
-    /// A norm's factor per unit.
-    pub const fn gain() -> Self {
-        Role { kind: Kind::Gain, flow: &[Produces], scale: 1.0 }
+    /// A norm's weight (gamma), one per unit.
+    pub const fn norm_weight() -> Self {
+        Role { kind: Kind::NormWeight, flow: &[Produces], scale: 1.0 }
     }
 
-    /// A norm's offset per unit.
-    pub const fn shift() -> Self {
-        Role { kind: Kind::Shift, flow: &[Produces], scale: 1.0 }
+    /// A norm's bias (beta), one per unit.
+    pub const fn norm_bias() -> Self {
+        Role { kind: Kind::NormBias, flow: &[Produces], scale: 1.0 }
     }
 
     /// The same role with its normal entries scaled by `factor`.

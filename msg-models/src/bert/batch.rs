@@ -2,9 +2,8 @@
 
 use crate::bert::config::BertConfig;
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Batch, Class, Labelled, Position, Query, Rows, Segment, Vocab},
-    device::Backend,
     ops::{AttentionMask, Ids, Labels, cross_entropy::IGNORED},
 };
 

@@ -14,9 +14,9 @@ impl Cost {
             vocab,
             head_dim,
             // Pooler, transform of masked tokens, next-sentence head.
-            matrices: [2, CLASSES.into()],
+            matrix_parameters: [2, CLASSES.into()],
             // The two norms have 2 a unit, pooler and transform a bias each; then the biases of both heads.
-            others: [tables + 2 * 2 + 2, vocab as u128 + u128::from(CLASSES)],
+            other_parameters: [tables + 2 * 2 + 2, vocab as u128 + u128::from(CLASSES)],
             // The transform.
             per_label: 1.0,
             // Pooler and next-sentence head.
@@ -29,7 +29,11 @@ impl Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{bert::model::Bert, cost::Logits, sizes};
+    use crate::{
+        bert::model::Bert,
+        cost::{Logits, tests::in_matrices},
+        sizes,
+    };
     use dfdx::tensor::Cpu;
     use msg_core::{growth::Init, params::Module};
 
@@ -49,6 +53,7 @@ mod tests {
             };
             let model = Bert::new(&Cpu::default(), config, Init::default()).unwrap();
             assert_eq!(Cost::bert(&config).parameters(sizes), model.num_params() as u64);
+            assert_eq!(Cost::bert(&config).matrices(sizes), in_matrices(&model));
         }
     }
 

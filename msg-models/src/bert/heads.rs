@@ -10,9 +10,8 @@ use dfdx::{
     tensor_ops::SelectTo,
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Batch, Hidden, HiddenOut, Labelled, Query, Vocab, hidden_in},
-    device::Backend,
     error::Context,
     mask::Mask,
     ops::{self, Gelu, Labels, Precision, masked_gelu},

@@ -22,9 +22,8 @@ use dfdx::{
     tensor_ops::TryAdd,
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Batch, Class, Hidden, Labelled, Position, Query, Rows, Segment, Vocab, merge_rows, split_rows},
-    device::Backend,
     error::Context,
     growth::{self, DepthMap, Init},
     ops::{self, Compute, Dropout, DropoutSite, Embeddings, Ids, NormOrder, Scores},

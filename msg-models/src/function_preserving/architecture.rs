@@ -1,7 +1,7 @@
 //! What the rules need to know of a family.
 
 use crate::growing::model::GrowingModel;
-use msg_core::{device::Backend, ops::NormOrder, params::ParamName};
+use msg_core::{Backend, ops::NormOrder, params::ParamName};
 
 /// What of an architecture the rules depend on.
 #[derive(Clone, Copy, Debug)]

@@ -11,10 +11,9 @@ use crate::{
 };
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Error,
+    Backend, Error,
     axis::{Axis, Hidden, NamedShape},
-    device::Backend,
-    mask::Ramps,
+    growth::Ramps,
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role, Visitor},
 };

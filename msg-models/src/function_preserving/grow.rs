@@ -10,11 +10,10 @@ use crate::{
     growing::spec::GrowthSpec,
 };
 use msg_core::{
+    Backend,
     axis::{Axis, Hidden},
-    device::Backend,
     error::Result,
-    growth::{AxisMap, Growth},
-    mask::Ramp,
+    growth::{AxisMap, Growth, Ramp},
     ops::NormOrder,
 };
 

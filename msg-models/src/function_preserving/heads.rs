@@ -3,9 +3,8 @@
 use crate::function_preserving::{architecture::Architecture, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Result,
-    axis::{Axis, Inner, NamedShape, Qkv},
-    device::Backend,
+    Backend, Result,
+    axis::{AttnDim, Axis, NamedShape, Qkv},
     growth::{AxisMap, Fill, Growth, NORMAL_STD, NewEntries},
     params::{Flow, Kind, Param, ParamName, Role, Visitor},
 };
@@ -51,7 +50,7 @@ pub(super) fn reshape<D: Backend, M: Architecture<D>>(
         let (head, place) = (unit / to.size, unit % to.size);
         (head < from.count && place < from.size).then_some(head * from.size + place)
     });
-    let growth = Growth::new(0, 0).with_axis(AxisMap::append(Inner::NAME, from.units(), to.units())?);
+    let growth = Growth::new(0, 0).with_axis(AxisMap::append(AttnDim::NAME, from.units(), to.units())?);
     let mut visitor = Reshape { from, to, source: source.collect(), growth, padding };
     model.walk(&ParamName::root(), &mut visitor)?;
     *model.factors().head_dim = to.size;
@@ -74,7 +73,7 @@ struct Reshape {
 impl<D: Backend> Visitor<D> for Reshape {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
         let axes = tensor.shape().axes();
-        let Some(axis) = axes.iter().position(|axis| axis.grows_as == Inner::NAME) else { return Ok(()) };
+        let Some(axis) = axes.iter().position(|axis| axis.grows_as == AttnDim::NAME) else { return Ok(()) };
         let consumes = role.flow.get(axis) == Some(&Flow::Consumes);
         let fill = match self.padding {
             Padding::Normal { seed, number } if role.kind == Kind::Weight && !consumes => {
@@ -83,7 +82,7 @@ impl<D: Backend> Visitor<D> for Reshape {
             }
             _ => NewEntries { key: self.growth.key(name), fill: Fill::Constant(0.0) },
         };
-        let (device, shape) = (tensor.device().clone(), tensor.shape().grown(&self.growth)?);
+        let (device, shape) = (tensor.device().clone(), self.growth.grown_shape(tensor.shape())?);
         let mut units = Units::of(&device.fresh(&shape, fill)?)?;
         units.overlay(axis, &Units::of(tensor)?, &self.source);
         if let Some(parts) = axes.iter().position(|axis| axis.name == Qkv::NAME) {

@@ -3,9 +3,8 @@
 use crate::function_preserving::{architecture::ResidualForm, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Error, Result,
+    Backend, Error, Result,
     axis::{Axis, Hidden, NamedShape},
-    device::Backend,
     growth::{FillRule, Growth, GrowthContext, LayerSource, Operator, filled},
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role},
@@ -61,7 +60,8 @@ impl<D: Backend> Operator<D> for Exact {
 
     /// The last new layer over an old one has that one's closing norm.
     fn source(&self, growth: &Growth, name: &ParamName, role: Role) -> Result<(LayerSource, ParamName)> {
-        let norm = matches!(role.kind, Kind::Gain | Kind::Shift) && self.form.order == NormOrder::Post;
+        let norm =
+            matches!(role.kind, Kind::NormWeight | Kind::NormBias) && self.form.order == NormOrder::Post;
         match LayerPosition::of(growth, name.layer())? {
             LayerPosition::New { below, last: true } if norm && (self.form.closing_norm)(name) => {
                 Ok((LayerSource::Copy(below), name.at_layer(below)))
@@ -79,7 +79,7 @@ impl<D: Backend> Operator<D> for Exact {
         let Exact { rule, form } = *self;
         let position = LayerPosition::of(context.growth, name.layer())?;
         let source = Operator::<D>::source(self, context.growth, name, role)?;
-        let norm = matches!(role.kind, Kind::Gain | Kind::Shift);
+        let norm = matches!(role.kind, Kind::NormWeight | Kind::NormBias);
         let mut identity = false;
         if norm && form.order == NormOrder::Post {
             match position {
@@ -89,7 +89,7 @@ impl<D: Backend> Operator<D> for Exact {
             }
         }
         let old = context.old.get::<S>("growth", &source.1)?;
-        let (axes, maps) = (old.shape().axes(), old.shape().axis_maps(context.growth)?);
+        let (axes, maps) = (old.shape().axes(), context.growth.axis_maps(old.shape())?);
         let grown: Param<S, D> = filled(rule, context, source, name, role)?;
 
         let mut edits: Vec<Edit> = Vec::new();
@@ -99,8 +99,8 @@ impl<D: Backend> Operator<D> for Exact {
             match (info.grows_as, flow, form.order) {
                 (name, Flow::Consumes, _) if name != Hidden::NAME => edits.push(Edit::Zero { axis, old }),
                 (Hidden::NAME, Flow::Produces, NormOrder::Pre) => edits.push(match role.kind {
-                    Kind::Gain => Edit::Scale { factor: share.sqrt() as f32 },
-                    Kind::Shift => Edit::Zero { axis, old },
+                    Kind::NormWeight => Edit::Scale { factor: share.sqrt() as f32 },
+                    Kind::NormBias => Edit::Zero { axis, old },
                     Kind::Weight | Kind::Bias | Kind::Embedding => Edit::Mean { axis, old },
                 }),
                 (Hidden::NAME, Flow::Consumes, NormOrder::Post) => {
@@ -119,7 +119,7 @@ impl<D: Backend> Operator<D> for Exact {
             edits.push(Edit::All(0.0));
         }
         if identity {
-            edits.push(Edit::All(if role.kind == Kind::Gain { 1.0 } else { 0.0 }));
+            edits.push(Edit::All(if role.kind == Kind::NormWeight { 1.0 } else { 0.0 }));
         }
         if edits.is_empty() {
             return Ok(grown);

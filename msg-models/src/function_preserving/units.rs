@@ -1,7 +1,7 @@
 //! Values of a tensor by the units of one of its axes.
 
 use dfdx::shapes::HasShape;
-use msg_core::{Result, axis::NamedShape, device::Backend, error::Context, params::Param};
+use msg_core::{Backend, Result, axis::NamedShape, error::Context, params::Param};
 
 /// The values of a tensor on the host, to be changed along its axes.
 pub(super) struct Units {
@@ -12,7 +12,7 @@ pub(super) struct Units {
 impl Units {
     pub(super) fn of<S: NamedShape, D: Backend>(tensor: &Param<S, D>) -> Result<Self> {
         Ok(Units {
-            values: D::lend(tensor, <[f32]>::to_vec)?,
+            values: D::with_host_slice(tensor, <[f32]>::to_vec)?,
             dims: tensor.shape().concrete().into_iter().collect(),
         })
     }

@@ -6,10 +6,9 @@ use crate::{
 };
 use dfdx::tensor::Tape;
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Ffn, HeadDim, Hidden},
-    device::Backend,
-    ops::{NormOrder, block::Stream},
+    ops::{NormOrder, Stream},
     params::{Module, ParamName, Role, Visitor},
 };
 

@@ -9,8 +9,8 @@ impl Cost {
         Cost {
             vocab,
             head_dim,
-            matrices: [0, 0],
-            others: [vocab as u128 + positions as u128 + 2, 0],
+            matrix_parameters: [0, 0],
+            other_parameters: [vocab as u128 + positions as u128 + 2, 0],
             per_label: 0.0,
             per_sequence: [0.0, 0.0],
             norm_inputs: 1.0,
@@ -26,9 +26,11 @@ mod tests {
     use msg_core::{
         growth::Init,
         ops::{Compute, Precision, head::LOGITS_ON_CPU},
+        optim::{AdamWConfig, MuonConfig},
         params::Module,
     };
 
+    const ADAMW: OptimizerNumbers = OptimizerNumbers { matrices: 2, others: 2 };
     const BASE: Sizes = sizes! { layers: 12, hidden: 768, ffn: 3072, heads: 12 };
 
     #[test]
@@ -40,6 +42,7 @@ mod tests {
             let config = GptConfig { vocab: 17, positions: 6, head_dim: 3, sizes, ..GptConfig::default() };
             let model = Gpt::new(&Cpu::default(), config, Init::default()).unwrap();
             assert_eq!(Cost::gpt(&config).parameters(sizes), model.num_params() as u64);
+            assert_eq!(Cost::gpt(&config).matrices(sizes), in_matrices(&model));
         }
     }
 
@@ -59,18 +62,33 @@ mod tests {
     }
 
     #[test]
+    fn an_optimizer_is_asked_for_the_memory_of_its_state() {
+        let cost = Cost::gpt(&GptConfig::default());
+        let of = |state| {
+            cost.memory(BASE, (1024, 1), Logits::Everywhere, Compute::default(), LOGITS_ON_CPU, state)
+                .optimizer
+        };
+        let matrices = 12.0 * (4.0 * 768.0 * 768.0 + 2.0 * 768.0 * 3072.0);
+        assert_eq!(of(OptimizerNumbers::of(&AdamWConfig::default())), 8.0 * 124_439_808.0);
+        assert_eq!(of(OptimizerNumbers::of(&MuonConfig::default())), 8.0 * 124_439_808.0 - 4.0 * matrices);
+    }
+
+    #[test]
     fn memory_grows_with_the_micro_batch_in_its_activations_only() {
         let cost = Cost::gpt(&GptConfig::default());
-        let one = cost.memory(BASE, 1024, 1, Logits::Everywhere, Compute::default(), LOGITS_ON_CPU);
-        let four = cost.memory(BASE, 1024, 4, Logits::Everywhere, Compute::default(), LOGITS_ON_CPU);
+        let one = cost.memory(BASE, (1024, 1), Logits::Everywhere, Compute::default(), LOGITS_ON_CPU, ADAMW);
+        let four = cost.memory(BASE, (1024, 4), Logits::Everywhere, Compute::default(), LOGITS_ON_CPU, ADAMW);
         assert_eq!(one.weights, 4.0 * 124_439_808.0);
-        assert_eq!((one.weights, one.gradients, one.moments), (four.weights, four.gradients, four.moments));
+        assert_eq!(
+            (one.weights, one.gradients, one.optimizer),
+            (four.weights, four.gradients, four.optimizer)
+        );
         // The head works on some rows at a time, and on the whole table.
         assert!(four.activations > one.activations && four.activations < 4.0 * one.activations);
         let recompute = Compute { recompute: true, ..Compute::default() };
-        let less = cost.memory(BASE, 1024, 4, Logits::Everywhere, recompute, LOGITS_ON_CPU);
+        let less = cost.memory(BASE, (1024, 4), Logits::Everywhere, recompute, LOGITS_ON_CPU, ADAMW);
         let half = Compute { precision: Precision::Bf16, ..Compute::default() };
-        let half = cost.memory(BASE, 1024, 4, Logits::Everywhere, half, LOGITS_ON_CPU);
+        let half = cost.memory(BASE, (1024, 4), Logits::Everywhere, half, LOGITS_ON_CPU, ADAMW);
         assert!(less.activations < half.activations && half.activations < four.activations);
         assert_eq!(one.total(), 4.0 * one.weights + one.activations);
     }

@@ -17,14 +17,13 @@ use dfdx::{
     tensor_ops::SelectTo,
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Batch, EndsWith, Hidden, Position, Query, Vocab},
-    device::Backend,
     error::Context,
     growth::{self, DepthMap, Init},
     ops::{
         self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, NormOrder, Scores,
-        block::Stream,
+        Stream,
     },
     params::{Module, ParamName, Visitor},
 };

@@ -1,10 +1,10 @@
 //! The masks of one forward pass, and the sites at which they act.
 
 use msg_core::{
-    Result,
-    axis::{Axis, Ffn, Hidden, HiddenOut, Inner, hidden_out},
-    device::Backend,
-    mask::{Gate, Mask, Ramps},
+    Backend, Result,
+    axis::{AttnDim, Axis, Ffn, Hidden, HiddenOut, hidden_out},
+    growth::Ramps,
+    mask::{Gate, Mask},
 };
 
 use crate::growing::state::GrowthState;
@@ -63,7 +63,7 @@ pub struct Masks<D: Backend> {
     hidden: Mask<Hidden, f32, D>,
     hidden_out: Mask<HiddenOut, f32, D>,
     ffn: Mask<Ffn, f32, D>,
-    inner: Mask<Inner, f32, D>,
+    inner: Mask<AttnDim, f32, D>,
     gates: Vec<Gate>,
     omitted: Option<MaskSite>,
 }
@@ -120,7 +120,7 @@ impl<D: Backend> Masks<D> {
         self.unless_omitted(site, &self.ffn)
     }
 
-    pub(crate) fn inner(&self, site: MaskSite) -> Mask<Inner, f32, D> {
+    pub(crate) fn inner(&self, site: MaskSite) -> Mask<AttnDim, f32, D> {
         self.unless_omitted(site, &self.inner)
     }
 

@@ -6,11 +6,10 @@ use crate::{
 };
 use dfdx::shapes::HasShape;
 use msg_core::{
+    Backend,
     axis::{AxisInfo, NamedShape},
-    device::Backend,
     error::Result,
-    growth::{self, Growth, Operator},
-    mask::Ramp,
+    growth::{self, Growth, Operator, Ramp},
     params::{Module, Param, ParamName, Role, Visitor},
 };
 

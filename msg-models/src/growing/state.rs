@@ -4,8 +4,7 @@ use crate::sizes::{Grows, Sizes};
 use msg_core::{
     axis::{AxisInfo, HeadDim},
     error::{Error, Result, same_size},
-    growth::Growth,
-    mask::{Ramp, Ramps},
+    growth::{Growth, Ramp, Ramps},
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +42,7 @@ impl GrowthState {
     /// The sizes after a growth.
     ///
     /// # Errors
-    /// Where a map does not fit, or Inner becomes no whole number of heads.
+    /// Where a map does not fit, or AttnDim becomes no whole number of heads.
     fn sizes_after(&self, growth: &Growth) -> Result<Sizes> {
         let mut sizes = self.sizes;
         for (axis, size) in self.sizes.iter() {

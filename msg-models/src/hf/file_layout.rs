@@ -7,14 +7,14 @@ use std::{borrow::Cow, fmt};
 pub enum FileLayout {
     /// The same shape.
     AsIs,
-    /// The first two axes as one: a (Qkv, Inner) bias is [Qkv * Inner], a (Qkv, Inner, Hidden) weight
-    /// [Qkv * Inner, Hidden]. The bytes are the same.
+    /// The first two axes as one: a (Qkv, AttnDim) bias is [Qkv * AttnDim], a (Qkv, AttnDim, Hidden) weight
+    /// [Qkv * AttnDim, Hidden]. The bytes are the same.
     Merged,
     /// All axes but the last as one, then transposed, as in GPT-2's `Conv1D`: (Ffn, Hidden) is
-    /// [Hidden, Ffn], (Qkv, Inner, Hidden) is [Hidden, Qkv * Inner].
+    /// [Hidden, Ffn], (Qkv, AttnDim, Hidden) is [Hidden, Qkv * AttnDim].
     Transposed,
     /// One file tensor for each unit of the first axis. The walk's name is a brace pattern that lists
-    /// them: `self.{query,key,value}.weight` of (Qkv, Inner, Hidden) is three tensors [Inner, Hidden].
+    /// them: `self.{query,key,value}.weight` of (Qkv, AttnDim, Hidden) is three tensors [AttnDim, Hidden].
     Split,
 }
 

@@ -6,8 +6,8 @@ use crate::hf::{
 };
 use dfdx::shapes::HasShape;
 use msg_core::{
+    Backend,
     axis::NamedShape,
-    device::Backend,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 use std::{borrow::Cow, collections::BTreeSet, path::Path};

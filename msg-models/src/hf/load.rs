@@ -9,8 +9,8 @@ use crate::hf::{
 };
 use dfdx::shapes::HasShape;
 use msg_core::{
+    Backend,
     axis::NamedShape,
-    device::Backend,
     error::Context,
     params::{Module, Param, ParamName, Role, Visitor},
 };
@@ -244,7 +244,7 @@ impl<D: Backend> Visitor<D> for Fill<'_, '_> {
         let values = source.layout.to_memory(&axes, values);
         *tensor = tensor.device().try_tensor_from_vec(values, shape).during("load")?;
         // Or the whole model would stay on the host, too.
-        D::make_own(tensor)?;
+        D::make_unique(tensor)?;
         Ok(())
     }
 }

@@ -18,6 +18,12 @@ pub enum Unrepresentable {
         /// Units of the residual stream.
         hidden: usize,
     },
+    /// No class of it computes the family's function.
+    #[error("transformers has no class for the family {family}")]
+    Family {
+        /// The family's name.
+        family: &'static str,
+    },
     /// Its classes have no masks.
     #[error("a ramp has not ended: transformers has no masks")]
     Ramp,

@@ -8,8 +8,8 @@ use crate::hf::{
     shards::{Entry, Shard, entries, header, split},
 };
 use msg_core::{
+    Backend,
     axis::NamedShape,
-    device::Backend,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 use std::{
@@ -186,7 +186,7 @@ impl Writing<'_> {
                 Ok(())
             });
         }
-        D::lend(tensor, |values| {
+        D::with_host_slice(tensor, |values| {
             let values = planned.layout.to_file(&planned.shape, values);
             let length = values.len() / planned.files.len();
             let mut parts = values.chunks_exact(length.max(1)).enumerate();

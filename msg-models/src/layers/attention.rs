@@ -2,21 +2,20 @@
 
 use super::{Linear, zeros};
 use msg_core::{
-    Result,
-    axis::{Hidden, Inner, Qkv},
-    device::Backend,
+    Backend, Result,
+    axis::{AttnDim, Hidden, Qkv},
     params::Param,
 };
 
-/// The projections of self-attention. Inner is heads x head size and need not be Hidden.
+/// The projections of self-attention. AttnDim is heads x head size and need not be Hidden.
 #[derive(Clone, Debug)]
 pub struct Attention<D: Backend> {
     /// (query/key/value, units of all heads, inputs).
-    pub qkv_weight: Param<(Qkv, Inner, Hidden), D>,
+    pub qkv_weight: Param<(Qkv, AttnDim, Hidden), D>,
     /// (query/key/value, units of all heads).
-    pub qkv_bias: Param<(Qkv, Inner), D>,
+    pub qkv_bias: Param<(Qkv, AttnDim), D>,
     /// Back to the residual stream.
-    pub output: Linear<Inner, Hidden, D>,
+    pub output: Linear<AttnDim, Hidden, D>,
 }
 
 impl<D: Backend> Attention<D> {
@@ -24,7 +23,7 @@ impl<D: Backend> Attention<D> {
     ///
     /// # Errors
     /// Where the device fails.
-    pub fn new(device: &D, hidden: Hidden, inner: Inner) -> Result<Self> {
+    pub fn new(device: &D, hidden: Hidden, inner: AttnDim) -> Result<Self> {
         Ok(Attention {
             qkv_weight: zeros(device, (Qkv(3), inner, hidden))?,
             qkv_bias: zeros(device, (Qkv(3), inner))?,

@@ -5,9 +5,8 @@ use crate::{
     layers::{attention::Attention, linear::Linear, norm::LayerNorm},
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Ffn, HeadDim, Hidden},
-    device::Backend,
     ops::{self, AttentionMask, BlockMasks, Compute, Dropout, Gelu, NormOrder},
 };
 
@@ -71,7 +70,7 @@ impl<D: Backend> BlockContext<'_, D> {
             up: layers.up.tensors(),
             down: layers.down.tensors(),
             masks: self.block_masks(),
-            seen: self.attention_mask.clone(),
+            attention_mask: self.attention_mask.clone(),
             head_dim: self.head_dim,
             eps: self.eps,
             gelu: self.gelu,

@@ -2,9 +2,8 @@
 
 use super::zeros;
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Axis, Hidden},
-    device::Backend,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 

@@ -3,9 +3,8 @@
 use super::zeros;
 use dfdx::tensor::{Tape, Tensor};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Axis, EndsWith},
-    device::Backend,
     ops::{self, block::Pair},
     params::{Module, Param, ParamName, Role, Visitor},
 };

@@ -16,7 +16,7 @@ pub use norm::LayerNorm;
 use msg_core::{Result, error::Context, params::Param};
 
 /// A parameter of the given shape before it has values.
-pub(crate) fn zeros<S: dfdx::shapes::Shape, D: msg_core::device::Backend>(
+pub(crate) fn zeros<S: dfdx::shapes::Shape, D: msg_core::Backend>(
     device: &D,
     shape: S,
 ) -> Result<Param<S, D>> {

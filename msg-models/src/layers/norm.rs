@@ -1,11 +1,10 @@
-//! LayerNorm with gain and shift.
+//! LayerNorm with weight and bias.
 
 use super::zeros;
 use dfdx::tensor::{Tape, Tensor};
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Axis, EndsWith},
-    device::Backend,
     mask::Mask,
     ops::{self, block::Pair},
     params::{Module, Param, ParamName, Role, Visitor},
@@ -15,9 +14,9 @@ use msg_core::{
 #[derive(Clone, Debug)]
 pub struct LayerNorm<A: Axis, D: Backend> {
     /// Factor per unit.
-    pub gain: Param<(A,), D>,
+    pub weight: Param<(A,), D>,
     /// Offset per unit.
-    pub shift: Param<(A,), D>,
+    pub bias: Param<(A,), D>,
 }
 
 impl<A: Axis, D: Backend> LayerNorm<A, D> {
@@ -26,12 +25,12 @@ impl<A: Axis, D: Backend> LayerNorm<A, D> {
     /// # Errors
     /// Where the device fails.
     pub fn new(device: &D, axis: A) -> Result<Self> {
-        Ok(LayerNorm { gain: zeros(device, (axis,))?, shift: zeros(device, (axis,))? })
+        Ok(LayerNorm { weight: zeros(device, (axis,))?, bias: zeros(device, (axis,))? })
     }
 
-    /// Gain and shift, shared.
+    /// Weight and bias, shared.
     pub(crate) fn tensors(&self) -> Pair<(A,), (A,), D> {
-        (self.gain.clone(), self.shift.clone())
+        (self.weight.clone(), self.bias.clone())
     }
 
     /// Normalises every row of `x`.
@@ -44,14 +43,14 @@ impl<A: Axis, D: Backend> LayerNorm<A, D> {
         mask: &Mask<A, f32, D>,
         eps: f64,
     ) -> Result<Tensor<S, f32, D, T>> {
-        ops::masked_layer_norm(x, &self.gain, &self.shift, mask, eps)
+        ops::masked_layer_norm(x, &self.weight, &self.bias, mask, eps)
     }
 }
 
 impl<A: Axis, D: Backend> Module<D> for LayerNorm<A, D> {
     fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
-        let LayerNorm { gain, shift } = self;
-        visitor.visit(&at.join("weight"), Role::gain(), gain)?;
-        visitor.visit(&at.join("bias"), Role::shift(), shift)
+        let LayerNorm { weight, bias } = self;
+        visitor.visit(&at.join("weight"), Role::norm_weight(), weight)?;
+        visitor.visit(&at.join("bias"), Role::norm_bias(), bias)
     }
 }

@@ -2,8 +2,9 @@
 
 use super::{CONFIG, MARKER, STATE, latest};
 use crate::{
-    config::{self, Family, Resolved},
+    config::{self, FamilyRules, Resolved},
     error::{Error, Result},
+    families::registry,
     files::{
         bounded_json,
         names::{CHECKPOINTS, HF_CONFIG},
@@ -36,35 +37,37 @@ pub fn find(path: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The family of a checkpoint's model.
+/// The name of the family of a checkpoint's model.
 ///
 /// # Errors
 /// Where neither its header nor its configuration can be read.
-pub fn family_of(checkpoint: &Path) -> Result<Family> {
-    /// The one key; the rest is checked by whoever loads the model.
+pub fn family_of(checkpoint: &Path) -> Result<String> {
+    /// The one key; the rest is checked when the model is loaded.
     #[derive(Deserialize)]
     struct Named {
-        family: Option<Family>,
+        family: Option<String>,
     }
     let path = checkpoint.join(STATE);
     if let Named { family: Some(family) } = bounded_json::read(&path)? {
         return Ok(family);
     }
-    let config = config_of(checkpoint)?;
+    // Early checkpoints name it in their configuration alone.
+    let config = config_of(checkpoint, registry::RULES)?;
     config
-        .map(|config| config.model().family)
+        .map(|config| config.model().family.name.to_owned())
         .ok_or_else(|| Error::Checkpoint { path, message: "expected the key `family`, got none".into() })
 }
 
-/// The resolved configuration that a checkpoint was saved under, where it came from a run.
+/// The configuration that a checkpoint was saved under, where it came from a run; `families` are those that it may
+/// name.
 ///
 /// # Errors
 /// Where it cannot be read.
-pub fn config_of(checkpoint: &Path) -> Result<Option<Resolved>> {
+pub fn config_of(checkpoint: &Path, families: &[FamilyRules]) -> Result<Option<Resolved>> {
     let path = checkpoint.join(CONFIG);
     if !path.exists() {
         return Ok(None);
     }
     let text = bounded_json::text(&path)?;
-    config::parse(&text, &path.display().to_string(), &[]).map(Some)
+    config::parse_saved(&text, &path.display().to_string(), families).map(Some)
 }

@@ -1,10 +1,10 @@
 //! Checkpoints: all that a run needs to go on to the bit.
 //!
-//! A checkpoint is a folder `step-NNNNNNNN` with the model, both moments, the resolved configuration,
-//! the tokenizer and `state.json`; `checkpoint.json` is written last and holds the hashes of all of
+//! A checkpoint is a folder `step-NNNNNNNN` with the model, the optimizer's slots (a file each; for AdamW its two
+//! moments), the resolved configuration, the tokenizer and `state.json`; `checkpoint.json` is written last and holds the hashes of all of
 //! them. It is made under a temporary name and renamed, so that a folder of that name is whole.
 //!
-//! A model without an optimizer (imported, grown or converted) is a checkpoint, too: it lacks the moments, and
+//! A model without an optimizer (imported, grown or converted) is a checkpoint, too: it lacks the slots, and
 //! the configuration and tokenizer where its source had none.
 
 mod find;
@@ -14,6 +14,7 @@ mod model;
 mod origin;
 mod read;
 mod saved;
+mod slots;
 mod write;
 
 pub use find::{config_of, family_of, find};
@@ -24,8 +25,8 @@ pub use origin::Origin;
 pub(crate) use origin::origin_of;
 pub use read::{Loaded, latest, load, load_model, steps};
 pub(crate) use read::{blank_model, marked, marked_hash};
-pub(crate) use saved::tokenizer_of;
-pub use saved::{Model, Saved, open};
+pub use saved::{Saved, open, open_as};
+pub(crate) use saved::{tokenizer_bytes, tokenizer_of};
 pub(crate) use write::hash;
 pub use write::{Snapshot, save};
 
@@ -33,16 +34,14 @@ pub use crate::files::names::MARKER;
 use crate::files::names::{self, CONFIG, ORIGIN};
 pub(crate) use crate::files::names::{MODEL, STATE, TOKENIZER};
 
-use crate::{config::Family, step::state::State};
-use msg_core::optim::Births;
+use crate::step::state::State;
+use msg_core::optim::{BirthSteps, all_slots};
 use msg_models::GrowthState;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
-const FIRST: &str = "first_moment.safetensors";
-const SECOND: &str = "second_moment.safetensors";
-/// All that a checkpoint can hold besides its marker, and what it must.
-const FILES: [&str; 7] = [MODEL, FIRST, SECOND, STATE, CONFIG, TOKENIZER, ORIGIN];
+/// All that a checkpoint can hold besides its marker and the optimizer's slots, and what it must.
+const FILES: [&str; 5] = [MODEL, STATE, CONFIG, TOKENIZER, ORIGIN];
 const REQUIRED: [&str; 2] = [MODEL, STATE];
 const FORMAT: u32 = 1;
 /// What the names of folders begin with that are being written, are about to give way (their step follows)
@@ -67,17 +66,30 @@ struct Marker {
 pub struct Header {
     /// The family; early checkpoints say it in their configuration alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub family: Option<Family>,
+    pub family: Option<String>,
     /// Where the run stands.
     pub state: State,
     /// Sizes, ramps and layer identities.
     pub growing: GrowthState,
     /// What a model of its sizes is made from, in the family's own terms.
     pub model: serde_json::Value,
-    /// Births of units and layers, in applied updates.
-    pub births: Births,
+    /// When units and layers were created, in applied updates.
+    pub births: BirthSteps,
     /// Updates applied.
     pub applied: u64,
+    /// The kind of the optimizer; AdamW where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<String>,
+}
+
+/// The names of all files that a checkpoint can hold besides its marker.
+fn files() -> impl Iterator<Item = String> {
+    FILES.iter().map(|name| (*name).to_owned()).chain(all_slots().map(slot_file))
+}
+
+/// The file of an optimizer's slot.
+fn slot_file(slot: &str) -> String {
+    format!("{slot}.safetensors")
 }
 
 /// The folder's name for a step.

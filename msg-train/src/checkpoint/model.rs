@@ -3,11 +3,11 @@
 use super::{CONFIG, Header, ORIGIN, Origin, STATE, TOKENIZER, write::write_marker};
 use crate::{
     error::{Error, Result},
-    families::family::Task,
+    families::family::Family,
     files::{atomic::write_synced, new_folder::fresh_folder},
     step::state::State,
 };
-use msg_core::{device::Backend, optim::Births};
+use msg_core::{Backend, optim::BirthSteps};
 use msg_models::hf::{self, Format};
 use serde::Serialize;
 use std::path::Path;
@@ -33,18 +33,19 @@ pub struct ModelSnapshot<'a, M> {
 ///
 /// # Errors
 /// Where it is there, the system refuses, or a value is not finite as stored. Then there is no such folder.
-pub fn save_model<D: Backend, M: Task<D>>(out: &Path, snapshot: &ModelSnapshot<'_, M>) -> Result<()> {
+pub fn save_model<D: Backend, M: Family<D>>(out: &Path, snapshot: &ModelSnapshot<'_, M>) -> Result<()> {
     let ModelSnapshot { model, state, config, tokenizer, origin, format } = snapshot;
     fresh_folder(out, |folder| {
         let format = Format { named: &|name| Some(name.to_owned()), largest: u64::MAX, ..*format };
         hf::save_folder(*model, &M::NAMING, &format, folder)?;
         let header = Header {
-            family: Some(M::FAMILY),
+            family: Some(M::RULES.name.to_owned()),
             state: (*state).clone(),
             growing: model.growing().clone(),
             model: json(folder, &model.config_now())?,
-            births: Births::default(),
+            births: BirthSteps::default(),
             applied: 0,
+            optimizer: None,
         };
         write_json(folder, STATE, &header)?;
         if let Some(config) = config {

@@ -1,19 +1,19 @@
 //! Reading a checkpoint: hashes first, then the header, then a model of its sizes, then the tensors.
 
 use super::{
-    CONFIG, FILES, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REQUIRED, SECOND, STATE, config_of,
+    CONFIG, FORMAT, Header, MARKER, MODEL, Marker, REQUIRED, STATE, config_of, files, slot_file, slots,
     write::hash,
 };
 use crate::{
     error::{AtPath, Error, Result},
-    families::family::Task,
+    families::family::Family,
     files::{bounded_json, names::checkpoint_step},
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::Compute,
-    optim::{AdamW, AdamWConfig},
+    optim::{AnyOptimizer, OptimizerConfig, Rule, all_slots},
 };
 use msg_models::hf::{self, InFile, TensorFile};
 use std::{
@@ -28,7 +28,7 @@ pub struct Loaded<D: Backend, M> {
     /// The model, with its ramps.
     pub model: M,
     /// Its optimizer.
-    pub optimizer: AdamW<D>,
+    pub optimizer: AnyOptimizer<D>,
     /// Where the run stood.
     pub header: Header,
     /// The resolved configuration that it was saved under, as TOML.
@@ -69,34 +69,44 @@ pub fn latest(all: &Path) -> Result<Option<PathBuf>> {
 /// # Errors
 /// [`Error::Checkpoint`] where a file is missing, cut or changed, or of another format or family, and where it
 /// holds a model without an optimizer.
-pub fn load<D: Backend, M: Task<D>>(path: &Path, device: &D, adamw: AdamWConfig) -> Result<Loaded<D, M>> {
+pub fn load<D: Backend, M: Family<D>>(
+    path: &Path,
+    device: &D,
+    rule: impl Into<OptimizerConfig>,
+) -> Result<Loaded<D, M>> {
+    let rule = rule.into();
+    let refuse = |message: String| Error::Checkpoint { path: path.to_owned(), message };
     let (model, header): (M, _) = load_model(path, device)?;
-    if let Some(name) = [FIRST, SECOND, CONFIG].iter().find(|name| !path.join(name).exists()) {
-        let message = format!("expected a run's checkpoint, got a model without an optimizer: no {name}");
-        return Err(Error::Checkpoint { path: path.to_owned(), message });
+    let saved = header.optimizer.as_deref().unwrap_or(slots::UNSAID);
+    let has_slots = all_slots().any(|slot| path.join(slot_file(slot)).exists());
+    if has_slots && saved != rule.kind() {
+        return Err(refuse(format!("expected the optimizer {:?}, got the state of {saved:?}", rule.kind())));
+    }
+    let needed = rule.slots().iter().map(|slot| slot_file(slot)).chain([CONFIG.to_owned()]);
+    if let Some(name) = needed.into_iter().find(|name| !path.join(name).exists()) {
+        return Err(refuse(format!(
+            "expected a run's checkpoint, got a model without an optimizer: no {name}"
+        )));
     }
     let config = bounded_json::text(&path.join(CONFIG))?;
-    let moment = |file| -> Result<M> {
-        Ok(hf::load(&model, &TensorFile::open(path.join(file))?.tensors(), &M::NAMING)?)
-    };
-    let moments = (moment(FIRST)?.tensors(), moment(SECOND)?.tensors());
-    let optimizer = AdamW::restored(adamw, moments, header.births.clone(), header.applied)?;
+    let slots = slots::read(path, &model, rule)?;
+    let optimizer = AnyOptimizer::restored(rule, slots, header.births.clone(), header.applied)?;
     Ok(Loaded { model, optimizer, header, config })
 }
 
-/// The model of a checkpoint with its ramps, and where its run stood. The optimizer's moments are checked but
+/// The model of a checkpoint with its ramps, and where its run stood. The optimizer's slots are checked but
 /// not kept in memory.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_model<D: Backend, M: Task<D>>(path: &Path, device: &D) -> Result<(M, Header)> {
+pub fn load_model<D: Backend, M: Family<D>>(path: &Path, device: &D) -> Result<(M, Header)> {
     let (model, header, file) = blank_model::<D, M>(path, device)?;
     let values = InFile::check(&model, &file.tensors(), &M::NAMING, &[])?;
     Ok((values.into(model)?, header))
 }
 
 /// As [`load_model`], with the values left in the file; the model holds zeros.
-pub(crate) fn blank_model<D: Backend, M: Task<D>>(
+pub(crate) fn blank_model<D: Backend, M: Family<D>>(
     path: &Path,
     device: &D,
 ) -> Result<(M, Header, TensorFile)> {
@@ -122,7 +132,8 @@ pub(crate) fn blank_model<D: Backend, M: Task<D>>(
     *model.growing_mut() = header.growing.clone();
     model.masks(header.state.step)?;
     // As its run computed, so that figures and receipts are the run's own.
-    let precision = config_of(path)?.map_or_else(Default::default, |config| config.train().precision);
+    let precision =
+        config_of(path, &[M::RULES])?.map_or_else(Default::default, |config| config.train().precision);
     model.set_compute(Compute { precision, ..Compute::default() });
     Ok((model, header, file))
 }
@@ -137,8 +148,8 @@ fn check(path: &Path) -> Result<()> {
             return Err(refuse(format!("{name} is damaged: expected hash {expected}, got {got}")));
         }
     }
-    let mut held = FILES.iter().filter(|name| REQUIRED.contains(name) || path.join(name).exists());
-    match held.find(|name| !marker.files.contains_key(**name)) {
+    let mut held = files().filter(|name| REQUIRED.contains(&name.as_str()) || path.join(name).exists());
+    match held.find(|name| !marker.files.contains_key(name)) {
         Some(name) => Err(refuse(format!("{MARKER} does not list {name}"))),
         None => Ok(()),
     }
@@ -156,7 +167,7 @@ fn marker(path: &Path) -> Result<Marker> {
         return Err(refuse(format!("expected format {FORMAT}, got {}", marker.format)));
     }
     // What a marker may not name: a device that never ends, say.
-    match marker.files.keys().find(|name| !FILES.contains(&name.as_str())) {
+    match marker.files.keys().find(|name| !files().any(|known| known == **name)) {
         Some(name) => Err(refuse(format!("{MARKER} lists {name:?}, which is no file of a checkpoint"))),
         None => Ok(marker),
     }

@@ -2,67 +2,40 @@
 
 use super::{TOKENIZER, config_of, family_of, find, load_model};
 use crate::{
-    config::{Family, Resolved},
+    config::{Resolved, SpecialTokens},
     data::Tokenizer,
     error::{Error, Result},
+    families::{
+        any::AnyModel,
+        family::Family,
+        registry::{ForFamily, Listed, with_family},
+    },
     step::state::State,
 };
-use msg_core::{device::Backend, params::Module};
-use msg_models::{GrowingModel, GrowthState, bert::Bert, gpt::Gpt};
-use std::path::{Path, PathBuf};
-
-/// A model of either family.
-#[expect(clippy::large_enum_variant, reason = "there is one of them, and it is not moved about")]
-#[derive(Debug)]
-pub enum Model<D: Backend> {
-    /// Predicts the next token.
-    Gpt(Gpt<D>),
-    /// Fills masked tokens in.
-    Bert(Bert<D>),
-}
-
-impl<D: Backend> Model<D> {
-    /// Its present sizes and ramps.
-    pub fn growing(&self) -> &GrowthState {
-        match self {
-            Model::Gpt(model) => model.growing(),
-            Model::Bert(model) => model.growing(),
-        }
-    }
-
-    /// How many parameters it has.
-    pub fn num_params(&self) -> usize {
-        match self {
-            Model::Gpt(model) => model.num_params(),
-            Model::Bert(model) => model.num_params(),
-        }
-    }
-
-    /// How many axes and layers are masked in a step.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    pub fn masks_in_force(&self, step: u64) -> Result<usize> {
-        Ok(match self {
-            Model::Gpt(model) => model.masks(step)?.active(),
-            Model::Bert(model) => model.masks(step)?.active(),
-        })
-    }
-}
+use msg_core::Backend;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 /// A checkpoint without the optimizer's part.
-#[derive(Debug)]
 pub struct Saved<D: Backend> {
     /// Its folder.
     pub path: PathBuf,
     /// Its model, with its ramps.
-    pub model: Model<D>,
+    pub model: Box<dyn AnyModel<D>>,
     /// Its tokenizer, where it has one.
     pub tokenizer: Option<Tokenizer>,
     /// The resolved configuration that it was saved under, where it came from a run.
     pub config: Option<Resolved>,
     /// Where its run stood.
     pub state: State,
+}
+
+impl<D: Backend> fmt::Debug for Saved<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Saved").field("path", &self.path).field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 impl<D: Backend> Saved<D> {
@@ -81,29 +54,40 @@ impl<D: Backend> Saved<D> {
 /// Opens the checkpoint that `path` means: itself, or the latest one of a run's folder.
 ///
 /// # Errors
-/// Where there is none, or a file of it is missing, cut or changed.
+/// Where there is none, its family is not in the list, or a file of it is missing, cut or changed.
 pub fn open<D: Backend>(path: &Path, device: &D) -> Result<Saved<D>> {
+    struct Open<'a, D>(&'a Path, &'a D);
+    impl<D: Backend> ForFamily<D> for Open<'_, D> {
+        type Out = Result<Saved<D>>;
+        fn with<M: Listed<D>>(self) -> Result<Saved<D>> {
+            open_as::<D, M>(self.0, self.1)
+        }
+    }
     let path = find(path)?;
-    let family = family_of(&path)?;
-    let (model, header) = match family {
-        Family::Gpt => {
-            let (model, header) = load_model(&path, device)?;
-            (Model::Gpt(model), header)
-        }
-        Family::Bert => {
-            let (model, header) = load_model(&path, device)?;
-            (Model::Bert(model), header)
-        }
-    };
-    let (config, tokenizer) = (config_of(&path)?, tokenizer_of(&path, family)?);
-    Ok(Saved { path, model, tokenizer, config, state: header.state })
+    with_family(&family_of(&path)?, &path, Open(&path, device))?
+}
+
+/// As [`open()`], of the family `M`, which need not be in the list.
+///
+/// # Errors
+/// As [`open()`], and where it is of another family.
+pub fn open_as<D: Backend, M: Family<D>>(path: &Path, device: &D) -> Result<Saved<D>> {
+    let path = find(path)?;
+    let (model, header) = load_model::<D, M>(&path, device)?;
+    let (config, tokenizer) = (config_of(&path, &[M::RULES])?, tokenizer_of(&path, M::RULES.specials)?);
+    Ok(Saved { path, model: Box::new(model), tokenizer, config, state: header.state })
 }
 
 /// The tokenizer of a checkpoint, where it has one.
 ///
 /// # Errors
-/// Where it cannot be read, or is none of the family.
-pub(crate) fn tokenizer_of(checkpoint: &Path, family: Family) -> Result<Option<Tokenizer>> {
+/// Where it cannot be read, or lacks a special token.
+pub(crate) fn tokenizer_of(checkpoint: &Path, specials: SpecialTokens) -> Result<Option<Tokenizer>> {
     let path = checkpoint.join(TOKENIZER);
-    path.exists().then(|| Tokenizer::read(&path, family)).transpose()
+    path.exists().then(|| Tokenizer::read(&path, specials)).transpose()
+}
+
+/// The bytes of a checkpoint's tokenizer; empty without one.
+pub(crate) fn tokenizer_bytes(checkpoint: &Path) -> Vec<u8> {
+    std::fs::read(checkpoint.join(TOKENIZER)).unwrap_or_default()
 }

@@ -1,20 +1,18 @@
 //! Writing a checkpoint: everything under a temporary name, the marker last, then the rename.
 
 use super::{
-    CONFIG, FILES, FIRST, FORMAT, Header, MARKER, MODEL, Marker, REPLACED, SAVING, SECOND, STATE, TOKENIZER,
-    folder_name,
+    CONFIG, FORMAT, Header, MARKER, MODEL, Marker, REPLACED, SAVING, STATE, TOKENIZER, files, folder_name,
+    slots,
 };
 use crate::{
     error::{AtPath, Error, Result},
-    families::family::Task,
+    families::family::Family,
     files::atomic::{sync_folder, write_synced},
     step::state::State,
 };
 use msg_core::{
-    axis::NamedShape,
-    device::Backend,
-    optim::AdamW,
-    params::{Param, ParamName, Role, Visitor},
+    Backend,
+    optim::{AnyOptimizer, Rule},
 };
 use msg_models::hf;
 use std::{
@@ -29,7 +27,7 @@ pub struct Snapshot<'a, D: Backend, M> {
     /// The model.
     pub model: &'a M,
     /// Its optimizer.
-    pub optimizer: &'a AdamW<D>,
+    pub optimizer: &'a AnyOptimizer<D>,
     /// Where the run stands.
     pub state: &'a State,
     /// The resolved configuration, as TOML.
@@ -42,7 +40,7 @@ pub struct Snapshot<'a, D: Backend, M> {
 ///
 /// # Errors
 /// Where the system refuses (the folder is then as it was), or a value is not finite.
-pub fn save<D: Backend, M: Task<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<PathBuf> {
+pub fn save<D: Backend, M: Family<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<PathBuf> {
     fs::create_dir_all(all).at(all)?;
     let target = all.join(folder_name(snapshot.state.step));
     let temporary = tempfile::Builder::new().prefix(SAVING).tempdir_in(all).at(all)?;
@@ -68,24 +66,21 @@ pub fn save<D: Backend, M: Task<D>>(all: &Path, snapshot: &Snapshot<'_, D, M>) -
     Ok(target)
 }
 
-fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<()> {
+fn write_files<D: Backend, M: Family<D>>(folder: &Path, snapshot: &Snapshot<'_, D, M>) -> Result<()> {
     let Snapshot { model, optimizer, state, config, tokenizer } = snapshot;
     let notes = BTreeMap::from([("step".to_owned(), state.step.to_string())]);
     hf::save(*model, &M::NAMING, &notes, folder.join(MODEL))?;
-    for (which, file) in [(Moment::First, FIRST), (Moment::Second, SECOND)] {
-        let mut moments = (*model).clone();
-        moments.walk(&ParamName::root(), &mut ToMoment { optimizer, which })?;
-        hf::save(&moments, &M::NAMING, &notes, folder.join(file))?;
-    }
+    slots::write(folder, *model, optimizer, &notes)?;
     let malformed =
         |error: serde_json::Error| Error::Checkpoint { path: folder.join(STATE), message: error.to_string() };
     let header = Header {
-        family: Some(M::FAMILY),
+        family: Some(M::RULES.name.to_owned()),
         state: (*state).clone(),
         growing: model.growing().clone(),
         model: serde_json::to_value(model.config_now()).map_err(malformed)?,
-        births: optimizer.births().clone(),
+        births: optimizer.birth_steps().clone(),
         applied: optimizer.applied(),
+        optimizer: Some(optimizer.rule().kind().to_owned()).filter(|kind| kind != slots::UNSAID),
     };
     let json = serde_json::to_vec_pretty(&header).map_err(malformed)?;
     write_synced(&folder.join(STATE), &json)?;
@@ -97,14 +92,14 @@ fn write_files<D: Backend, M: Task<D>>(folder: &Path, snapshot: &Snapshot<'_, D,
 }
 
 pub(super) fn write_marker(folder: &Path, step: u64) -> Result<()> {
-    let mut files = BTreeMap::new();
-    for name in FILES {
-        let path = folder.join(name);
+    let mut hashes = BTreeMap::new();
+    for name in files() {
+        let path = folder.join(&name);
         if path.exists() {
-            files.insert(name.to_owned(), hash(&path)?);
+            hashes.insert(name, hash(&path)?);
         }
     }
-    let marker = Marker { format: FORMAT, step, files };
+    let marker = Marker { format: FORMAT, step, files: hashes };
     let path = folder.join(MARKER);
     let json = serde_json::to_vec_pretty(&marker)
         .map_err(|error| Error::Checkpoint { path: path.clone(), message: error.to_string() })?;
@@ -118,32 +113,4 @@ pub(crate) fn hash(path: &Path) -> Result<String> {
     let mut file = File::open(path).at(path)?;
     hasher.update_reader(&mut file).at(path)?;
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Moment {
-    First,
-    Second,
-}
-
-/// Puts a parameter's moment in its place.
-struct ToMoment<'a, D: Backend> {
-    optimizer: &'a AdamW<D>,
-    which: Moment,
-}
-
-impl<D: Backend> Visitor<D> for ToMoment<'_, D> {
-    fn visit<S: NamedShape>(
-        &mut self,
-        name: &ParamName,
-        _: Role,
-        tensor: &mut Param<S, D>,
-    ) -> msg_core::Result<()> {
-        let (first, second) = self.optimizer.moments(name)?;
-        *tensor = match self.which {
-            Moment::First => first.clone(),
-            Moment::Second => second.clone(),
-        };
-        Ok(())
-    }
 }

@@ -4,12 +4,16 @@ use crate::{
     config::{
         RunConfig,
         data::{DataConfig, MlmConfig, TokenizerConfig, TokenizerKind},
-        model::{Family, ModelConfig, ResolvedModel},
-        schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
+        model::{FamilyRules, ModelConfig, ResolvedModel},
+        optimizer::OptimizerConfig,
+        schedule::{AtGrowth, LrAtGrowth, LrConfig, ResolvedStage, StageConfig},
+        shapes::{LrShape, ShapeKey},
+        suggest::any_of,
         train::{InitFrom, RunTable, TrainConfig},
     },
     error::{Error, Result},
 };
+use msg_core::optim::Rule;
 use msg_models::{GrowingAxis, Grows, Sizes, sizes::LARGEST};
 use serde::Serialize;
 use std::{fmt::Display, path::Path};
@@ -41,6 +45,7 @@ impl Rules<'_> {
         self.data(&config.data)?;
         self.model(&config.model)?;
         self.train(&config.train)?;
+        self.optimizer(&config.optimizer)?;
         self.lr(&config.lr)?;
         if let Some(init) = &config.init {
             self.init(init)?;
@@ -48,7 +53,7 @@ impl Rules<'_> {
         self.need(!config.stages.is_empty(), "stage", "at least one [[stage]]", "none")
     }
 
-    fn refused(self, key: impl Display, expected: impl Display, got: impl Display) -> Error {
+    pub(super) fn refused(self, key: impl Display, expected: impl Display, got: impl Display) -> Error {
         Error::Config {
             file: self.file.to_owned(),
             key: key.to_string(),
@@ -96,7 +101,8 @@ impl Rules<'_> {
             given,
         )?;
         let share = data.held_out;
-        self.number((0.0..=0.5).contains(&share), "data.held_out", "a share from 0 to 0.5", share)?;
+        let holds = DataConfig::HELD_OUT.contains(&share);
+        self.number(holds, "data.held_out", DataConfig::HELD_OUT_IN_WORDS, share)?;
         let MlmConfig { rate, .. } = data.mlm;
         self.number(rate > 0.0 && rate < 1.0, "data.mlm.rate", "a share above 0 and below 1", rate)?;
         self.tokenizer(&data.tokenizer)
@@ -122,7 +128,7 @@ impl Rules<'_> {
     }
 
     fn model(self, model: &ModelConfig) -> Result<()> {
-        self.size("model.head_dim", Some(model.head_dim))?;
+        self.size("model.head_dim", model.head_dim)?;
         self.size("model.positions", model.positions)?;
         self.size("model.vocab", model.vocab)?;
         if let Some(rate) = model.dropout {
@@ -144,12 +150,6 @@ impl Rules<'_> {
         if let Some(clip) = train.clip {
             self.number(clip > 0.0, "train.clip", "a number above 0, or \"off\"", clip)?;
         }
-        let decay = train.weight_decay;
-        self.number(decay >= 0.0, "train.weight_decay", "a number of at least 0", decay)?;
-        for (key, beta) in [("train.beta1", train.beta1), ("train.beta2", train.beta2)] {
-            self.number((0.0..1.0).contains(&beta), key, "a share of at least 0 and below 1", beta)?;
-        }
-        self.number(train.adam_eps > 0.0, "train.adam_eps", "a number above 0", train.adam_eps)?;
         self.need(train.eval_sequences > 0, "train.eval_sequences", "at least 1", train.eval_sequences)?;
         self.need(train.keep_last > 0, "train.keep_last", "at least 1", train.keep_last)?;
         match train.receipt_tolerance {
@@ -160,19 +160,35 @@ impl Rules<'_> {
         }
     }
 
+    /// The ranges are the optimizer's own.
+    fn optimizer(self, optimizer: &OptimizerConfig) -> Result<()> {
+        match optimizer.check() {
+            // Named as `adamw: beta1`.
+            Err(msg_core::error::Error::Value { what, expected, got }) => {
+                let key = what.rsplit(' ').next().unwrap_or(what);
+                Err(self.refused(format_args!("optimizer.{key}"), expected, format!("{got:?}")))
+            }
+            other => Ok(other?),
+        }
+    }
+
     fn lr(self, lr: &LrConfig) -> Result<()> {
         let peak = lr.peak;
         self.number(peak > 0.0, "lr.peak", "a number above 0", peak)?;
         if let Some(last) = lr.r#final {
-            self.need(lr.shape != LrShape::Constant, "lr.final", "none with shape = \"constant\"", last)?;
+            let expected = format!("none with shape = {:?}", lr.shape.name());
+            self.need(lr.shape.uses(ShapeKey::Final), "lr.final", expected, last)?;
             let expected = format!("0 to {peak:?}, the peak");
             self.number((0.0..=peak).contains(&last), "lr.final", &expected, last)?;
         }
-        match (lr.shape, lr.decay) {
-            (LrShape::Wsd, None) => Err(self.missing("lr.decay")),
-            (LrShape::Wsd, Some(decay)) => self.need(decay > 0, "lr.decay", "at least 1", decay),
-            (_, Some(decay)) => self.need(false, "lr.decay", "none but with shape = \"wsd\"", decay),
-            (_, None) => Ok(()),
+        match (lr.shape.uses(ShapeKey::Decay), lr.decay) {
+            (true, None) => Err(self.missing("lr.decay")),
+            (true, Some(decay)) => self.need(decay > 0, "lr.decay", "at least 1", decay),
+            (false, Some(decay)) => {
+                let expected = format!("none but with shape = {}", LrShape::with(ShapeKey::Decay));
+                self.need(false, "lr.decay", expected, decay)
+            }
+            (false, None) => Ok(()),
         }
     }
 
@@ -182,11 +198,11 @@ impl Rules<'_> {
     }
 
     /// The numbers of one stage.
-    pub(super) fn stage_sizes(self, number: usize, family: Family, stage: &StageConfig) -> Result<()> {
+    pub(super) fn stage_sizes(self, number: usize, family: FamilyRules, stage: &StageConfig) -> Result<()> {
         for &axis in GrowingAxis::ALL {
             let (key, size) = (format!("stage.{number}.{}", axis.key()), stage.size(axis));
-            if let Some(size) = size.filter(|_| !family.axes().contains(&axis)) {
-                let expected = format!("no such key with family = {:?}", family.name());
+            if let Some(size) = size.filter(|_| !family.axes.contains(&axis)) {
+                let expected = format!("no such key with family = {:?}", family.name);
                 return Err(self.refused(key, expected, size));
             }
             self.size(key, size)?;
@@ -217,6 +233,26 @@ impl Rules<'_> {
         };
         self.need((1..=MOST).contains(&count), key(name), "at least 1", count)?;
         Ok(count.div_ceil(per_step))
+    }
+
+    /// The family of that name.
+    pub(super) fn family(self, name: &str, families: &[FamilyRules]) -> Result<FamilyRules> {
+        let names: Vec<&str> = families.iter().map(|family| family.name).collect();
+        let known = families.iter().find(|family| family.name == name);
+        known.copied().ok_or_else(|| self.refused("model.family", any_of(&names), format_args!("{name:?}")))
+    }
+
+    /// Refuses a key that the family does not have.
+    pub(super) fn key_of_family<T: Serialize>(
+        self,
+        family: FamilyRules,
+        key: &str,
+        has: bool,
+        given: Option<T>,
+    ) -> Result<()> {
+        let Some(given) = given.filter(|_| !has) else { return Ok(()) };
+        let expected = format!("no such key with family = \"{}\"", family.name);
+        self.need(false, key, expected, word(given))
     }
 
     /// What each stage says beside the one before it.
@@ -292,7 +328,7 @@ impl Rules<'_> {
             let key = format!("stage.{number}.sequence");
             let expected = format!("at most {}, model.positions", model.positions);
             self.need(sequence <= model.positions, &key, expected, sequence)?;
-            if model.family == Family::Gpt {
+            if model.family.whole_windows {
                 // A window is cut into whole pieces: no token is lost.
                 let expected = format!("a divisor of {window}, the longest of the plan");
                 self.need(window.is_multiple_of(sequence), &key, expected, sequence)?;
@@ -306,11 +342,12 @@ impl Rules<'_> {
             let expected = format!("at least {tokens}, the tokenizer's");
             self.need(vocab >= tokens, "model.vocab", expected, vocab)?;
         }
-        if model.family == Family::Gpt {
+        if !model.family.mlm {
             let holds = run.data.mlm == MlmConfig::default();
-            self.need(holds, "data.mlm", "no such table with family = \"gpt\"", "one")?;
+            let expected = format!("no such table with family = \"{}\"", model.family.name);
+            self.need(holds, "data.mlm", expected, "one")?;
         }
-        let every = run.train.eval_every;
+        let every = run.train.eval_every.unwrap_or(0);
         let holds = every == 0 || run.data.held_out > 0.0;
         self.need(holds, "train.eval_every", "0, as data.held_out is 0", every)?;
         self.steps(&run.lr, stages)
@@ -328,10 +365,10 @@ impl Rules<'_> {
             tokens = tokens.checked_add(of_stage).filter(|sum| *sum <= MOST).ok_or_else(too_many)?;
             total += stage.steps;
         }
-        let LrConfig { warmup, shape, decay, .. } = *lr;
+        let LrConfig { warmup, decay, .. } = *lr;
         let expected = format!("fewer than {total}, the steps of all stages");
         self.need(warmup < total, "lr.warmup", expected, warmup)?;
-        if let (LrShape::Wsd, Some(decay)) = (shape, decay) {
+        if let Some(decay) = decay {
             let expected = format!("at most {}, the steps after the warm-up", total - warmup);
             self.need(decay <= total - warmup, "lr.decay", expected, decay)?;
         }

@@ -1,7 +1,7 @@
-//! `[data]`: sources, tokenizer, held-out share, and what BERT makes of it.
+//! `[data]`: sources, tokenizer, held-out share, and masked tokens for BERT.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 /// The `[data]` table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,22 +13,22 @@ pub struct DataConfig {
     /// Crates of Cargo.lock whose sources are read from the cargo home or a vendor folder (quickstart).
     #[serde(default)]
     pub crates: Vec<String>,
-    /// Endings that are read from folders; also inside .gz and .zst.
+    /// Endings of the files that are read from folders; also inside .gz and .zst.
     #[serde(default = "default_extensions")]
     pub extensions: Vec<String>,
     /// The field that holds the text in .jsonl lines.
     #[serde(default = "default_field")]
     pub jsonl_field: String,
-    /// What becomes of bytes that are no UTF-8.
+    /// How bytes that are not UTF-8 are read: replaced by U+FFFD and counted, or the file is refused.
     #[serde(default)]
     pub invalid_utf8: InvalidUtf8,
     /// Share of the documents' tokens held out for evaluation.
     #[serde(default = "default_held_out")]
     pub held_out: f64,
-    /// Where prepared shards lie; by default `data` in the run's folder.
+    /// The folder of prepared shards; by default `data` in the run's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<PathBuf>,
-    /// BLAKE3 hash of the whole text, where it must be a certain one.
+    /// BLAKE3 hash that the whole text must have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect_hash: Option<String>,
     /// The tokenizer.
@@ -38,7 +38,14 @@ pub struct DataConfig {
     pub mlm: MlmConfig,
 }
 
-/// What becomes of bytes that are no UTF-8.
+impl DataConfig {
+    /// The share that may be held out.
+    pub(crate) const HELD_OUT: RangeInclusive<f64> = 0.0..=0.5;
+    /// That range in words.
+    pub(crate) const HELD_OUT_IN_WORDS: &str = "a share from 0 to 0.5";
+}
+
+/// How bytes that are not UTF-8 are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InvalidUtf8 {
@@ -53,9 +60,9 @@ pub enum InvalidUtf8 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerConfig {
-    /// Trained here, or read from a file.
+    /// Byte-level BPE (GPT-2's) or WordPiece (BERT's) trained on the text, one entry a byte, or a file.
     pub kind: TokenizerKind,
-    /// Entries of a trained one.
+    /// Entries of a trained tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocab: Option<usize>,
     /// The tokenizer.json of `kind = "file"`.
@@ -77,6 +84,36 @@ pub enum TokenizerKind {
     File,
 }
 
+/// The special tokens that a model needs of a tokenizer. In manifests the kinds have the names of the families that
+/// had them first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpecialTokens {
+    /// One token, which follows every document.
+    #[serde(rename = "gpt")]
+    EndOfText,
+    /// BERT's: padding, unknown, start, separator and mask.
+    #[serde(rename = "bert")]
+    Bert,
+}
+
+impl SpecialTokens {
+    /// How many there are in a tokenizer that is made here.
+    pub fn count(self) -> usize {
+        match self {
+            SpecialTokens::EndOfText => 1,
+            SpecialTokens::Bert => 5,
+        }
+    }
+
+    /// The name in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            SpecialTokens::EndOfText => "gpt",
+            SpecialTokens::Bert => "bert",
+        }
+    }
+}
+
 /// The `[data.mlm]` table.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -85,7 +122,7 @@ pub struct MlmConfig {
     pub rate: f64,
     /// Whether the parts of a word are masked together.
     pub whole_word: bool,
-    /// Whether an example is masked anew in each epoch; false masks it once, as published.
+    /// Whether each epoch masks an example differently; false masks it once, as published.
     pub dynamic: bool,
 }
 

@@ -92,6 +92,8 @@ fn in_words(expected: &str) -> String {
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),
         "path string" => "a path in quotes".into(),
+        "a string" => "text in quotes".into(),
+        "variant identifier" => "a name in quotes".into(),
         _ if expected.starts_with("struct ") => "a table".into(),
         other => other.to_owned(),
     }
@@ -179,6 +181,11 @@ impl<'de> Deserializer<'de> for At {
     ) -> Result<V::Value, Fault> {
         match self.0 {
             Value::String(name) => visitor.visit_enum(Name(name)),
+            // A table names its variant by `kind`; without one it is the first.
+            Value::Table(mut table) if !variants.is_empty() => {
+                let kind = table.remove("kind").unwrap_or_else(|| variants[0].into());
+                visitor.visit_enum(Tagged { kind, content: Content { table, variants } })
+            }
             _ => Err(Fault::invalid_type(self.unexpected(), &any_of(variants).as_str())),
         }
     }
@@ -222,6 +229,51 @@ impl<'de> MapAccess<'de> for Keys {
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         let (key, value) = self.value.take().ok_or_else(|| Fault::custom("a value without its key"))?;
         seed.deserialize(At(value)).map_err(|fault| fault.within(key))
+    }
+}
+
+/// A table whose `kind` is the name of a variant; the other keys are its content.
+struct Tagged {
+    kind: Value,
+    content: Content,
+}
+
+struct Content {
+    table: toml::Table,
+    variants: &'static [&'static str],
+}
+
+impl<'de> EnumAccess<'de> for Tagged {
+    type Error = Fault;
+    type Variant = Content;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Content), Fault> {
+        let variant = seed.deserialize(At(self.kind)).map_err(|fault| fault.within("kind"))?;
+        Ok((variant, self.content))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Content {
+    type Error = Fault;
+
+    fn unit_variant(self) -> Result<(), Fault> {
+        Err(Fault::invalid_type(Unexpected::Map, &any_of(self.variants).as_str()))
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Fault> {
+        seed.deserialize(At(Value::Table(self.table)))
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Fault> {
+        Err(Fault::invalid_type(Unexpected::Map, &"a list"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        At(Value::Table(self.table)).deserialize_any(visitor)
     }
 }
 

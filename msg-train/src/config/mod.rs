@@ -8,18 +8,24 @@ mod check;
 mod data;
 mod de;
 mod model;
+mod optimizer;
 mod read;
 mod resolved;
 mod schedule;
+pub mod shapes;
 pub mod size_spec;
 mod suggest;
+#[cfg(test)]
+pub(crate) mod testing;
 mod train;
 
-pub use data::{DataConfig, InvalidUtf8, MlmConfig, TokenizerConfig, TokenizerKind};
-pub use model::{Family, ModelConfig, ResolvedModel};
-pub use read::{differing_keys, parse, read};
+pub use data::{DataConfig, InvalidUtf8, MlmConfig, SpecialTokens, TokenizerConfig, TokenizerKind};
+pub use model::{FamilyRules, ModelConfig, ResolvedModel};
+pub use optimizer::OptimizerConfig;
+pub use read::{differing_keys, parse, parse_saved, read};
 pub use resolved::Resolved;
-pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig};
+pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, ResolvedStage, StageConfig};
+pub use shapes::LrShape;
 pub(crate) use suggest::hint;
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
 
@@ -38,6 +44,9 @@ pub struct RunConfig {
     /// How steps are made.
     #[serde(default)]
     pub train: TrainConfig,
+    /// What updates the parameters.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
     /// The learning rate.
     pub lr: LrConfig,
     /// The stages, first to last.

@@ -1,34 +1,31 @@
-//! `[model]`: what does not grow.
+//! `[model]`: what does not grow of a model.
 
+use super::SpecialTokens;
 use msg_core::ops::Gelu;
-use msg_models::{GrowingAxis, bert::BertConfig, gpt::GptConfig};
+use msg_models::GrowingAxis;
 use serde::{Deserialize, Serialize};
 
-/// Which architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// GPT-2's.
-    Gpt,
-    /// BERT's.
-    Bert,
+/// What a configuration needs to know of a family. The families themselves are not known here.
+#[derive(Clone, Copy, Debug)]
+pub struct FamilyRules {
+    /// Its name: the value of `model.family`.
+    pub name: &'static str,
+    /// Fills in what `[model]` leaves out with the family's published values. A key that stays open is one that the
+    /// family does not have.
+    pub fill: fn(&mut ModelConfig),
+    /// The axes along which it grows.
+    pub axes: &'static [GrowingAxis],
+    /// The special tokens that its tokenizers need.
+    pub specials: SpecialTokens,
+    /// Whether sequences are pieces of one window, so that their length must divide the longest.
+    pub whole_windows: bool,
+    /// Whether it predicts masked tokens, as `[data.mlm]` says.
+    pub mlm: bool,
 }
 
-impl Family {
-    /// Its name in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Family::Gpt => "gpt",
-            Family::Bert => "bert",
-        }
-    }
-
-    /// The axes along which it grows.
-    pub fn axes(self) -> &'static [GrowingAxis] {
-        match self {
-            Family::Gpt => GptConfig::AXES,
-            Family::Bert => BertConfig::AXES,
-        }
+impl PartialEq for FamilyRules {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
     }
 }
 
@@ -37,9 +34,11 @@ impl Family {
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// The architecture.
-    pub family: Family,
-    /// Size of one head.
-    pub head_dim: usize,
+    pub family: String,
+    /// Size of one head, which never grows; by default the hidden size of the last stage divided by its heads, where
+    /// that is a whole number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
     /// Longest sequence; by default the longest of the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positions: Option<usize>,
@@ -64,7 +63,7 @@ pub struct ModelConfig {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ResolvedModel {
     /// The architecture.
-    pub family: Family,
+    pub family: FamilyRules,
     /// Size of one head.
     pub head_dim: usize,
     /// Longest sequence.
@@ -73,10 +72,10 @@ pub struct ResolvedModel {
     pub vocab: Option<usize>,
     /// Dropout rate.
     pub dropout: f32,
-    /// Added to the variance in every norm.
-    pub eps: f64,
-    /// Form of the activation.
-    pub gelu: Gelu,
+    /// Added to the variance in every norm, where the family has the key.
+    pub eps: Option<f64>,
+    /// Form of the activation, where the family has the key.
+    pub gelu: Option<Gelu>,
     /// Standard deviation of first weights.
     pub init_std: f32,
 }

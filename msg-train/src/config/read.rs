@@ -4,6 +4,8 @@ use crate::{
     config::{
         RunConfig,
         de::{self, Fault, Kind},
+        model::FamilyRules,
+        optimizer::MOVED,
         resolved::Resolved,
         suggest::hint,
     },
@@ -15,28 +17,54 @@ use toml::{Table, Value};
 /// Reads a run from a file, with overrides of the form `table.key=value`.
 ///
 /// The value is TOML, or a bare word that stands for a string; nothing after the `=` removes the key. A stage is named
-/// by its number from 1: `stage.2.steps=50`. Data need not exist yet.
+/// by its number from 1: `stage.2.steps=50`. `families` are those that it may name. Data need not exist yet.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Syntax`], [`Error::UnknownKey`], [`Error::MissingKey`], or [`Error::Config`] for the first
 /// value that cannot be.
-pub fn read(path: impl AsRef<Path>, overrides: &[String]) -> Result<Resolved> {
+pub fn read(path: impl AsRef<Path>, overrides: &[String], families: &[FamilyRules]) -> Result<Resolved> {
     let path = path.as_ref();
     let text = std::fs::read_to_string(path).at(path)?;
-    parse(&text, &path.display().to_string(), overrides)
+    parse(&text, &path.display().to_string(), overrides, families)
 }
 
 /// As [`read`], from text; `file` is its name in errors.
 ///
 /// # Errors
 /// As [`read`].
-pub fn parse(text: &str, file: &str, overrides: &[String]) -> Result<Resolved> {
+pub fn parse(text: &str, file: &str, overrides: &[String], families: &[FamilyRules]) -> Result<Resolved> {
     let mut table: Table = text.parse().map_err(|error| syntax(&error, text, file))?;
     for given in overrides {
         set(&mut table, given)?;
     }
+    if let Some((old, new)) = MOVED.into_iter().find(|(old, _)| has(&table, old)) {
+        let (key, hint) = (format!("train.{old}"), format!("moved to `optimizer.{new}`"));
+        return Err(Error::UnknownKey { file: file.to_owned(), key, hint });
+    }
+    checked(table, file, families)
+}
+
+/// As [`parse`], for a configuration that a checkpoint or a run's folder holds. Keys may have their names of then.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_saved(text: &str, file: &str, families: &[FamilyRules]) -> Result<Resolved> {
+    let mut table: Table = text.parse().map_err(|error| syntax(&error, text, file))?;
+    for (old, new) in MOVED {
+        let Some(value) = table.get_mut("train").and_then(|train| train.as_table_mut()?.remove(old)) else {
+            continue;
+        };
+        let optimizer = table.entry("optimizer").or_insert_with(|| Value::Table(Table::new()));
+        if let Some(optimizer) = optimizer.as_table_mut() {
+            optimizer.entry(new).or_insert(value);
+        }
+    }
+    checked(table, file, families)
+}
+
+fn checked(table: Table, file: &str, families: &[FamilyRules]) -> Result<Resolved> {
     let config: RunConfig = de::from_value(Value::Table(table)).map_err(|fault| located(fault, file))?;
-    Resolved::checked(config, file)
+    Resolved::checked(config, file, families)
 }
 
 /// The keys, dotted, in which two runs differ, in the order of the alphabet; stages by their number from 1.
@@ -67,6 +95,10 @@ fn compare(a: Option<&Value>, b: Option<&Value>, at: String, keys: &mut Vec<Stri
         _ if a == b => {}
         _ => keys.push(at),
     }
+}
+
+fn has(table: &Table, key_of_train: &str) -> bool {
+    table.get("train").and_then(Value::as_table).is_some_and(|train| train.contains_key(key_of_train))
 }
 
 /// Applies one override.

@@ -5,15 +5,20 @@ use crate::{
         RunConfig,
         check::Rules,
         data::{DataConfig, TokenizerKind},
-        model::{Family, ModelConfig, ResolvedModel},
-        schedule::{AtGrowth, LrConfig, LrShape, ResolvedStage, StageConfig},
+        model::{FamilyRules, ModelConfig, ResolvedModel},
+        optimizer::OptimizerConfig,
+        schedule::{AtGrowth, LrConfig, ResolvedStage, StageConfig},
+        shapes::ShapeKey,
         train::{InitFrom, RunTable, TrainConfig},
     },
-    data::BERT_SPECIALS,
     error::{Error, Result},
 };
 use msg_core::growth::NORMAL_STD;
-use msg_models::{Sizes, bert::BertConfig, cost::Logits, gpt::GptConfig};
+use msg_models::{Sizes, cost::Logits};
+
+/// How many evaluations and checkpoints a run has by default, beside those at the ends of stages.
+const EVALUATIONS: u64 = 20;
+const CHECKPOINTS: u64 = 10;
 
 /// A configuration that can be run. There is no other way to one than through the checks, so what takes it need not
 /// look again, and nothing in it is left open that the configuration alone can tell.
@@ -22,28 +27,40 @@ pub struct Resolved {
     written: RunConfig,
     model: ResolvedModel,
     stages: Vec<ResolvedStage>,
+    eval_every: u64,
+    checkpoint_every: u64,
 }
 
 impl Resolved {
-    /// Checks a configuration that was made in code and fills it in. Reads no data and makes nothing.
+    /// Checks a configuration that was made in code and fills it in; `families` are those that it may name. Reads no
+    /// data and makes nothing.
     ///
     /// # Errors
     /// [`Error::Config`] or [`Error::MissingKey`] for the first rule that does not hold; the file's name in them is
     /// `configuration`.
-    pub fn new(config: RunConfig) -> Result<Resolved> {
-        Self::checked(config, "configuration")
+    pub fn new(config: RunConfig, families: &[FamilyRules]) -> Result<Resolved> {
+        Self::checked(config, "configuration", families)
     }
 
     /// The same for a configuration that was read from `file`.
-    pub(super) fn checked(config: RunConfig, file: &str) -> Result<Resolved> {
+    pub(super) fn checked(config: RunConfig, file: &str, families: &[FamilyRules]) -> Result<Resolved> {
         let rules = Rules { file };
+        let family = rules.family(&config.model.family, families)?;
         rules.tables(&config)?;
-        let stages = stages(rules, config.model.family, &config.stages)?;
+        let stages = stages(rules, family, &config.stages)?;
         rules.growths(&stages, config.init.as_ref())?;
-        let model = model(&config.model, &stages);
-        let written = written(config, &model, &stages);
-        let resolved = Resolved { written, model, stages };
-        rules.across(&resolved.written, &model, &resolved.stages, resolved.tokenizer_vocab())?;
+        let model = model(rules, &config.model, family, &stages)?;
+        let total = stages.iter().fold(0_u64, |sum, stage| sum.saturating_add(stage.steps));
+        let evaluations = if config.data.held_out > 0.0 { total.div_ceil(EVALUATIONS) } else { 0 };
+        let mut resolved = Resolved {
+            eval_every: config.train.eval_every.unwrap_or(evaluations),
+            checkpoint_every: config.train.checkpoint_every.unwrap_or(total.div_ceil(CHECKPOINTS)),
+            written: config,
+            model,
+            stages,
+        };
+        resolved.write_out();
+        rules.across(&resolved.written, &resolved.model, &resolved.stages, resolved.tokenizer_vocab())?;
         Ok(resolved)
     }
 
@@ -98,9 +115,24 @@ impl Resolved {
         &self.written.train
     }
 
+    /// What updates the parameters.
+    pub fn optimizer(&self) -> &OptimizerConfig {
+        &self.written.optimizer
+    }
+
     /// The learning rate.
     pub fn lr(&self) -> &LrConfig {
         &self.written.lr
+    }
+
+    /// Steps between evaluations; 0 evaluates at the ends of stages only.
+    pub fn eval_every(&self) -> u64 {
+        self.eval_every
+    }
+
+    /// Steps between checkpoints; 0 saves at the ends of stages only.
+    pub fn checkpoint_every(&self) -> u64 {
+        self.checkpoint_every
     }
 
     /// The stages, first to last; there is at least one.
@@ -131,10 +163,7 @@ impl Resolved {
 
     /// The tokenizer's entries, where the configuration alone tells them.
     fn tokenizer_vocab(&self) -> Option<usize> {
-        let specials = match self.model.family {
-            Family::Gpt => 1,
-            Family::Bert => BERT_SPECIALS.len(),
-        };
+        let specials = self.model.family.specials.count();
         match self.data().tokenizer.kind {
             TokenizerKind::Bytes => Some(256 + specials),
             TokenizerKind::Bpe | TokenizerKind::WordPiece => self.data().tokenizer.vocab,
@@ -142,30 +171,14 @@ impl Resolved {
         }
     }
 
-    /// The model as a GPT with the first stage's sizes.
-    pub fn gpt(&self, vocab: usize) -> GptConfig {
-        let ResolvedModel { head_dim, positions, dropout, eps, gelu, .. } = self.model;
-        GptConfig { vocab, positions, head_dim, sizes: self.first_sizes(), eps, gelu, dropout }
-    }
-
-    /// The model as a BERT with the first stage's sizes.
-    pub fn bert(&self, vocab: usize) -> BertConfig {
-        let ResolvedModel { head_dim, positions, dropout, eps, gelu, .. } = self.model;
-        let BertConfig { segments, .. } = BertConfig::default();
-        BertConfig { vocab, positions, segments, head_dim, sizes: self.first_sizes(), eps, gelu, dropout }
-    }
-
     /// At which positions training computes token logits.
     pub fn logits(&self) -> Logits {
-        match self.model.family {
-            Family::Gpt => Logits::Everywhere,
-            Family::Bert => Logits::Labelled(self.data().mlm.rate),
-        }
+        if self.model.family.mlm { Logits::Labelled(self.data().mlm.rate) } else { Logits::Everywhere }
     }
 }
 
 /// The stages with what the ones before say.
-fn stages(rules: Rules<'_>, family: Family, tables: &[StageConfig]) -> Result<Vec<ResolvedStage>> {
+fn stages(rules: Rules<'_>, family: FamilyRules, tables: &[StageConfig]) -> Result<Vec<ResolvedStage>> {
     let mut stages: Vec<ResolvedStage> = Vec::with_capacity(tables.len());
     for (number, table) in (1..).zip(tables) {
         let before = stages.last();
@@ -173,7 +186,7 @@ fn stages(rules: Rules<'_>, family: Family, tables: &[StageConfig]) -> Result<Ve
             given.or(before).ok_or_else(|| rules.missing(format_args!("stage.{number}.{name}")))
         };
         let mut sizes = Sizes::NONE;
-        for &axis in family.axes() {
+        for &axis in family.axes {
             let before = before.map(|stage| stage.sizes.get(axis));
             sizes = sizes.with(axis, size(axis.key(), table.size(axis), before)?);
         }
@@ -194,53 +207,84 @@ fn stages(rules: Rules<'_>, family: Family, tables: &[StageConfig]) -> Result<Ve
     Ok(stages)
 }
 
-/// The model with its family's numbers.
-fn model(table: &ModelConfig, stages: &[ResolvedStage]) -> ResolvedModel {
-    let longest = stages.iter().map(|stage| stage.sequence).max().unwrap_or(0);
-    let (eps, gelu, dropout) = match table.family {
-        Family::Gpt => {
-            let GptConfig { eps, gelu, dropout, .. } = GptConfig::default();
-            (eps, gelu, dropout)
+/// The size of one head: that of the configuration, or the last stage's hidden size over its heads.
+fn head_dim(rules: Rules<'_>, given: Option<usize>, stages: &[ResolvedStage]) -> Result<usize> {
+    match (given, stages.last().map(|stage| stage.sizes)) {
+        (Some(head_dim), _) => Ok(head_dim),
+        (None, Some(Sizes { hidden, heads, .. })) if hidden.is_multiple_of(heads) => Ok(hidden / heads),
+        (None, Some(Sizes { hidden, heads, .. })) => {
+            let expected = format!(
+                "a size: the hidden size of the last stage, {hidden}, is no multiple of its {heads} heads"
+            );
+            Err(rules.refused("model.head_dim", expected, "none"))
         }
-        Family::Bert => {
-            let BertConfig { eps, gelu, dropout, .. } = BertConfig::default();
-            (eps, gelu, dropout)
-        }
-    };
-    ResolvedModel {
-        family: table.family,
-        head_dim: table.head_dim,
-        positions: table.positions.unwrap_or(longest),
-        vocab: table.vocab,
-        dropout: table.dropout.unwrap_or(dropout),
-        eps: table.eps.unwrap_or(eps),
-        gelu: table.gelu.unwrap_or(gelu),
-        init_std: table.init_std.unwrap_or(NORMAL_STD),
+        (None, None) => Err(rules.missing("model.head_dim")),
     }
 }
 
-/// The configuration with every default written out.
-fn written(mut run: RunConfig, model: &ResolvedModel, stages: &[ResolvedStage]) -> RunConfig {
-    for (table, stage) in run.stages.iter_mut().zip(stages) {
-        for (axis, size) in stage.sizes.iter() {
-            *table.size_mut(axis) = Some(size);
-        }
-        table.sequence = Some(stage.sequence);
-        table.batch = Some(stage.batch);
-    }
-    let ResolvedModel { family, head_dim, positions, vocab, dropout, eps, gelu, init_std } = *model;
-    run.model = ModelConfig {
+/// The model with its family's numbers.
+fn model(
+    rules: Rules<'_>,
+    table: &ModelConfig,
+    family: FamilyRules,
+    stages: &[ResolvedStage],
+) -> Result<ResolvedModel> {
+    let longest = stages.iter().map(|stage| stage.sequence).max().unwrap_or(0);
+    let open = ModelConfig {
+        family: table.family.clone(),
+        head_dim: table.head_dim,
+        positions: None,
+        vocab: None,
+        dropout: None,
+        eps: None,
+        gelu: None,
+        init_std: None,
+    };
+    let head_dim = head_dim(rules, table.head_dim, stages)?;
+    let (mut known, mut filled) = (open, table.clone());
+    (family.fill)(&mut known);
+    (family.fill)(&mut filled);
+    rules.key_of_family(family, "model.eps", known.eps.is_some(), table.eps)?;
+    rules.key_of_family(family, "model.gelu", known.gelu.is_some(), table.gelu)?;
+    rules.key_of_family(family, "model.dropout", known.dropout.is_some(), table.dropout)?;
+    Ok(ResolvedModel {
         family,
         head_dim,
-        positions: Some(positions),
-        vocab,
-        dropout: Some(dropout),
-        eps: Some(eps),
-        gelu: Some(gelu),
-        init_std: Some(init_std),
-    };
-    if run.lr.shape != LrShape::Constant {
-        run.lr.r#final = run.lr.r#final.or(Some(0.0));
+        positions: table.positions.unwrap_or(longest),
+        vocab: table.vocab,
+        dropout: filled.dropout.unwrap_or(0.0),
+        eps: filled.eps,
+        gelu: filled.gelu,
+        init_std: filled.init_std.unwrap_or(NORMAL_STD),
+    })
+}
+
+impl Resolved {
+    /// Writes every default out.
+    fn write_out(&mut self) {
+        let run = &mut self.written;
+        for (table, stage) in run.stages.iter_mut().zip(&self.stages) {
+            for (axis, size) in stage.sizes.iter() {
+                *table.size_mut(axis) = Some(size);
+            }
+            table.sequence = Some(stage.sequence);
+            table.batch = Some(stage.batch);
+        }
+        let ResolvedModel { family, head_dim, positions, vocab, dropout, eps, gelu, init_std } = self.model;
+        run.model = ModelConfig {
+            family: family.name.to_owned(),
+            head_dim: Some(head_dim),
+            positions: Some(positions),
+            vocab,
+            dropout: Some(dropout),
+            eps,
+            gelu,
+            init_std: Some(init_std),
+        };
+        if run.lr.shape.uses(ShapeKey::Final) {
+            run.lr.r#final = run.lr.r#final.or(Some(0.0));
+        }
+        run.train.eval_every = Some(self.eval_every);
+        run.train.checkpoint_every = Some(self.checkpoint_every);
     }
-    run
 }

@@ -1,5 +1,6 @@
 //! `[lr]` and `[[stage]]`.
 
+use crate::config::shapes::LrShape;
 use msg_core::optim::StatePolicy;
 use msg_models::{DepthInit, GrowingAxis, Sizes, WidthInit};
 use serde::{Deserialize, Serialize};
@@ -9,35 +10,22 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct LrConfig {
     /// Shape after the warm-up.
+    #[serde(default)]
     pub shape: LrShape,
     /// Highest rate.
     pub peak: f64,
-    /// Rate at the last step; by default 0. `constant` has none.
+    /// Rate at the last step; 0 by default. The shape `constant` has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub r#final: Option<f64>,
-    /// Steps of linear rise from 0: step s of them has the share s/warmup of the peak.
+    /// Steps over which the rate rises linearly from 0 to the peak.
     #[serde(default)]
     pub warmup: u64,
-    /// Steps of decay at the end (`wsd` alone).
+    /// Steps of decay at the end, for the shapes `wsd` and `wsd-sqrt` alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decay: Option<u64>,
 }
 
-/// Shape of the learning rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LrShape {
-    /// A line from peak to final.
-    Linear,
-    /// Half a cosine from peak to final.
-    Cosine,
-    /// Warm-up, stable, decay: the peak, then a line to final over the last `decay` steps.
-    Wsd,
-    /// The peak throughout.
-    Constant,
-}
-
-/// What the learning rate does at a growth.
+/// How the learning rate reacts to a growth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LrAtGrowth {
@@ -83,16 +71,16 @@ macro_rules! stage_config {
             /// What new units start from.
             #[serde(default)]
             pub units: WidthInit,
-            /// Where new layers stand and what they start from.
+            /// Where new layers are inserted and what they start from.
             #[serde(default)]
             pub new_layers: DepthInit,
-            /// What the learning rate does.
+            /// How the learning rate reacts to the growth.
             #[serde(default)]
             pub lr: LrAtGrowth,
-            /// Steps of `rewarm` and `rewarm-new`.
+            /// Steps of a rewarming, with `lr = "rewarm"` or `"rewarm-new"`.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub rewarm_steps: Option<u64>,
-            /// What becomes of the optimizer's state.
+            /// How the optimizer's ages and moments are carried over.
             #[serde(default)]
             pub state: StatePolicy,
         }

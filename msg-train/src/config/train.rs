@@ -32,39 +32,35 @@ pub struct TrainConfig {
     /// Sequences of one forward pass; by default the whole batch. It must divide every stage's batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
-    /// What matrix products are computed in: `"f32"`, or `"bf16"` with f32 weights and sums.
+    /// Type of the operands of matrix products; weights and sums are f32 either way.
     pub precision: Precision,
-    /// Whether blocks keep their inputs alone and make the rest again for the backward pass: less memory,
-    /// a third more work, the same bits.
+    /// Whether blocks keep only their inputs and recompute the rest in the backward pass: less memory, a third more
+    /// work, the same bits.
     pub recompute: bool,
-    /// On a GPU, whether f32 products of blocks may cut their operands to TF32 (10 bits of precision) for tensor
-    /// cores. By default they are exact f32.
+    /// On a GPU, whether f32 products of blocks may round their operands to TF32 (10 bits of precision) for tensor
+    /// cores.
     pub tf32: bool,
     /// Largest global norm of the gradient, or `"off"`.
     #[serde(with = "or_off")]
     pub clip: Option<f64>,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub adam_eps: f64,
-    /// What a loss or gradient does that is not finite. On a GPU, whose results are read one step late, `"stop"`
-    /// ends the run one step after that one; nothing has changed since the step before it.
+    /// What happens when a loss or gradient is not finite: the run stops, or the update is skipped and logged. A GPU's
+    /// results are read one step late, so there the run stops one step later, with nothing changed since.
     pub guard: Guard,
-    /// Steps between evaluations; 0 evaluates at the ends of stages only.
-    pub eval_every: u64,
+    /// Steps between evaluations, which also end every stage; by default a twentieth of the run's steps, rounded up (0
+    /// where `data.held_out` is 0). 0 evaluates at the ends of stages only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<u64>,
     /// Sequences of one evaluation.
     pub eval_sequences: usize,
-    /// Steps between checkpoints; 0 saves at boundaries and at the end only.
-    pub checkpoint_every: u64,
-    /// How many of the latest checkpoints stay.
+    /// Steps between checkpoints, which also end every stage; by default a tenth of the run's steps, rounded up. 0
+    /// saves at the ends of stages only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<u64>,
+    /// How many of the latest checkpoints are kept.
     pub keep_last: usize,
-    /// Checkpoints whose step is a multiple of this stay, too; 0 for none.
+    /// Checkpoints whose step is a multiple of this are kept, too; 0 for none.
     pub keep_every: u64,
-    /// Largest |dlogit| that a receipt may show; by default 0 on the Cpu and a stated bound elsewhere.
+    /// Largest difference of a logit that a parity receipt may show; by default 0 on the Cpu and a stated bound elsewhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt_tolerance: Option<f64>,
 }
@@ -77,14 +73,10 @@ impl Default for TrainConfig {
             recompute: false,
             tf32: false,
             clip: Some(1.0),
-            weight_decay: 0.01,
-            beta1: 0.9,
-            beta2: 0.999,
-            adam_eps: 1e-8,
             guard: Guard::Stop,
-            eval_every: 0,
+            eval_every: None,
             eval_sequences: 64,
-            checkpoint_every: 0,
+            checkpoint_every: None,
             keep_last: 2,
             keep_every: 0,
             receipt_tolerance: None,
@@ -140,7 +132,7 @@ mod or_off {
     }
 }
 
-/// What a loss or gradient does that is not finite.
+/// What happens when a loss or gradient is not finite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
@@ -150,17 +142,17 @@ pub enum Guard {
     Stop,
 }
 
-/// The `[init]` table: a new run from a checkpoint of ours. Its sizes are those of the first stage, or
-/// smaller along some axes: then the run begins with a growth by that stage's `ramp`, `units`, `new_layers`
-/// (and, with `state`, its `state`). What else the model is made from must agree, and the tokenizer;
-/// dropout may differ. Schedule, data and counters begin anew; a ramp that ran there goes on from where it
-/// stood, a step of this run for a step of that one.
+/// The `[init]` table: a new run starts from the model of a checkpoint. The checkpoint has the sizes of the first stage,
+/// or smaller ones along some axes: then the run begins with a growth by that stage's `ramp`, `units` and `new_layers`
+/// (and, with `state`, its `state`). The rest of the model and the tokenizer must agree; dropout may differ. Schedule,
+/// data and counters start from zero. A ramp that is still running in the checkpoint continues, one step for each step
+/// of this run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitFrom {
-    /// A checkpoint's folder, or a run's, which means its last one.
+    /// A checkpoint's folder, or a run's folder for its last checkpoint.
     pub from: PathBuf,
-    /// Whether the optimizer's moments and ages come along, or the weights alone.
+    /// Whether the optimizer's moments and ages are taken over, too.
     #[serde(default)]
     pub state: bool,
 }

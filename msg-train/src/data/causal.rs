@@ -52,10 +52,7 @@ impl Causal {
                 got: longest.to_string(),
             });
         }
-        let fill = match data.tokenizer().specials() {
-            super::Specials::Gpt { end } => end,
-            super::Specials::Bert(specials) => specials.pad,
-        };
+        let fill = data.tokenizer().specials().padding();
         Ok(Causal { data, key: Key::new(seed, "data.causal.order", 0), window, tokens, fill })
     }
 
@@ -149,10 +146,10 @@ impl CausalBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Family, data::testing::prepared};
+    use crate::{config::SpecialTokens, data::testing::prepared};
 
     fn causal(folder: &tempfile::TempDir, seed: u64, longest: usize) -> Causal {
-        Causal::new(prepared(folder.path(), Family::Gpt, 40, 0.1), seed, longest).unwrap()
+        Causal::new(prepared(folder.path(), SpecialTokens::EndOfText, 40, 0.1), seed, longest).unwrap()
     }
 
     #[test]
@@ -238,7 +235,7 @@ mod tests {
     #[test]
     fn a_text_shorter_than_a_sequence_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let data = prepared(folder.path(), Family::Gpt, 2, 0.0);
+        let data = prepared(folder.path(), SpecialTokens::EndOfText, 2, 0.0);
         let tokens = data.manifest().counts.tokens;
         let error = Causal::new(data, 0, 5000).unwrap_err().to_string();
         let expected = format!("expected from 1 to the {tokens} tokens of the training documents, got 5000");

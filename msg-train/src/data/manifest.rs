@@ -2,7 +2,7 @@
 //! without it is unfinished.
 
 use crate::{
-    config::{Family, TokenizerConfig, TokenizerKind},
+    config::{SpecialTokens, TokenizerConfig, TokenizerKind},
     error::{AtPath, Error, Result},
     files::{
         atomic::replace_file,
@@ -22,8 +22,9 @@ const VERSION: u32 = 1;
 pub struct Recipe {
     /// BLAKE3 of all documents' text, each followed by a byte 255, which no text has.
     pub text: String,
-    /// Whose special tokens are used.
-    pub family: Family,
+    /// The special tokens.
+    #[serde(rename = "family")]
+    pub specials: SpecialTokens,
     /// How the tokenizer was made.
     pub tokenizer: TokenizerKind,
     /// Entries asked of a trained tokenizer.
@@ -40,7 +41,7 @@ impl Recipe {
     /// The recipe of a configuration for a certain text.
     pub(super) fn new(
         text: String,
-        family: Family,
+        specials: SpecialTokens,
         config: &TokenizerConfig,
         tokenizer_file: Option<String>,
         held_out: f64,
@@ -52,7 +53,7 @@ impl Recipe {
             TokenizerKind::Bytes | TokenizerKind::File => None,
         };
         let held_out = held_out.to_string();
-        Recipe { text, family, tokenizer: config.kind, vocab, tokenizer_file, held_out, shard_tokens }
+        Recipe { text, specials, tokenizer: config.kind, vocab, tokenizer_file, held_out, shard_tokens }
     }
 
     /// The keys in which two recipes differ, with both values.
@@ -60,7 +61,7 @@ impl Recipe {
         let rows = |recipe: &Recipe| {
             [
                 ("text", recipe.text.clone()),
-                ("model.family", format!("{:?}", recipe.family)),
+                ("model.family", recipe.specials.name().to_owned()),
                 ("data.tokenizer.kind", format!("{:?}", recipe.tokenizer)),
                 ("data.tokenizer.vocab", format!("{:?}", recipe.vocab)),
                 ("data.tokenizer.path (its hash)", format!("{:?}", recipe.tokenizer_file)),

@@ -9,9 +9,11 @@
 
 mod causal;
 mod documents;
+pub mod fixed_batch;
 mod loader;
 mod manifest;
 mod mlm;
+pub mod open;
 mod permutation;
 mod positioned;
 mod prepare;
@@ -35,7 +37,7 @@ pub use permutation::Permutation;
 pub use prepare::{Phase, Prepare, Progress, prepare};
 pub use prepared::{Part, Prepared};
 pub use source::CargoFolders;
-pub use tokenizer::{BERT_SPECIALS, BertSpecials, END_OF_TEXT, Specials, Tokenizer};
+pub use tokenizer::{BertSpecials, END_OF_TEXT, Specials, Tokenizer};
 
 pub use crate::files::names::MANIFEST;
 

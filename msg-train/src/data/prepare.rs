@@ -8,11 +8,11 @@ use super::{
     manifest::{Counts, Dtype, Manifest, Recipe},
     source::{self, CargoFolders, Documents, Piece, ReadOptions},
     split::{Selection, select},
-    tokenizer::{Specials, Tokenizer, Trainer},
+    tokenizer::{Tokenizer, Trainer},
     writer::{ShardWriter, clear, lock},
 };
 use crate::{
-    config::{DataConfig, Family, TokenizerKind},
+    config::{DataConfig, SpecialTokens, TokenizerKind},
     error::{AtPath, Error, Result},
     files::{
         atomic::replace_file,
@@ -38,8 +38,8 @@ const PACKED: u64 = 4;
 pub struct Prepare<'a> {
     /// The `[data]` table.
     pub config: &'a DataConfig,
-    /// Whose special tokens and document ends.
-    pub family: Family,
+    /// The special tokens, which say how documents end.
+    pub specials: SpecialTokens,
     /// Where shards go.
     pub folder: &'a Path,
     /// Whether another preparation there is replaced.
@@ -52,9 +52,9 @@ pub struct Prepare<'a> {
 
 impl<'a> Prepare<'a> {
     /// With shards of 16 Mi tokens and cargo's folders as seen from the working directory, replacing nothing.
-    pub fn new(config: &'a DataConfig, family: Family, folder: &'a Path) -> Self {
+    pub fn new(config: &'a DataConfig, specials: SpecialTokens, folder: &'a Path) -> Self {
         let cargo = CargoFolders::around(&std::env::current_dir().unwrap_or_default());
-        Prepare { config, family, folder, replace: false, cargo, shard_tokens: 1 << 24 }
+        Prepare { config, specials, folder, replace: false, cargo, shard_tokens: 1 << 24 }
     }
 }
 
@@ -86,17 +86,17 @@ pub struct Progress {
 /// Where a source cannot be read or has no text, a key is impossible, the text is not the expected one, the
 /// folder holds another preparation (and that is not to be replaced), or writing fails.
 pub fn prepare(request: &Prepare<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Manifest> {
-    let Prepare { config, family, folder, .. } = *request;
-    if !(0.0..1.0).contains(&config.held_out) {
+    let Prepare { config, specials, folder, .. } = *request;
+    if !DataConfig::HELD_OUT.contains(&config.held_out) {
         return Err(Error::Config {
             file: "configuration".into(),
             key: "data.held_out".into(),
-            expected: "a share from 0 to below 1".into(),
+            expected: DataConfig::HELD_OUT_IN_WORDS.into(),
             got: config.held_out.to_string(),
         });
     }
-    let given = given_tokenizer(config, family)?;
-    let trainer = Trainer::new(&config.tokenizer, family)?;
+    let given = given_tokenizer(config, specials)?;
+    let trainer = Trainer::new(&config.tokenizer, specials)?;
     let sources = Sources::find(request)?;
     let before = match Manifest::exists(folder)? {
         // What cannot be read is replaced, too.
@@ -111,7 +111,7 @@ pub fn prepare(request: &Prepare<'_>, progress: &mut dyn FnMut(Progress)) -> Res
     let file_hash = given.as_ref().map(|given| blake3::hash(given.json()).to_hex().to_string());
     let recipe = |text: &Text| {
         let (hash, shards) = (text.hash.clone(), request.shard_tokens);
-        Recipe::new(hash, family, &config.tokenizer, file_hash.clone(), config.held_out, shards)
+        Recipe::new(hash, specials, &config.tokenizer, file_hash.clone(), config.held_out, shards)
     };
     if let (Some(before), Some(text)) = (&before, &text) {
         let differences = before.recipe.differences(&recipe(text));
@@ -150,9 +150,9 @@ pub fn prepare(request: &Prepare<'_>, progress: &mut dyn FnMut(Progress)) -> Res
 }
 
 /// The tokenizer of `kind = "file"`.
-fn given_tokenizer(config: &DataConfig, family: Family) -> Result<Option<Tokenizer>> {
+fn given_tokenizer(config: &DataConfig, specials: SpecialTokens) -> Result<Option<Tokenizer>> {
     match (config.tokenizer.kind, &config.tokenizer.path) {
-        (TokenizerKind::File, Some(path)) => Tokenizer::read(path, family).map(Some),
+        (TokenizerKind::File, Some(path)) => Tokenizer::read(path, specials).map(Some),
         (TokenizerKind::File, None) => Err(no_tokenizer()),
         _ => Ok(None),
     }
@@ -330,10 +330,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(request: &Prepare<'a>, tokenizer: &Tokenizer) -> Self {
-        let end = match tokenizer.specials() {
-            Specials::Gpt { end } => Some(end),
-            Specials::Bert(_) => None,
-        };
+        let end = tokenizer.specials().end();
         let shards = ShardWriter::new(request.folder, Dtype::of(tokenizer.vocab()), request.shard_tokens);
         let (folder, held_out) = (request.folder, request.config.held_out);
         Writer { folder, held_out, shards, end, documents: Vec::new(), open: 0 }

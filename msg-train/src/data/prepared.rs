@@ -44,7 +44,7 @@ impl Prepared {
             let message = format!("expected BLAKE3 {}, got {hash}", manifest.tokenizer_blake3);
             return Err(Error::Data { path, message });
         }
-        let tokenizer = Tokenizer::parse(&path, json, manifest.recipe.family)?;
+        let tokenizer = Tokenizer::parse(&path, json, manifest.recipe.specials)?;
         let parts = documents::read(folder, &manifest)?;
         let shards = Shards::open(folder, &manifest)?;
         Ok(Prepared { manifest, tokenizer, parts, shards })

@@ -1,7 +1,7 @@
 //! What tests that need text share.
 
 use super::{CargoFolders, Prepare, Prepared, prepare};
-use crate::config::{DataConfig, Family, TokenizerConfig, TokenizerKind};
+use crate::config::{DataConfig, SpecialTokens, TokenizerConfig, TokenizerKind};
 use std::{fs, path::Path, sync::Arc};
 
 /// Writes a file and the folders above it.
@@ -22,9 +22,9 @@ pub(super) fn config(source: &Path) -> DataConfig {
 }
 
 /// The request of tests: small shards, so that reads cross them.
-pub(super) fn request<'a>(config: &'a DataConfig, family: Family, folder: &'a Path) -> Prepare<'a> {
+pub(super) fn request<'a>(config: &'a DataConfig, specials: SpecialTokens, folder: &'a Path) -> Prepare<'a> {
     let cargo = CargoFolders::default();
-    Prepare { config, family, folder, replace: false, cargo, shard_tokens: 1000 }
+    Prepare { config, specials, folder, replace: false, cargo, shard_tokens: 1000 }
 }
 
 /// `documents` documents of unequal length, a file each.
@@ -37,10 +37,15 @@ pub(super) fn corpus(folder: &Path, documents: usize) {
 }
 
 /// A prepared corpus of that many documents.
-pub(crate) fn prepared(folder: &Path, family: Family, documents: usize, held_out: f64) -> Arc<Prepared> {
+pub(crate) fn prepared(
+    folder: &Path,
+    specials: SpecialTokens,
+    documents: usize,
+    held_out: f64,
+) -> Arc<Prepared> {
     corpus(&folder.join("text"), documents);
     let config = DataConfig { held_out, ..config(&folder.join("text")) };
     let out = folder.join("data");
-    prepare(&request(&config, family, &out), &mut |_| ()).unwrap();
+    prepare(&request(&config, specials, &out), &mut |_| ()).unwrap();
     Arc::new(Prepared::open(&out).unwrap())
 }

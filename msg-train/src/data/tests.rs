@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Error,
-    config::{DataConfig, Family, InvalidUtf8, TokenizerConfig, TokenizerKind},
+    config::{DataConfig, InvalidUtf8, SpecialTokens, TokenizerConfig, TokenizerKind},
 };
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -37,8 +37,8 @@ fn one_thread_and_two_prepare_the_same_bytes() {
     write(&text.join("long.txt"), sources.repeat(40).as_bytes());
     let word_piece = TokenizerConfig { kind: TokenizerKind::WordPiece, vocab: Some(600), path: None };
     for (family, config) in [
-        (Family::Gpt, bpe(&text, 500)),
-        (Family::Bert, DataConfig { tokenizer: word_piece, ..config(&text) }),
+        (SpecialTokens::EndOfText, bpe(&text, 500)),
+        (SpecialTokens::Bert, DataConfig { tokenizer: word_piece, ..config(&text) }),
     ] {
         // Every shard is synced to the disk, which takes its time: fewer of them here.
         let results = [1, 2, 2].map(|threads| {
@@ -62,7 +62,7 @@ fn documents_keep_their_text_and_their_ends() {
     write(&text.join("9999.txt"), b"");
     let out = folder.path().join("data");
     let config = DataConfig { held_out: 0.2, ..bpe(&text, 400) };
-    let manifest = prepare(&request(&config, Family::Gpt, &out), &mut |_| ()).unwrap();
+    let manifest = prepare(&request(&config, SpecialTokens::EndOfText, &out), &mut |_| ()).unwrap();
     let prepared = Prepared::open(&out).unwrap();
     assert_eq!(prepared.manifest(), &manifest);
     assert_eq!((manifest.dtype, manifest.counts.documents, manifest.counts.boundaries), (Dtype::U16, 50, 50));
@@ -100,7 +100,7 @@ fn one_large_document_is_cut_for_the_held_out_part() {
     write(&text, "word and ".repeat(1000).as_bytes());
     let out = folder.path().join("data");
     let config = DataConfig { held_out: 0.02, ..config(&text) };
-    let counts = prepare(&request(&config, Family::Gpt, &out), &mut |_| ()).unwrap().counts;
+    let counts = prepare(&request(&config, SpecialTokens::EndOfText, &out), &mut |_| ()).unwrap().counts;
     assert_eq!(
         (counts.documents, counts.boundaries, counts.tokens, counts.held_out_tokens),
         (1, 2, 9001, 180)
@@ -127,14 +127,16 @@ fn an_identical_preparation_is_left_alone_and_another_is_refused_or_replaced() {
     corpus(&text, 30);
     let first = config(&text);
     let mut phases = Vec::new();
-    let manifest = prepare(&request(&first, Family::Gpt, &out), &mut |at| phases.push(at.phase)).unwrap();
+    let manifest =
+        prepare(&request(&first, SpecialTokens::EndOfText, &out), &mut |at| phases.push(at.phase)).unwrap();
     assert_eq!(phases, [Phase::Scan, Phase::Learn, Phase::Tokenize]);
     let before = contents(&out);
     let mut phases = Vec::new();
-    let again = prepare(&request(&first, Family::Gpt, &out), &mut |at| phases.push(at.phase)).unwrap();
+    let again =
+        prepare(&request(&first, SpecialTokens::EndOfText, &out), &mut |at| phases.push(at.phase)).unwrap();
     assert_eq!((again, phases), (manifest, vec![Phase::Scan]));
     let other = DataConfig { held_out: 0.1, ..bpe(&text, 300) };
-    let error = refusal(prepare(&request(&other, Family::Gpt, &out), &mut |_| ()));
+    let error = refusal(prepare(&request(&other, SpecialTokens::EndOfText, &out), &mut |_| ()));
     assert_eq!(
         error,
         format!(
@@ -144,13 +146,13 @@ fn an_identical_preparation_is_left_alone_and_another_is_refused_or_replaced() {
         )
     );
     assert_eq!(contents(&out), before);
-    let mut replacing = request(&other, Family::Gpt, &out);
+    let mut replacing = request(&other, SpecialTokens::EndOfText, &out);
     replacing.replace = true;
     prepare(&replacing, &mut |_| ()).unwrap();
     assert_eq!(Prepared::open(&out).unwrap().manifest().recipe.vocab, Some(300));
     // What was changed on disk is replaced as well.
     fs::write(out.join(MANIFEST), b"{").unwrap();
-    assert!(prepare(&request(&other, Family::Gpt, &out), &mut |_| ()).is_err());
+    assert!(prepare(&request(&other, SpecialTokens::EndOfText, &out), &mut |_| ()).is_err());
     prepare(&replacing, &mut |_| ()).unwrap();
     Prepared::open(&out).unwrap();
 }
@@ -169,7 +171,7 @@ fn a_preparation_that_was_cut_short_is_no_preparation() {
         error,
         format!("{}: expected a finished preparation, got none; run msg data prepare", path.display())
     );
-    prepare(&request(&config(&text), Family::Gpt, &out), &mut |_| ()).unwrap();
+    prepare(&request(&config(&text), SpecialTokens::EndOfText, &out), &mut |_| ()).unwrap();
     let names: Vec<String> = contents(&out).into_keys().collect();
     assert!(names.contains(&"notes.txt".into()) && !names.contains(&"tokens-00042.bin".into()));
     assert!(names.iter().all(|name| !name.ends_with(".tmp")), "{names:?}");
@@ -184,7 +186,7 @@ fn two_that_prepare_one_folder_at_once_leave_it_whole() {
     for _ in 0..4 {
         let _ = fs::remove_dir_all(&out);
         let results = std::thread::scope(|scope| {
-            let run = || prepare(&request(&config, Family::Gpt, &out), &mut |_| ());
+            let run = || prepare(&request(&config, SpecialTokens::EndOfText, &out), &mut |_| ());
             [0; 3].map(|_| scope.spawn(run)).map(|thread| thread.join().unwrap().unwrap())
         });
         assert!(results.iter().all(|manifest| *manifest == results[0]));
@@ -198,7 +200,8 @@ fn texts_that_cannot_be_used_are_refused() {
     let (text, out) = (folder.path().join("text"), folder.path().join("data"));
     write(&text.join("a.txt"), b"");
     let shown = text.join("a.txt").display().to_string();
-    let run = |config: &DataConfig| refusal(prepare(&request(config, Family::Gpt, &out), &mut |_| ()));
+    let run =
+        |config: &DataConfig| refusal(prepare(&request(config, SpecialTokens::EndOfText, &out), &mut |_| ()));
     assert_eq!(run(&config(&text)), format!("{shown}: expected text, got 1 empty files"));
     write(&text.join("a.txt"), b"ab\xFF");
     let refuse = DataConfig { invalid_utf8: InvalidUtf8::Refuse, ..config(&text) };
@@ -211,7 +214,7 @@ fn texts_that_cannot_be_used_are_refused() {
         format!("{shown}: expected all text from here on to have the BLAKE3 hash 00, got {}", hash.to_hex())
     );
     let share = DataConfig { held_out: 1.0, ..config(&text) };
-    assert_eq!(run(&share), "configuration: data.held_out: expected a share from 0 to below 1, got 1");
+    assert_eq!(run(&share), "configuration: data.held_out: expected a share from 0 to 0.5, got 1");
     let mut file = config(&text);
     file.tokenizer.kind = TokenizerKind::File;
     assert_eq!(
@@ -221,20 +224,20 @@ fn texts_that_cannot_be_used_are_refused() {
     file.tokenizer.path = Some("no/tokenizer.json".into());
     assert_eq!(run(&file), "no/tokenizer.json: No such file or directory (os error 2)");
     assert!(!out.exists(), "nothing was written");
-    let counted = prepare(&request(&config(&text), Family::Gpt, &out), &mut |_| ()).unwrap();
+    let counted = prepare(&request(&config(&text), SpecialTokens::EndOfText, &out), &mut |_| ()).unwrap();
     assert_eq!(counted.counts.invalid, 1);
 }
 
 #[test]
 fn a_given_tokenizer_is_used_and_kept_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let data = prepared(folder.path(), Family::Bert, 20, 0.1);
+    let data = prepared(folder.path(), SpecialTokens::Bert, 20, 0.1);
     let json = folder.path().join("given.json");
     write(&json, data.tokenizer().json());
     let out = folder.path().join("again");
     let tokenizer = TokenizerConfig { kind: TokenizerKind::File, vocab: None, path: Some(json) };
     let config = DataConfig { tokenizer, held_out: 0.1, ..config(&folder.path().join("text")) };
-    let manifest = prepare(&request(&config, Family::Bert, &out), &mut |_| ()).unwrap();
+    let manifest = prepare(&request(&config, SpecialTokens::Bert, &out), &mut |_| ()).unwrap();
     assert_eq!(manifest.shards, data.manifest().shards);
     assert_eq!(fs::read(out.join("tokenizer.json")).unwrap(), data.tokenizer().json());
 }
@@ -242,7 +245,7 @@ fn a_given_tokenizer_is_used_and_kept_as_it_is() {
 /// Changes a file of a fresh preparation and opens it.
 fn broken(name: &str, change: impl Fn(&mut Vec<u8>)) -> (String, Manifest) {
     let folder = tempfile::tempdir().unwrap();
-    let manifest = prepared(folder.path(), Family::Gpt, 30, 0.1).manifest().clone();
+    let manifest = prepared(folder.path(), SpecialTokens::EndOfText, 30, 0.1).manifest().clone();
     let path = folder.path().join("data").join(name);
     let mut bytes = fs::read(&path).unwrap();
     change(&mut bytes);
@@ -275,7 +278,7 @@ fn changed_bytes_of_any_file_are_found_by_their_hash() {
 #[test]
 fn any_changed_byte_of_a_manifest_is_found() {
     let folder = tempfile::tempdir().unwrap();
-    prepared(folder.path(), Family::Gpt, 10, 0.1);
+    prepared(folder.path(), SpecialTokens::EndOfText, 10, 0.1);
     let data = folder.path().join("data");
     let whole = fs::read(data.join("manifest.json")).unwrap();
     for at in (0..whole.len()).step_by(3) {
@@ -297,7 +300,7 @@ fn cut_files_are_found_by_their_size() {
     let (error, _) = broken("manifest.json", |bytes| bytes.truncate(100));
     assert_eq!(error, "expected a manifest, got EOF while parsing an object at line 4 column 2");
     let folder = tempfile::tempdir().unwrap();
-    prepared(folder.path(), Family::Gpt, 30, 0.1);
+    prepared(folder.path(), SpecialTokens::EndOfText, 30, 0.1);
     let shard = folder.path().join("data/tokens-00000.bin");
     fs::remove_file(&shard).unwrap();
     assert_eq!(
@@ -309,7 +312,7 @@ fn cut_files_are_found_by_their_size() {
 #[test]
 fn a_manifest_whose_numbers_disagree_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let manifest = prepared(folder.path(), Family::Gpt, 30, 0.1).manifest().clone();
+    let manifest = prepared(folder.path(), SpecialTokens::EndOfText, 30, 0.1).manifest().clone();
     let data = folder.path().join("data");
     let open = |change: &dyn Fn(&mut Manifest)| {
         let mut changed = manifest.clone();
@@ -342,7 +345,7 @@ fn a_manifest_whose_numbers_disagree_is_refused() {
 #[test]
 fn tokens_past_the_end_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let data = prepared(folder.path(), Family::Gpt, 10, 0.1);
+    let data = prepared(folder.path(), SpecialTokens::EndOfText, 10, 0.1);
     let tokens = data.documents(Part::Train).tokens();
     let error = refusal(data.read(Part::Train, tokens - 1, &mut [0; 2]));
     assert_eq!(error, format!("documents.bin: expected a token below {tokens}, got {tokens}"));

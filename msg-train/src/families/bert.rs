@@ -1,42 +1,64 @@
-//! BERT: fill in masked tokens and tell whether the second sentence follows the first.
+//! The BERT family.
 
-use crate::{
-    config::{Family, Resolved},
-    data::{Mlm, MlmBatch, Prepared, Specials},
-    error::Result,
-    families::{
-        draw,
-        family::{Counts, HeadScores, HfConfig, NoModel, Task},
-        object,
+use super::{
+    family::{CardWords, Family, HfConfig, NoModel, Trainable},
+    object,
+    objective::{
+        FillIn,
+        masked::{MaskedCounts, MaskedLmWithPairs, MaskedPairModel},
     },
-    step::stage_transition::receipt_batch,
+};
+use crate::{
+    config::{FamilyRules, Resolved, ResolvedModel, SpecialTokens},
+    data::{MlmBatch, Specials},
+    error::Result,
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
-    ops::{Compute, Dropout, cross_entropy::IGNORED},
+    ops::{Compute, Dropout, Scores, cross_entropy::IGNORED},
 };
 use msg_models::{
-    GrowingModel, Masks,
+    Cost, GrowingModel, Masks,
     bert::{Bert, BertBatch, BertConfig, BertHfConfig, BertInput, hf::names},
     hf::{Naming, Unrepresentable},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
-/// One position in so many has a label in drawn batches.
-const LABELLED: usize = 3;
+impl<D: Backend> Trainable<D> for Bert<D> {
+    type Objective = MaskedLmWithPairs;
 
-impl<D: Backend> Task<D> for Bert<D> {
-    type Host = MlmBatch;
+    fn positions(&self) -> usize {
+        self.config().positions
+    }
+
+    fn dropout(&self) -> f32 {
+        self.config().dropout
+    }
+
+    fn set_dropout(&mut self, rate: f32) -> Result<()> {
+        Ok(Bert::set_dropout(self, rate)?)
+    }
+
+    fn set_compute(&mut self, compute: Compute) {
+        Bert::set_compute(self, compute);
+    }
+}
+
+impl<D: Backend> MaskedPairModel<D> for Bert<D> {
     type Batch = BertBatch<D>;
-    type Config = BertConfig;
-    const FAMILY: Family = Family::Bert;
-    const NAMING: Naming = names::NAMING;
 
-    fn upload(&self, host: &MlmBatch) -> Result<BertBatch<D>> {
+    fn vocab(&self) -> usize {
+        self.config().vocab
+    }
+
+    fn segments(&self) -> usize {
+        self.config().segments
+    }
+
+    fn batch(&self, host: &MlmBatch) -> Result<BertBatch<D>> {
         let input = BertInput {
             ids: &host.ids,
             segments: &host.segments,
@@ -48,100 +70,84 @@ impl<D: Backend> Task<D> for Bert<D> {
         Ok(BertBatch::new(self.device(), &input, self.config())?)
     }
 
-    fn counts(host: &MlmBatch) -> Counts {
-        let counted = |labels: &[i64]| labels.iter().filter(|label| **label >= 0).count();
-        Counts { labels: counted(&host.labels), pairs: counted(&host.next) }
-    }
-
-    fn loss<T: Tape<f32, D>>(
+    fn masked_loss<T: Tape<f32, D>>(
         &self,
         batch: &BertBatch<D>,
-        step: Counts,
+        counts: MaskedCounts,
         masks: &Masks<D>,
         dropout: &Dropout,
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>> {
-        Ok(Bert::loss(self, batch, (step.labels, step.pairs), masks, dropout, tape)?)
+        Ok(self.loss(batch, (counts.tokens, counts.pairs), masks, dropout, tape)?)
     }
 
-    fn scores(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<HeadScores> {
-        let (tokens, pairs) = Bert::scores(self, batch, masks)?;
-        Ok(HeadScores { tokens, pairs })
+    fn masked_scores(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<(Scores, Scores)> {
+        Ok(self.scores(batch, masks)?)
     }
 
-    fn outputs(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {
+    fn masked_logits(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {
         let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
         let mut outputs = self.token_logits(encoded.clone(), masks)?.as_vec();
         outputs.extend(self.next_sentence_logits(encoded, masks)?.as_vec());
         Ok(outputs)
     }
+}
 
-    fn positions(&self) -> usize {
-        self.config().positions
-    }
-
-    fn dropout(&self) -> f32 {
-        self.config().dropout
-    }
-
-    fn set_compute(&mut self, compute: Compute) {
-        Bert::set_compute(self, compute);
-    }
-
-    fn set_dropout(&mut self, rate: f32) -> Result<()> {
-        Ok(Bert::set_dropout(self, rate)?)
-    }
-
-    /// Two segments of equal length; every third position has its own id as label.
-    fn of_ids(&self, ids: Vec<u32>, shape: (usize, usize)) -> MlmBatch {
-        let (sequences, length) = shape;
-        let label = |(at, &id): (usize, &u32)| if at % LABELLED == 0 { i64::from(id) } else { IGNORED };
-        let segment = |at| u32::from(at % length >= length / 2 && self.config().segments > 1);
-        MlmBatch {
-            segments: (0..ids.len()).map(segment).collect(),
-            seen: vec![true; ids.len()],
-            labels: ids.iter().enumerate().map(label).collect(),
-            next: (0..sequences).map(|at| (at % 2) as i64).collect(),
+impl<D: Backend> FillIn<D> for Bert<D> {
+    fn fill_in_logits(&self, ids: &[u32], mask: u32, masks: &Masks<D>) -> Result<Vec<Vec<f32>>> {
+        // Labels only say where logits are wanted; which ones they are does not matter.
+        let label = |&id: &u32| if id == mask { i64::from(id) } else { IGNORED };
+        let labels: Vec<i64> = ids.iter().map(label).collect();
+        let input = BertInput {
             ids,
-            shape,
+            segments: &vec![0; ids.len()],
+            seen: &vec![true; ids.len()],
+            labels: &labels,
+            next_sentence: &[IGNORED],
+            shape: (1, ids.len()),
+        };
+        let batch = BertBatch::new(self.device(), &input, self.config())?;
+        let Some(logits) = self.labelled_logits(&batch, masks)? else { return Ok(Vec::new()) };
+        Ok(logits.as_vec().chunks(self.config().vocab).map(<[f32]>::to_vec).collect())
+    }
+}
+
+impl<D: Backend> Family<D> for Bert<D> {
+    const RULES: FamilyRules = FamilyRules {
+        name: "bert",
+        fill: |model| {
+            let BertConfig { eps, gelu, dropout, .. } = BertConfig::default();
+            model.eps.get_or_insert(eps);
+            model.gelu.get_or_insert(gelu);
+            model.dropout.get_or_insert(dropout);
+        },
+        axes: BertConfig::AXES,
+        specials: SpecialTokens::Bert,
+        whole_windows: false,
+        mlm: true,
+    };
+    const NAMING: Naming = names::NAMING;
+    const MODEL_TYPE: Option<&'static str> = Some("bert");
+    const CARD: CardWords = CardWords { class: "BERT", pipeline: "fill-mask", norms: "post-norm" };
+    type Config = BertConfig;
+
+    fn config_of(run: &Resolved, vocab: usize) -> BertConfig {
+        let default = BertConfig::default();
+        let ResolvedModel { positions, head_dim, eps, gelu, dropout, .. } = *run.model();
+        BertConfig {
+            vocab,
+            positions,
+            segments: default.segments,
+            head_dim,
+            sizes: run.first_sizes(),
+            eps: eps.unwrap_or(default.eps),
+            gelu: gelu.unwrap_or(default.gelu),
+            dropout,
         }
     }
 
-    /// As [`Task::of_ids`], the labels drawn as well; the last position of every second sequence is padding.
-    fn drawn(&self, shape: (usize, usize), seed: u64) -> MlmBatch {
-        let (sequences, length) = shape;
-        let (count, vocab) = (sequences * length, self.config().vocab);
-        let mut batch = self.of_ids(draw(seed, "ids", count, vocab), shape);
-        let drawn = draw(seed, "labels", count, vocab);
-        let labelled = batch.labels.iter_mut().zip(drawn).filter(|(label, _)| **label != IGNORED);
-        labelled.for_each(|(label, drawn)| *label = i64::from(drawn));
-        batch.seen = (0..count).map(|at| length == 1 || at % (2 * length) != 2 * length - 1).collect();
-        batch
-    }
-
-    fn receipt_host(data: Arc<Prepared>, config: &Resolved, length: usize) -> Result<MlmBatch> {
-        receipt_batch(&Mlm::new(data, config.run().seed, config.data().mlm)?, length)
-    }
-
-    fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
-        let pad = match specials {
-            Some(Specials::Bert(specials)) => Some(specials.pad),
-            _ => None,
-        };
-        let config = object(json!(BertHfConfig::new(self.config(), self.growing(), pad)?));
-        Ok(HfConfig { config, generation: None })
-    }
-
-    fn published(config: &Map<String, Value>) -> Result<(BertConfig, Vec<String>), NoModel> {
-        Ok(BertHfConfig::deserialize(config)?.model()?)
-    }
-
-    fn outline(config: &BertConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
-        names::outline(config)
-    }
-
-    fn config_of(run: &Resolved, vocab: usize) -> BertConfig {
-        run.bert(vocab)
+    fn cost(config: &BertConfig) -> Cost {
+        Cost::bert(config)
     }
 
     fn config_now(&self) -> BertConfig {
@@ -150,5 +156,19 @@ impl<D: Backend> Task<D> for Bert<D> {
 
     fn build(device: &D, config: BertConfig, init: Init) -> Result<Self> {
         Ok(Bert::new(device, config, init)?)
+    }
+
+    fn outline(config: &BertConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
+        names::outline(config)
+    }
+
+    fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
+        let pad = specials.and_then(Specials::bert).map(|specials| specials.pad);
+        let config = object(json!(BertHfConfig::new(self.config(), self.growing(), pad)?));
+        Ok(HfConfig { config, generation: None })
+    }
+
+    fn published(config: &Map<String, Value>) -> Result<(BertConfig, Vec<String>), NoModel> {
+        Ok(BertHfConfig::deserialize(config)?.model()?)
     }
 }

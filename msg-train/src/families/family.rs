@@ -1,49 +1,54 @@
-//! What the trainer needs of a model family. A new family implements [`Task`] and is registered in one place.
+//! What training needs of a model, and what files and configurations need of its family.
+//!
+//! [`Trainable`] is enough for a [`Trainer`](crate::Trainer): a growing model with an objective. [`Family`] adds a name,
+//! a configuration and a file layout, which runs, checkpoints, evaluation and verification need. Neither has to be in
+//! the [registry](super::registry): that one only serves commands that find the family in a file.
 
+use super::objective::Objective;
 use crate::{
-    config::{Family, Resolved},
-    data::{Prepared, Specials},
+    config::{FamilyRules, Resolved},
+    data::Specials,
     error::Result,
 };
-use dfdx::tensor::{Tape, Tensor};
-use msg_core::{
-    device::Backend,
-    growth::Init,
-    ops::{Compute, Dropout, Scores},
-};
+use msg_core::{Backend, growth::Init, ops::Compute};
 use msg_models::{
-    Masks,
-    function_preserving::Architecture,
+    Cost, GrowingModel,
     hf::{Naming, Unrepresentable, Unsupported},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
-use std::sync::Arc;
 
-/// How many labels of each loss term a batch, or all micro-batches of a step, hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Positions with a label.
-    pub labels: usize,
-    /// Sequences with a sentence-level label (BERT).
-    pub pairs: usize,
-}
+/// A model that can be trained.
+pub trait Trainable<D: Backend>: GrowingModel<D> {
+    /// What it is trained for.
+    type Objective: Objective<D, Self>;
 
-impl std::ops::Add for Counts {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Counts { labels: self.labels + other.labels, pairs: self.pairs + other.pairs }
+    /// The longest sequence.
+    fn positions(&self) -> usize;
+
+    /// Its dropout rate.
+    fn dropout(&self) -> f32 {
+        0.0
     }
+
+    /// Sets its dropout rate. A model without dropout ignores it.
+    ///
+    /// # Errors
+    /// For a rate out of range.
+    fn set_dropout(&mut self, _rate: f32) -> Result<()> {
+        Ok(())
+    }
+
+    /// Sets the precision and whether activations are recomputed. A model that knows one way ignores it.
+    fn set_compute(&mut self, _compute: Compute) {}
 }
 
-/// Losses and right answers of one batch, for every label of each loss term.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HeadScores {
-    /// Of positions with a label.
-    pub tokens: Scores,
-    /// Of sequences with a sentence-level label; a family without any has none.
-    pub pairs: Scores,
-}
+/// A batch of a model's objective on the host.
+pub type HostOf<D, M> = <<M as Trainable<D>>::Objective as Objective<D, M>>::Host;
+/// The label counts of a model's objective.
+pub type CountsOf<D, M> = <<M as Trainable<D>>::Objective as Objective<D, M>>::Counts;
+/// The batches of prepared text for a model's objective.
+pub type SourceOf<D, M> = <<M as Trainable<D>>::Objective as Objective<D, M>>::Source;
 
 /// A model's configurations for transformers.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,7 +59,7 @@ pub struct HfConfig {
     pub generation: Option<Map<String, Value>>,
 }
 
-/// Why a `config.json` is none of a family.
+/// Why a `config.json` describes no model of a family.
 #[derive(Debug, thiserror::Error)]
 pub enum NoModel {
     /// A key of another type.
@@ -65,92 +70,27 @@ pub enum NoModel {
     Unsupported(#[from] Unsupported),
 }
 
-/// A model family as the trainer sees it.
-pub trait Task<D: Backend>: Architecture<D> + Sized {
-    /// A batch on the host, as data makes it.
-    type Host: Send + 'static;
-    /// A batch on the device.
-    type Batch;
-    /// Its name in configurations.
-    const FAMILY: Family;
-    /// How it lies in Hugging Face files.
+/// How a model card describes a family.
+#[derive(Clone, Copy, Debug)]
+pub struct CardWords {
+    /// The architecture, such as `GPT-2`.
+    pub class: &'static str,
+    /// The hub's pipeline tag.
+    pub pipeline: &'static str,
+    /// Where its norms are.
+    pub norms: &'static str,
+}
+
+/// A family of models: what runs and files need besides training.
+pub trait Family<D: Backend>: Trainable<D> + 'static {
+    /// Its name, the values of `[model]` that a run leaves out, its special tokens.
+    const RULES: FamilyRules;
+    /// How its tensors are stored in files.
     const NAMING: Naming;
-
-    /// Checks a batch and hands it to the device.
-    ///
-    /// # Errors
-    /// Where an id or label is out of range, or the device fails.
-    fn upload(&self, host: &Self::Host) -> Result<Self::Batch>;
-
-    /// The labels of a batch.
-    fn counts(host: &Self::Host) -> Counts;
-
-    /// This batch's share of the step's loss: each term's sum divided by its count over the whole step.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn loss<T: Tape<f32, D>>(
-        &self,
-        batch: &Self::Batch,
-        step: Counts,
-        masks: &Masks<D>,
-        dropout: &Dropout,
-        tape: T,
-    ) -> Result<Tensor<(), f32, D, T>>;
-
-    /// Losses and right answers of a batch without dropout, in one pass.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn scores(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<HeadScores>;
-
-    /// Everything that the model puts out, for receipts.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn outputs(&self, batch: &Self::Batch, masks: &Masks<D>) -> Result<Vec<f32>>;
-
-    /// The longest sequence.
-    fn positions(&self) -> usize;
-
-    /// Its dropout rate.
-    fn dropout(&self) -> f32;
-
-    /// Computes in another way from now on.
-    fn set_compute(&mut self, compute: Compute);
-
-    /// Trains with another dropout rate from now on.
-    ///
-    /// # Errors
-    /// For a rate out of range.
-    fn set_dropout(&mut self, rate: f32) -> Result<()>;
-
-    /// A batch of given ids, for receipts: `(sequences, length)`, row-major.
-    fn of_ids(&self, ids: Vec<u32>, shape: (usize, usize)) -> Self::Host;
-
-    /// A batch of `(sequences, length)` drawn from `seed` alone, for receipts where there is no text.
-    fn drawn(&self, shape: (usize, usize), seed: u64) -> Self::Host;
-
-    /// The fixed batch of receipts from prepared data, for a run of that configuration.
-    ///
-    /// # Errors
-    /// Where the data are too short or cannot be read.
-    fn receipt_host(data: Arc<Prepared>, config: &Resolved, length: usize) -> Result<Self::Host>;
-
-    /// What transformers calls the model as it stands.
-    ///
-    /// # Errors
-    /// Where it has no class for it.
-    fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable>;
-
-    /// What a `config.json` makes a model from, and remarks on what training here cannot keep of it.
-    ///
-    /// # Errors
-    /// The first key that is malformed or asks for another function.
-    fn published(config: &Map<String, Value>) -> Result<(Self::Config, Vec<String>), NoModel>;
-
-    /// The matrices of a model of that configuration, by name and shape in files.
-    fn outline(config: &Self::Config) -> impl Iterator<Item = (String, Vec<usize>)>;
+    /// Its `model_type` in `config.json`, where transformers knows it.
+    const MODEL_TYPE: Option<&'static str> = None;
+    /// How a model card describes it.
+    const CARD: CardWords;
 
     /// What a model of this family is made from.
     type Config: Copy + Serialize + DeserializeOwned;
@@ -161,9 +101,36 @@ pub trait Task<D: Backend>: Architecture<D> + Sized {
     /// The configuration that the model was made from, at its present sizes.
     fn config_now(&self) -> Self::Config;
 
-    /// A model that draws its first weights from `init`.
+    /// What a model of that configuration costs, at any sizes.
+    fn cost(config: &Self::Config) -> Cost;
+
+    /// A model with first weights from `init`.
     ///
     /// # Errors
-    /// Where the sizes cannot be, or the device fails.
+    /// Where the sizes cannot be.
     fn build(device: &D, config: Self::Config, init: Init) -> Result<Self>;
+
+    /// The matrices of a model of that configuration, by name and shape in files. They are looked up in a file before
+    /// a model of that size is made.
+    fn outline(config: &Self::Config) -> impl Iterator<Item = (String, Vec<usize>)>;
+
+    /// The `transformers` class and `config.json` for the model at its present sizes.
+    ///
+    /// # Errors
+    /// Where no class computes the same function.
+    fn hugging_face(&self, _specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
+        Err(Unrepresentable::Family { family: Self::RULES.name })
+    }
+
+    /// Parses a `config.json`; also returns remarks about settings that training does not preserve.
+    ///
+    /// # Errors
+    /// The first key that is malformed or asks for another function.
+    fn published(_config: &Map<String, Value>) -> Result<(Self::Config, Vec<String>), NoModel> {
+        Err(NoModel::Unsupported(Unsupported {
+            key: "model_type".into(),
+            expected: "a family that transformers knows".into(),
+            got: Self::RULES.name.into(),
+        }))
+    }
 }

@@ -1,65 +1,34 @@
-//! GPT: predict the next token.
+//! The GPT family.
 
-use crate::{
-    config::{Family, Resolved},
-    data::{Causal, CausalBatch, Prepared, Specials},
-    error::Result,
-    families::{
-        draw,
-        family::{Counts, HeadScores, HfConfig, NoModel, Task},
-        object,
+use super::{
+    family::{CardWords, Family, HfConfig, NoModel, Trainable},
+    object,
+    objective::{
+        NextToken,
+        causal::{CausalLm, CausalModel},
     },
-    step::stage_transition::receipt_batch,
+};
+use crate::{
+    config::{FamilyRules, Resolved, ResolvedModel, SpecialTokens},
+    data::{CausalBatch, Specials},
+    error::Result,
 };
 use dfdx::tensor::{NoneTape, Tape, Tensor};
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::{Compute, Dropout, Scores, cross_entropy::IGNORED},
 };
 use msg_models::{
-    GrowingModel, Masks,
+    Cost, GrowingModel, Masks,
     gpt::{Gpt, GptBatch, GptConfig, GptHfConfig, hf::names},
     hf::{Naming, Unrepresentable},
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
-impl<D: Backend> Task<D> for Gpt<D> {
-    type Host = CausalBatch;
-    type Batch = GptBatch<D>;
-    type Config = GptConfig;
-    const FAMILY: Family = Family::Gpt;
-    const NAMING: Naming = names::NAMING;
-
-    fn upload(&self, host: &CausalBatch) -> Result<GptBatch<D>> {
-        let device = self.device();
-        Ok(GptBatch::new(device, &host.ids, &host.labels, host.shape, self.config())?)
-    }
-
-    fn counts(host: &CausalBatch) -> Counts {
-        Counts { labels: host.labels.iter().filter(|label| **label >= 0).count(), pairs: 0 }
-    }
-
-    fn loss<T: Tape<f32, D>>(
-        &self,
-        batch: &GptBatch<D>,
-        step: Counts,
-        masks: &Masks<D>,
-        dropout: &Dropout,
-        tape: T,
-    ) -> Result<Tensor<(), f32, D, T>> {
-        Ok(Gpt::loss(self, batch, step.labels, masks, dropout, tape)?)
-    }
-
-    fn scores(&self, batch: &GptBatch<D>, masks: &Masks<D>) -> Result<HeadScores> {
-        Ok(HeadScores { tokens: Gpt::scores(self, batch, masks)?, pairs: Scores::default() })
-    }
-
-    fn outputs(&self, batch: &GptBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {
-        Ok(self.logits(batch, masks, &Dropout::OFF, NoneTape)?.as_vec())
-    }
+impl<D: Backend> Trainable<D> for Gpt<D> {
+    type Objective = CausalLm;
 
     fn positions(&self) -> usize {
         self.config().positions
@@ -69,52 +38,89 @@ impl<D: Backend> Task<D> for Gpt<D> {
         self.config().dropout
     }
 
-    fn set_compute(&mut self, compute: Compute) {
-        Gpt::set_compute(self, compute);
-    }
-
     fn set_dropout(&mut self, rate: f32) -> Result<()> {
         Ok(Gpt::set_dropout(self, rate)?)
     }
 
-    /// The label of each position is the next id; the last one has none.
-    fn of_ids(&self, ids: Vec<u32>, shape: (usize, usize)) -> CausalBatch {
-        let last = |at: usize| (at + 1).is_multiple_of(shape.1);
-        let label = |at: usize| if last(at) { IGNORED } else { i64::from(ids[at + 1]) };
-        let labels = (0..ids.len()).map(label).collect();
-        CausalBatch { ids, labels, shape }
+    fn set_compute(&mut self, compute: Compute) {
+        Gpt::set_compute(self, compute);
+    }
+}
+
+impl<D: Backend> CausalModel<D> for Gpt<D> {
+    type Batch = GptBatch<D>;
+
+    fn vocab(&self) -> usize {
+        self.config().vocab
     }
 
-    fn drawn(&self, shape: (usize, usize), seed: u64) -> CausalBatch {
-        let (count, vocab) = (shape.0 * shape.1, self.config().vocab);
-        let labels = draw(seed, "labels", count, vocab).into_iter().map(i64::from).collect();
-        CausalBatch { ids: draw(seed, "ids", count, vocab), labels, shape }
+    fn batch(&self, host: &CausalBatch) -> Result<GptBatch<D>> {
+        Ok(GptBatch::new(self.device(), &host.ids, &host.labels, host.shape, self.config())?)
     }
 
-    fn receipt_host(data: Arc<Prepared>, config: &Resolved, length: usize) -> Result<CausalBatch> {
-        receipt_batch(&Causal::new(data, config.run().seed, length)?, length)
+    fn causal_loss<T: Tape<f32, D>>(
+        &self,
+        batch: &GptBatch<D>,
+        labels: usize,
+        masks: &Masks<D>,
+        dropout: &Dropout,
+        tape: T,
+    ) -> Result<Tensor<(), f32, D, T>> {
+        Ok(self.loss(batch, labels, masks, dropout, tape)?)
     }
 
-    fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
-        let end = match specials {
-            Some(Specials::Gpt { end }) => Some(end),
-            _ => None,
-        };
-        let config = object(json!(GptHfConfig::new(self.config(), self.growing(), end)?));
-        let generation = json!({"_from_model_config": true, "bos_token_id": end, "eos_token_id": end});
-        Ok(HfConfig { config, generation: Some(object(generation)) })
+    fn causal_scores(&self, batch: &GptBatch<D>, masks: &Masks<D>) -> Result<Scores> {
+        Ok(self.scores(batch, masks)?)
     }
 
-    fn published(config: &Map<String, Value>) -> Result<(GptConfig, Vec<String>), NoModel> {
-        Ok(GptHfConfig::deserialize(config)?.model()?)
+    fn causal_logits(&self, batch: &GptBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {
+        Ok(self.logits(batch, masks, &Dropout::OFF, NoneTape)?.as_vec())
     }
+}
 
-    fn outline(config: &GptConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
-        names::outline(config)
+impl<D: Backend> NextToken<D> for Gpt<D> {
+    fn next_token_logits(&self, ids: &[u32], masks: &Masks<D>) -> Result<Vec<f32>> {
+        let (labels, shape) = (vec![IGNORED; ids.len()], (1, ids.len()));
+        let batch = GptBatch::new(self.device(), ids, &labels, shape, self.config())?;
+        Ok(self.next_logits(&batch, masks)?.as_vec())
     }
+}
+
+impl<D: Backend> Family<D> for Gpt<D> {
+    const RULES: FamilyRules = FamilyRules {
+        name: "gpt",
+        fill: |model| {
+            let GptConfig { eps, gelu, dropout, .. } = GptConfig::default();
+            model.eps.get_or_insert(eps);
+            model.gelu.get_or_insert(gelu);
+            model.dropout.get_or_insert(dropout);
+        },
+        axes: GptConfig::AXES,
+        specials: SpecialTokens::EndOfText,
+        whole_windows: true,
+        mlm: false,
+    };
+    const NAMING: Naming = names::NAMING;
+    const MODEL_TYPE: Option<&'static str> = Some("gpt2");
+    const CARD: CardWords = CardWords { class: "GPT-2", pipeline: "text-generation", norms: "pre-norm" };
+    type Config = GptConfig;
 
     fn config_of(run: &Resolved, vocab: usize) -> GptConfig {
-        run.gpt(vocab)
+        let default = GptConfig::default();
+        let ResolvedModel { positions, head_dim, eps, gelu, dropout, .. } = *run.model();
+        GptConfig {
+            vocab,
+            positions,
+            head_dim,
+            sizes: run.first_sizes(),
+            eps: eps.unwrap_or(default.eps),
+            gelu: gelu.unwrap_or(default.gelu),
+            dropout,
+        }
+    }
+
+    fn cost(config: &GptConfig) -> Cost {
+        Cost::gpt(config)
     }
 
     fn config_now(&self) -> GptConfig {
@@ -123,5 +129,20 @@ impl<D: Backend> Task<D> for Gpt<D> {
 
     fn build(device: &D, config: GptConfig, init: Init) -> Result<Self> {
         Ok(Gpt::new(device, config, init)?)
+    }
+
+    fn outline(config: &GptConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
+        names::outline(config)
+    }
+
+    fn hugging_face(&self, specials: Option<Specials>) -> Result<HfConfig, Unrepresentable> {
+        let end = specials.and_then(Specials::end);
+        let config = object(json!(GptHfConfig::new(self.config(), self.growing(), end)?));
+        let generation = json!({"_from_model_config": true, "bos_token_id": end, "eos_token_id": end});
+        Ok(HfConfig { config, generation: Some(object(generation)) })
+    }
+
+    fn published(config: &Map<String, Value>) -> Result<(GptConfig, Vec<String>), NoModel> {
+        Ok(GptHfConfig::deserialize(config)?.model()?)
     }
 }

@@ -1,16 +1,13 @@
-//! What a GPT writes after a prompt.
+//! What a causal model writes after a prompt.
 
 use super::TextStream;
 use crate::{
-    data::{Specials, Tokenizer},
+    data::Tokenizer,
     error::{Error, Result},
+    families::{any::AnyModel, objective::Text},
     generate::sampling::Sampling,
 };
-use msg_core::{device::Backend, ops::cross_entropy::IGNORED};
-use msg_models::{
-    GrowingModel,
-    gpt::{Gpt, GptBatch},
-};
+use msg_core::Backend;
 
 /// How much to write, and how.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,8 +26,8 @@ pub struct Request {
 /// Where the tokenizer refuses the text.
 pub fn prompt_ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
     let ids = tokenizer.encode(text)?;
-    Ok(match (ids.is_empty(), tokenizer.specials()) {
-        (true, Specials::Gpt { end }) => vec![end],
+    Ok(match (ids.is_empty(), tokenizer.specials().end()) {
+        (true, Some(end)) => vec![end],
         _ => ids,
     })
 }
@@ -43,28 +40,30 @@ pub fn prompt_ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>> {
 /// Where an option is out of range, the prompt is empty or of another vocabulary, a logit is no number, or
 /// the device fails.
 pub fn continued<D: Backend>(
-    model: &Gpt<D>,
+    model: &dyn AnyModel<D>,
     tokenizer: &Tokenizer,
     prompt: &[u32],
     request: &Request,
     on: &mut dyn FnMut(&str) -> Result<()>,
 ) -> Result<Vec<u32>> {
+    let Text::Continues(next) = model.text() else {
+        let expected = "one that continues a text".into();
+        return Err(Error::Argument { name: "model", expected, got: model.family().into() });
+    };
     request.sampling.check()?;
     if request.tokens == 0 {
         return Err(Error::Argument { name: "tokens", expected: "at least 1".into(), got: "0".into() });
     }
-    let masks = model.masks(request.step)?;
+    let (masks, (_, positions)) = (model.masks_at(request.step)?, model.lengths());
     let mut ids = prompt.to_vec();
     let mut text = TextStream::after(tokenizer, prompt);
     for number in 0..request.tokens as u64 {
-        let seen = &ids[ids.len().saturating_sub(model.config().positions)..];
-        let (labels, shape) = (vec![IGNORED; seen.len()], (1, seen.len()));
-        let batch = GptBatch::new(model.device(), seen, &labels, shape, model.config())?;
-        let logits = model.next_logits(&batch, &masks)?.as_vec();
+        let seen = &ids[ids.len().saturating_sub(positions)..];
+        let logits = next.next_token_logits(seen, &masks)?;
         // A model's table may have entries that no token fills.
         let spelt = logits.len().min(tokenizer.vocab());
         let token = request.sampling.token(&logits[..spelt], number)?;
-        if tokenizer.specials() == (Specials::Gpt { end: token }) {
+        if tokenizer.specials().end() == Some(token) {
             break;
         }
         ids.push(token);

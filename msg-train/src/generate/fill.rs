@@ -1,15 +1,12 @@
-//! What a BERT puts into masked places.
+//! What a model fills into masked places.
 
 use crate::{
-    data::{BertSpecials, Specials, Tokenizer},
+    data::{BertSpecials, Tokenizer},
     error::{Error, Result},
+    families::{any::AnyModel, objective::Text},
     generate::sampling::{ranked, softmax},
 };
-use msg_core::{device::Backend, ops::cross_entropy::IGNORED};
-use msg_models::{
-    GrowingModel,
-    bert::{Bert, BertBatch, BertInput},
-};
+use msg_core::Backend;
 
 /// Marks a place to be filled in.
 pub const MASK: &str = "[MASK]";
@@ -40,7 +37,7 @@ pub struct Filled {
 /// Where the text has no `[MASK]` or is longer than the model's positions, `top` is 0, a logit is no number,
 /// or the device fails.
 pub fn fill<D: Backend>(
-    model: &Bert<D>,
+    model: &dyn AnyModel<D>,
     tokenizer: &Tokenizer,
     text: &str,
     top: usize,
@@ -68,7 +65,7 @@ pub fn fill<D: Backend>(
 /// # Errors
 /// As [`fill`].
 pub fn fill_ids<D: Backend>(
-    model: &Bert<D>,
+    model: &dyn AnyModel<D>,
     tokenizer: &Tokenizer,
     ids: &[u32],
     top: usize,
@@ -82,25 +79,17 @@ pub fn fill_ids<D: Backend>(
     if !ids.contains(&specials.mask) {
         return refuse("prompt", format!("a text with {MASK}"), "one without".into());
     }
-    let room = model.config().positions.saturating_sub(2);
+    let room = model.lengths().1.saturating_sub(2);
     if ids.len() > room {
         let expected = format!("at most {room} tokens beside [CLS] and [SEP]");
         return refuse("prompt", expected, ids.len().to_string());
     }
     let ids = [&[specials.cls], ids, &[specials.sep]].concat();
-    // Which labels does not matter: they say where logits are wanted.
-    let label = |&id: &u32| if id == specials.mask { i64::from(id) } else { IGNORED };
-    let labels: Vec<i64> = ids.iter().map(label).collect();
-    let input = BertInput {
-        ids: &ids,
-        segments: &vec![0; ids.len()],
-        seen: &vec![true; ids.len()],
-        labels: &labels,
-        next_sentence: &[IGNORED],
-        shape: (1, ids.len()),
+    let Text::Fills(fills) = model.text() else {
+        let expected = "one that fills in masked tokens".into();
+        return refuse("model", expected, model.family().into());
     };
-    let batch = BertBatch::new(model.device(), &input, model.config())?;
-    let Some(logits) = model.labelled_logits(&batch, &model.masks(step)?)? else { return Ok(Vec::new()) };
+    let rows = fills.fill_in_logits(&ids, specials.mask, &model.masks_at(step)?)?;
     let never = specials.sorted();
     let candidates = |row: &[f32]| -> Result<Vec<Candidate>> {
         let probable = softmax(&ranked(row)?, 1.0).into_iter();
@@ -109,17 +98,15 @@ pub fn fill_ids<D: Backend>(
             .filter_map(|(id, p)| Some(Candidate { id, token: tokenizer.token(id)?, probability: p }));
         Ok(spelt.take(top).collect())
     };
-    logits.as_vec().chunks(model.config().vocab).map(candidates).collect()
+    rows.iter().map(|row| candidates(row)).collect()
 }
 
 /// The special tokens of a BERT's tokenizer.
 fn bert(tokenizer: &Tokenizer) -> Result<BertSpecials> {
-    match tokenizer.specials() {
-        Specials::Bert(specials) => Ok(specials),
-        Specials::Gpt { .. } => Err(Error::Argument {
-            name: "tokenizer",
-            expected: "one for bert".into(),
-            got: "one for gpt".into(),
-        }),
-    }
+    let specials = tokenizer.specials();
+    specials.bert().ok_or_else(|| Error::Argument {
+        name: "tokenizer",
+        expected: "one for bert".into(),
+        got: format!("one for {}", specials.kind().name()),
+    })
 }

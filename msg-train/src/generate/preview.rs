@@ -2,12 +2,13 @@
 
 use super::{Candidate, MASK, Request, continued, fill_ids};
 use crate::{
-    checkpoint::{Model, Saved},
-    data::{Part, Prepared, Specials, Tokenizer},
+    checkpoint::Saved,
+    data::{Part, Prepared, Tokenizer},
     error::Result,
+    families::objective::Text,
     generate::sampling::Sampling,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 
 /// Tokens of the text that a model is shown.
 const SHOWN: usize = 24;
@@ -47,20 +48,21 @@ pub fn of_held_out<D: Backend>(saved: &Saved<D>, data: &Prepared) -> Result<Opti
     let held_out = data.documents(Part::HeldOut).tokens() > 0;
     let part = if held_out { Part::HeldOut } else { Part::Train };
     let (step, sampling) = (saved.state.step, Sampling::default());
-    let positions = match &saved.model {
-        Model::Gpt(model) => model.config().positions,
-        Model::Bert(model) => model.config().positions.saturating_sub(2),
+    let text = saved.model.text();
+    let positions = match text {
+        Text::Continues(_) => saved.model.lengths().1,
+        Text::Fills(_) => saved.model.lengths().1.saturating_sub(2),
+        Text::Neither => return Ok(None),
     };
     let length = data.documents(part).tokens().min(SHOWN.min(positions) as u64);
     let mut ids = vec![0; length as usize];
     data.read(part, 0, &mut ids)?;
-    Ok(match &saved.model {
-        Model::Gpt(model) => {
+    let (model, specials) = (&*saved.model, tokenizer.specials());
+    Ok(match text {
+        Text::Neither => None,
+        Text::Continues(_) => {
             // A document that ends here would be followed by another.
-            let ids: Vec<u32> = ids
-                .into_iter()
-                .take_while(|id| tokenizer.specials() != (Specials::Gpt { end: *id }))
-                .collect();
+            let ids: Vec<u32> = ids.into_iter().take_while(|id| specials.end() != Some(*id)).collect();
             if ids.is_empty() {
                 return Ok(None);
             }
@@ -72,8 +74,8 @@ pub fn of_held_out<D: Backend>(saved: &Saved<D>, data: &Prepared) -> Result<Opti
             })?;
             Some(Sample::Continued { prompt: tokenizer.decode(&ids)?, text })
         }
-        Model::Bert(model) => {
-            let (Some(at), Specials::Bert(specials)) = (word(tokenizer, &ids)?, tokenizer.specials()) else {
+        Text::Fills(_) => {
+            let (Some(at), Some(specials)) = (word(tokenizer, &ids)?, specials.bert()) else {
                 return Ok(None);
             };
             let hidden = tokenizer.token(ids[at]).unwrap_or_default();

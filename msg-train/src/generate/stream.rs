@@ -69,12 +69,12 @@ impl<'a> TextStream<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Family, data::testing::prepared};
+    use crate::{config::SpecialTokens, data::testing::prepared};
 
     #[test]
     fn characters_come_whole_and_broken_ones_at_the_end_only() {
         let folder = tempfile::tempdir().unwrap();
-        let data = prepared(folder.path(), Family::Gpt, 2, 0.0);
+        let data = prepared(folder.path(), SpecialTokens::EndOfText, 2, 0.0);
         let tokenizer = data.tokenizer();
         let pieces = |before: &str, bytes: &[u8]| {
             let mut stream = TextStream::after(tokenizer, &tokenizer.encode(before).unwrap());

@@ -2,24 +2,27 @@
 
 use super::provenance::Step;
 use crate::{
-    config::{Family, Resolved},
+    config::Resolved,
     error::Result,
+    families::family::CardWords,
     report,
     schedule::{plan::Plan, table::plan_table},
     step::state::State,
 };
-use msg_models::GrowthState;
+use msg_models::{Cost, GrowthState};
 use std::{fmt::Write, path::Path};
 
 /// What a card tells.
 pub(super) struct Card<'a> {
-    pub(super) family: Family,
+    pub(super) family: CardWords,
     pub(super) growing: &'a GrowthState,
     pub(super) vocab: Option<usize>,
     pub(super) positions: usize,
     pub(super) parameters: usize,
     pub(super) state: &'a State,
     pub(super) config: Option<&'a Resolved>,
+    /// What the model costs.
+    pub(super) cost: Cost,
     /// The run's folder, where its metrics lie.
     pub(super) run: Option<&'a Path>,
     pub(super) steps: &'a [Step],
@@ -33,10 +36,7 @@ pub(super) struct Card<'a> {
 /// # Errors
 /// Where the run's files are damaged.
 pub(super) fn card(card: &Card<'_>) -> Result<String> {
-    let (class, task, norms) = match card.family {
-        Family::Gpt => ("GPT-2", "text-generation", "pre-norm"),
-        Family::Bert => ("BERT", "fill-mask", "post-norm"),
-    };
+    let CardWords { class, pipeline: task, norms } = card.family;
     let name = card.config.map_or("model", |config| config.run().name.as_str());
     let mut text = format!(
         "---\nlibrary_name: transformers\npipeline_tag: {task}\ntags:\n- msg\n- masked-structural-growth\n---\n\n\
@@ -61,7 +61,6 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
         );
     }
     if let Some(config) = card.config {
-        let vocab = config.vocab().or(card.vocab).unwrap_or(0);
         push(
             &mut text,
             format_args!(
@@ -69,7 +68,7 @@ pub(super) fn card(card: &Card<'_>) -> Result<String> {
                  step {}, in stage {}.\n\n```\n{}\n```\n",
                 card.state.step,
                 card.state.stage,
-                plan_table(config, &Plan::new(config), vocab).trim_end()
+                plan_table(config, &Plan::new(config), &card.cost).trim_end()
             ),
         );
     }

@@ -7,21 +7,22 @@ use super::{
 };
 use crate::{
     checkpoint::{self, ModelSnapshot, save_model},
-    config::{Family, Resolved},
+    config::Resolved,
     error::{Error, Result},
-    families::family::Task,
+    families::{
+        family::Family,
+        registry::{ForFamily, Listed, with_family},
+    },
     files::new_folder::check_free,
     schedule::plan::Plan,
     step::state::State,
 };
-use msg_core::{device::Backend, mask::Ramp};
+use msg_core::{Backend, growth::Ramp};
 use msg_models::{
     GrowthSpec, Sizes,
-    bert::Bert,
-    gpt::Gpt,
     hf::{Format, StoredType},
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to convert, and to what.
 #[derive(Clone, Debug)]
@@ -63,14 +64,18 @@ pub fn convert<D: Backend>(device: &D, request: &Conversion) -> Result<Converted
         return Err(Error::Argument { name: "stage", expected, got: "neither".into() });
     }
     let path = checkpoint::find(&request.from)?;
-    match checkpoint::family_of(&path)? {
-        Family::Gpt => convert_as::<D, Gpt<D>>(device, path, request),
-        Family::Bert => convert_as::<D, Bert<D>>(device, path, request),
+    struct Work<'a, D>(&'a D, &'a Path, &'a Conversion);
+    impl<D: Backend> ForFamily<D> for Work<'_, D> {
+        type Out = Result<Converted>;
+        fn with<M: Listed<D>>(self) -> Result<Converted> {
+            convert_as::<D, M>(self.0, self.1, self.2)
+        }
     }
+    with_family(&checkpoint::family_of(&path)?, &path, Work(device, &path, request))?
 }
 
-fn convert_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Conversion) -> Result<Converted> {
-    let mut source = Source::<M>::open_in_file(device, Place::Checkpoint(path), 0)?;
+fn convert_as<D: Backend, M: Family<D>>(device: &D, path: &Path, request: &Conversion) -> Result<Converted> {
+    let mut source = Source::<M>::open_in_file(device, Place::Checkpoint(path.to_owned()), 0)?;
     let from = (source.state.stage, source.model.growing().sizes);
     let mut growths = Vec::new();
     let mut parity = None;
@@ -82,7 +87,7 @@ fn convert_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Conve
             (source.model, growths) = through(source.model, &source.state, &config, stage)?;
             source.state.stage = stage;
             let masks = source.model.masks(source.state.step)?;
-            let compared = before.compare(&source.model, &masks, D::EXACT)?;
+            let compared = before.compare(&source.model, &masks, D::DETERMINISTIC_SUMS)?;
             compared.receipt.check(&format!("growth into stage {stage}"))?;
             parity = Some(compared);
         }
@@ -130,7 +135,7 @@ fn staged<M>(source: &Source<M>, stage: usize) -> Result<Resolved> {
 }
 
 /// Grows the model through the boundaries up to a stage, as its run would.
-fn through<D: Backend, M: Task<D>>(
+fn through<D: Backend, M: Family<D>>(
     mut model: M,
     state: &State,
     config: &Resolved,

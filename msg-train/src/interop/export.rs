@@ -9,20 +9,17 @@ use super::{
 };
 use crate::{
     checkpoint,
-    config::Family,
     error::{Error, Result},
-    families::family::Task,
+    families::registry::{ForFamily, Listed, with_family},
     files::{
         atomic::write_synced,
         new_folder::{check_free, fresh_folder},
     },
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::{
     Sizes,
-    bert::Bert,
     function_preserving::{Folded, check_foldable, fold},
-    gpt::Gpt,
     hf::{StoredType, Unrepresentable, representable},
 };
 use std::{
@@ -75,15 +72,23 @@ pub struct Exported {
 pub fn export<D: Backend>(device: &D, request: &Export) -> Result<Exported> {
     check_free(&request.out)?;
     let path = checkpoint::find(&request.from)?;
-    match checkpoint::family_of(&path)? {
-        Family::Gpt => export_as::<D, Gpt<D>>(device, path, request),
-        Family::Bert => export_as::<D, Bert<D>>(device, path, request),
+    struct Work<'a, D>(&'a D, &'a Path, &'a Export);
+    impl<D: Backend> ForFamily<D> for Work<'_, D> {
+        type Out = Result<Exported>;
+        fn with<M: Listed<D>>(self) -> Result<Exported> {
+            export_as::<D, M>(self.0, self.1, self.2)
+        }
     }
+    with_family(&checkpoint::family_of(&path)?, &path, Work(device, &path, request))?
 }
 
-fn export_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Export) -> Result<Exported> {
+/// As [`export`], of the family `M`, which need not be in the list.
+///
+/// # Errors
+/// As [`export`].
+pub fn export_as<D: Backend, M: Listed<D>>(device: &D, path: &Path, request: &Export) -> Result<Exported> {
     let Export { out, stored, largest, given, .. } = request;
-    let mut source = Source::<M>::open_in_file(device, Place::Checkpoint(path.clone()), 0)?;
+    let mut source = Source::<M>::open_in_file(device, Place::Checkpoint(path.to_owned()), 0)?;
     let from = source.model.growing().sizes;
     let mut steps = source.steps.clone();
     let folded = match representable(source.model.growing()) {
@@ -111,11 +116,11 @@ fn export_as<D: Backend, M: Task<D>>(device: &D, path: PathBuf, request: &Export
     // What a fold multiplied is no longer a number of fewer bits.
     let of_folded = folded.is_some().then_some(StoredType::F32);
     let stored_as = |name: &str| stored.or(of_folded).unwrap_or(source.stored_as(name));
-    let run = run_of(&path);
+    let run = run_of(path);
     let outcome = Outcome { steps: &steps, notes: &notes, run: run.as_deref() };
     write_published(&source, &outcome, &stored_as, *largest, out)?;
     let parameters = source.model.num_params();
-    Ok(Exported { path: out.clone(), checkpoint: path, sizes, parameters, folded })
+    Ok(Exported { path: out.clone(), checkpoint: path.to_owned(), sizes, parameters, folded })
 }
 
 /// What is said of a model on its way out.
@@ -131,7 +136,7 @@ pub(super) struct Outcome<'a> {
 ///
 /// # Errors
 /// Where transformers cannot represent the model, or the system refuses.
-pub(super) fn write_published<D: Backend, M: Task<D>>(
+pub(super) fn write_published<D: Backend, M: Listed<D>>(
     source: &Source<M>,
     outcome: &Outcome<'_>,
     stored: &dyn Fn(&str) -> StoredType,
@@ -145,13 +150,14 @@ pub(super) fn write_published<D: Backend, M: Task<D>>(
     let contents = Contents { tokenizer, origin, stored, largest, notes, positions, values: values.as_ref() };
     let config = source.config.as_ref().map(|(config, _)| config);
     let card = card(&Card {
-        family: M::FAMILY,
+        family: M::CARD,
         growing: model.growing(),
         vocab: tokenizer.map(|tokenizer| tokenizer.vocab()),
         positions,
         parameters: model.num_params(),
         state: &source.state,
         config,
+        cost: M::cost(&model.config_now()),
         run,
         steps,
         source_blake3: &source.hash,
@@ -166,7 +172,7 @@ pub(super) fn write_published<D: Backend, M: Task<D>>(
 }
 
 /// Refuses what transformers cannot represent for that reason where a fold is not wanted, or not exact.
-fn check_folding<D: Backend, M: Task<D>>(
+fn check_folding<D: Backend, M: Listed<D>>(
     source: &Source<M>,
     reason: &Unrepresentable,
     wanted: bool,
@@ -180,7 +186,7 @@ fn check_folding<D: Backend, M: Task<D>>(
 }
 
 /// Folds the model, and shows what that does to its function.
-fn folded<D: Backend, M: Task<D>>(
+fn folded<D: Backend, M: Listed<D>>(
     mut source: Source<M>,
     given: &Given,
 ) -> Result<(Source<M>, (Folded, Parity))> {

@@ -2,15 +2,15 @@
 
 use crate::{
     checkpoint::Origin,
-    data::{BERT_SPECIALS, Specials, Tokenizer},
+    data::{Specials, Tokenizer},
     error::{AtPath, Error, Result},
-    families::family::{HfConfig, Task},
+    families::family::{Family, HfConfig},
     files::{
         atomic::replace_file,
         names::{HF_CONFIG, HF_GENERATION, HF_SPECIAL_TOKENS, HF_TOKENIZER, TOKENIZER},
     },
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::hf::{self, Format, InFile, StoredType, Unrepresentable};
 use serde_json::{Map, Value, json};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -55,7 +55,7 @@ pub(super) struct Contents<'a> {
 ///
 /// # Errors
 /// Where the system or the device refuse, or a value is not finite.
-pub(crate) fn write_final<D: Backend, M: Task<D>>(
+pub(crate) fn write_final<D: Backend, M: Family<D>>(
     model: &M,
     positions: usize,
     tokenizer: &Tokenizer,
@@ -76,7 +76,7 @@ pub(crate) fn write_final<D: Backend, M: Task<D>>(
 
 /// Writes a model and what goes with it into a folder that is there. Without a configuration where
 /// transformers cannot represent the model; the reason is returned.
-pub(super) fn write_folder<D: Backend, M: Task<D>>(
+pub(super) fn write_folder<D: Backend, M: Family<D>>(
     model: &M,
     contents: &Contents<'_>,
     folder: &Path,
@@ -116,7 +116,7 @@ pub(super) fn write_folder<D: Backend, M: Task<D>>(
 }
 
 /// What a reader of the configuration makes of it: whatever is written must be read again.
-fn published_config<D: Backend, M: Task<D>>(config: &Map<String, Value>) -> Result<M::Config> {
+fn published_config<D: Backend, M: Family<D>>(config: &Map<String, Value>) -> Result<M::Config> {
     let read = M::published(config);
     read.map(|(config, _)| config)
         .map_err(|error| Error::Checkpoint { path: HF_CONFIG.into(), message: error.to_string() })
@@ -124,34 +124,16 @@ fn published_config<D: Backend, M: Task<D>>(config: &Map<String, Value>) -> Resu
 
 /// The special tokens by the names that transformers has for them.
 fn special_tokens(tokenizer: &Tokenizer) -> Map<String, Value> {
-    let [pad, unk, cls, sep, mask] = BERT_SPECIALS.map(str::to_owned);
-    let named = match tokenizer.specials() {
-        Specials::Gpt { end } => {
-            let end = tokenizer.token(end).unwrap_or_default();
-            vec![("bos_token", end.clone()), ("eos_token", end)]
-        }
-        Specials::Bert(_) => vec![
-            ("pad_token", pad),
-            ("unk_token", unk),
-            ("cls_token", cls),
-            ("sep_token", sep),
-            ("mask_token", mask),
-        ],
-    };
-    named.into_iter().map(|(name, token)| (name.to_owned(), token.into())).collect()
+    let named = tokenizer.specials().named().into_iter();
+    named.map(|(name, id)| (name.to_owned(), tokenizer.token(id).unwrap_or_default().into())).collect()
 }
 
 /// `tokenizer_config.json`: the class that reads any tokenizer.json, and what a model takes from it.
 fn tokenizer_config(tokens: Map<String, Value>, specials: Specials, positions: usize) -> Value {
-    let inputs: &[&str] = match specials {
-        // A GPT-2 would look token types up in its token table.
-        Specials::Gpt { .. } => &["input_ids", "attention_mask"],
-        Specials::Bert(_) => &["input_ids", "token_type_ids", "attention_mask"],
-    };
     let mut config = tokens;
     config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
     config.insert("model_max_length".into(), positions.into());
-    config.insert("model_input_names".into(), json!(inputs));
+    config.insert("model_input_names".into(), json!(specials.model_inputs()));
     config.insert("clean_up_tokenization_spaces".into(), false.into());
     config.into()
 }

@@ -8,17 +8,14 @@ use super::{
 };
 use crate::{
     checkpoint::{ModelSnapshot, save_model},
-    config::{Family, size_spec::Target},
+    config::size_spec::Target,
     error::{Error, Result},
-    families::family::Task,
+    families::registry::{ForFamily, Listed, with_family},
     files::new_folder::check_free,
 };
-use msg_core::{device::Backend, mask::Ramp};
+use msg_core::{Backend, growth::Ramp};
 use msg_models::{
-    DepthInit, GrowthSpec, Sizes, WidthInit,
-    bert::Bert,
-    function_preserving,
-    gpt::Gpt,
+    DepthInit, GrowthSpec, Sizes, WidthInit, function_preserving,
     hf::{Format, StoredType},
 };
 use std::path::PathBuf;
@@ -51,8 +48,8 @@ pub struct GrowRequest {
 pub struct Grown {
     /// The folder.
     pub path: PathBuf,
-    /// The family.
-    pub family: Family,
+    /// The name of its family.
+    pub family: &'static str,
     /// Sizes, head size and parameters before and after.
     pub from: (Sizes, usize, usize),
     /// After.
@@ -75,13 +72,18 @@ pub fn grow<D: Backend>(device: &D, request: &GrowRequest) -> Result<Grown> {
         return Err(Error::Argument { name: "ramp", expected, got: "0".into() });
     }
     let place = Place::find(&request.from)?;
-    match place.family()? {
-        Family::Gpt => grow_as::<D, Gpt<D>>(device, place, request),
-        Family::Bert => grow_as::<D, Bert<D>>(device, place, request),
+    struct Work<'a, D>(&'a D, Place, &'a GrowRequest);
+    impl<D: Backend> ForFamily<D> for Work<'_, D> {
+        type Out = Result<Grown>;
+        fn with<M: Listed<D>>(self) -> Result<Grown> {
+            grow_as::<D, M>(self.0, self.1, self.2)
+        }
     }
+    let family = place.family()?;
+    with_family(&family, &request.from, Work(device, place, request))?
 }
 
-fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowRequest) -> Result<Grown> {
+fn grow_as<D: Backend, M: Listed<D>>(device: &D, place: Place, request: &GrowRequest) -> Result<Grown> {
     let mut source = Source::<M>::open(device, place, request.seed)?;
     let told = |model: &M| (model.growing().sizes, model.growing().head_dim, model.num_params());
     let from = told(&source.model);
@@ -114,7 +116,7 @@ fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowReque
     };
     source.model = model;
     let model = &source.model;
-    let parity = before.compare(model, &model.masks(step)?, D::EXACT && plan.is_none())?;
+    let parity = before.compare(model, &model.masks(step)?, D::DETERMINISTIC_SUMS && plan.is_none())?;
     parity.receipt.check("growth")?;
     let to = told(model);
     let mut steps = source.steps.clone();
@@ -129,7 +131,7 @@ fn grow_as<D: Backend, M: Task<D>>(device: &D, place: Place, request: &GrowReque
     });
     write(&source, &steps, request)?;
     let (path, remarks) = (request.out.clone(), source.remarks);
-    Ok(Grown { path, family: M::FAMILY, from, to, parity, remarks })
+    Ok(Grown { path, family: M::RULES.name, from, to, parity, remarks })
 }
 
 /// Refuses what the system would not lend memory for even at once, before any of it is filled.
@@ -145,7 +147,7 @@ fn has_room(parameters: u128) -> Result<()> {
     }
 }
 
-fn write<D: Backend, M: Task<D>>(source: &Source<M>, steps: &[Step], request: &GrowRequest) -> Result<()> {
+fn write<D: Backend, M: Listed<D>>(source: &Source<M>, steps: &[Step], request: &GrowRequest) -> Result<()> {
     let (notes, model) = (provenance::notes(steps)?, &source.model);
     if !request.exact {
         let snapshot = ModelSnapshot {

@@ -2,14 +2,16 @@
 
 use crate::{
     checkpoint::Origin,
-    config::Family,
     data::{Specials, Tokenizer},
     error::{Error, Result},
-    families::family::{NoModel, Task},
+    families::{
+        family::{Family, NoModel},
+        registry,
+    },
     files::{bounded_json, names::HF_GENERATION},
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::{self, Init},
 };
 use msg_models::hf::{self, TensorFile};
@@ -38,12 +40,15 @@ pub(crate) fn config(folder: &Path) -> Result<Map<String, Value>> {
     bounded_json::read(&path)
 }
 
-/// The family that a configuration is of.
-pub(crate) fn family(path: &Path, config: &Map<String, Value>) -> Result<Family> {
-    match config.get("model_type").and_then(Value::as_str) {
-        Some("gpt2") => Ok(Family::Gpt),
-        Some("bert") => Ok(Family::Bert),
-        other => Err(refused(path, "model_type", "gpt2 or bert", other.unwrap_or("none"))),
+/// The name of the family that a configuration is of.
+pub(crate) fn family(path: &Path, config: &Map<String, Value>) -> Result<String> {
+    let model_type = config.get("model_type").and_then(Value::as_str);
+    match model_type.and_then(registry::of_model_type) {
+        Some(family) => Ok(family.to_owned()),
+        None => {
+            let expected = registry::model_types().join(" or ");
+            Err(refused(path, "model_type", expected, model_type.unwrap_or("none")))
+        }
     }
 }
 
@@ -57,7 +62,7 @@ fn refused(path: &Path, key: &str, expected: impl Into<String>, got: impl Into<S
 }
 
 /// Reads a folder of the family `M`. Heads that the files lack start fresh from `seed`.
-pub(crate) fn read<D: Backend, M: Task<D>>(device: &D, folder: &Path, seed: u64) -> Result<Published<M>> {
+pub(crate) fn read<D: Backend, M: Family<D>>(device: &D, folder: &Path, seed: u64) -> Result<Published<M>> {
     let path = folder.join(CONFIG);
     let config = config(folder)?;
     let (made_from, mut remarks) = M::published(&config).map_err(|error| no_model(&path, error))?;
@@ -80,7 +85,7 @@ pub(crate) fn read<D: Backend, M: Task<D>>(device: &D, folder: &Path, seed: u64)
             verb(groups.len())
         ));
     }
-    let tokenizer = Tokenizer::published(folder, M::FAMILY)?;
+    let tokenizer = Tokenizer::published(folder, M::RULES.specials)?;
     match &tokenizer {
         None => remarks.push("no tokenizer files: the model is imported without a tokenizer".to_owned()),
         Some(tokenizer) => {
@@ -124,12 +129,10 @@ fn fits(path: &Path, config: &Map<String, Value>, tokenizer: &Tokenizer) -> Resu
 /// A remark where the configuration ends texts with another token than training here does.
 fn other_end(config: &Map<String, Value>, specials: Specials) -> Option<String> {
     let theirs = config.get("eos_token_id").and_then(Value::as_u64)?;
-    match specials {
-        Specials::Gpt { end } if u64::from(end) != theirs => Some(format!(
-            "eos_token_id is {theirs}, the tokenizer's end of text {end}: training and generation here take the latter"
-        )),
-        _ => None,
-    }
+    let end = specials.end().filter(|end| u64::from(*end) != theirs)?;
+    Some(format!(
+        "eos_token_id is {theirs}, the tokenizer's end of text {end}: training and generation here take the latter"
+    ))
 }
 
 /// Whether a path is a published folder.

@@ -6,14 +6,16 @@ use super::{
 };
 use crate::{
     checkpoint::{ModelSnapshot, save_model},
-    config::Family,
     error::{Error, Result},
-    families::family::Task,
+    families::{
+        family::Family,
+        registry::{ForFamily, Listed, with_family},
+    },
     files::new_folder::check_free,
     interop::hf_folder,
 };
-use msg_core::device::Backend;
-use msg_models::{Sizes, bert::Bert, gpt::Gpt, hf::Format};
+use msg_core::Backend;
+use msg_models::{Sizes, hf::Format};
 use std::path::{Path, PathBuf};
 
 /// Seed of heads that a published model lacks.
@@ -24,8 +26,8 @@ const SEED: u64 = 0;
 pub struct Imported {
     /// The checkpoint.
     pub path: PathBuf,
-    /// Its family.
-    pub family: Family,
+    /// The name of its family.
+    pub family: &'static str,
     /// Its sizes.
     pub sizes: Sizes,
     /// Its parameters.
@@ -45,13 +47,18 @@ pub fn import<D: Backend>(device: &D, path: &Path, out: &Path) -> Result<Importe
         return Err(Error::Data { path: path.to_owned(), message });
     }
     let place = Place::Published(path.to_owned());
-    match place.family()? {
-        Family::Gpt => import_as::<D, Gpt<D>>(device, place, out),
-        Family::Bert => import_as::<D, Bert<D>>(device, place, out),
+    struct Work<'a, D>(&'a D, Place, &'a Path);
+    impl<D: Backend> ForFamily<D> for Work<'_, D> {
+        type Out = Result<Imported>;
+        fn with<M: Listed<D>>(self) -> Result<Imported> {
+            import_as::<D, M>(self.0, self.1, self.2)
+        }
     }
+    let family = place.family()?;
+    with_family(&family, path, Work(device, place, out))?
 }
 
-fn import_as<D: Backend, M: Task<D>>(device: &D, place: Place, out: &Path) -> Result<Imported> {
+fn import_as<D: Backend, M: Family<D>>(device: &D, place: Place, out: &Path) -> Result<Imported> {
     let source = Source::<M>::open_in_file(device, place, SEED)?;
     let sizes = source.model.growing().sizes;
     let mut steps = source.steps.clone();
@@ -78,7 +85,7 @@ fn import_as<D: Backend, M: Task<D>>(device: &D, place: Place, out: &Path) -> Re
     save_model(out, &snapshot)?;
     Ok(Imported {
         path: out.to_owned(),
-        family: M::FAMILY,
+        family: M::RULES.name,
         sizes,
         parameters: source.model.num_params(),
         remarks: source.remarks,

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     checkpoint::{self, Header, MARKER},
     error::{Error, Result},
+    families::registry,
     files::bounded_json,
     text::table::aligned,
 };
@@ -67,8 +68,8 @@ fn saved(text: &mut String, path: &Path, found: &Path) -> Result<()> {
     let family = checkpoint::family_of(found)?;
     let header: Header = bounded_json::read(&found.join(checkpoint::STATE))?;
     let kind = if found == path { "checkpoint" } else { "run, its last checkpoint" };
-    line(text, format_args!("{}: {kind} of a {}", found.display(), family.name()));
-    let stages = checkpoint::config_of(found)?.map(|config| config.stages().len());
+    line(text, format_args!("{}: {kind} of a {family}", found.display()));
+    let stages = checkpoint::config_of(found, registry::RULES)?.map(|config| config.stages().len());
     match stages {
         Some(stages) => {
             let (step, stage) = (header.state.step, header.state.stage);
@@ -95,7 +96,7 @@ fn saved(text: &mut String, path: &Path, found: &Path) -> Result<()> {
 fn folder(text: &mut String, path: &Path) -> Result<()> {
     let config = hf_folder::config(path)?;
     let of = match hf_folder::family(&path.join(hf_folder::CONFIG), &config) {
-        Ok(family) => family.name().to_owned(),
+        Ok(family) => family,
         Err(error) => format!("kind that is not supported ({error})"),
     };
     line(text, format_args!("{}: published folder of a {of}", path.display()));

@@ -1,16 +1,20 @@
 //! What a parity receipt is taken on, and the receipt with it.
 
 use crate::{
-    data::{Specials, Tokenizer},
     error::{Error, Result},
-    families::family::Task,
+    families::{
+        family::{Family, HostOf},
+        objective::Objective,
+    },
     files::bounded_json,
     interop::source::Source,
-    parity::receipt::Receipt,
-    step::stage_transition::{measure, receipt},
-    verify::own_batch,
+    parity::{
+        measure::{Measured, compare, measure},
+        own_batch::{CheckpointOf, OwnBatch, own_batch},
+        receipt::Receipt,
+    },
 };
-use msg_core::device::{Backend, release_buffers};
+use msg_core::{Backend, device::release_buffers};
 use msg_models::Masks;
 use std::path::PathBuf;
 
@@ -43,19 +47,16 @@ pub struct Parity {
 }
 
 /// A batch and what a model put out on it.
-pub(super) struct Before<H> {
+pub(super) struct Before<D: Backend, M: Family<D>> {
     batch: String,
     shape: (usize, usize),
-    host: H,
-    measured: (Vec<f32>, f32),
+    host: HostOf<D, M>,
+    measured: Measured,
 }
 
-impl<H> Before<H> {
+impl<D: Backend, M: Family<D>> Before<D, M> {
     /// Measures a source as it stands.
-    pub(super) fn measure<D: Backend, M: Task<D, Host = H>>(
-        source: &Source<M>,
-        given: &Given,
-    ) -> Result<Self> {
+    pub(super) fn measure(source: &Source<M>, given: &Given) -> Result<Self> {
         let (batch, host, shape) = host(source, given)?;
         let measured = measure(&source.model, &host, &source.model.masks(source.state.step)?)?;
         // What follows needs room for a second model, not for a second pass.
@@ -65,27 +66,25 @@ impl<H> Before<H> {
 
     /// Compares a model under these masks. Where the computation is another one (`exact` is not set), the
     /// tolerance is that share of the largest logit which receipts on inexact devices have.
-    pub(super) fn compare<D: Backend, M: Task<D, Host = H>>(
-        &self,
-        model: &M,
-        masks: &Masks<D>,
-        exact: bool,
-    ) -> Result<Parity> {
+    pub(super) fn compare(&self, model: &M, masks: &Masks<D>, exact: bool) -> Result<Parity> {
         let after = measure(model, &self.host, masks)?;
-        let receipt = receipt(None, exact, &self.measured, &after);
+        let receipt = compare(None, exact, &self.measured, &after);
         Ok(Parity { batch: self.batch.clone(), shape: self.shape, receipt })
     }
 }
 
-type Host<H> = (String, H, (usize, usize));
-
-fn host<D: Backend, M: Task<D>>(source: &Source<M>, given: &Given) -> Result<Host<M::Host>> {
+fn host<D: Backend, M: Family<D>>(
+    source: &Source<M>,
+    given: &Given,
+) -> Result<(String, HostOf<D, M>, (usize, usize))> {
     let model = &source.model;
     match given {
         Given::Nothing => {
-            let config = source.config.as_ref().map(|(config, _)| config);
-            let (batch, host, shape) = own_batch(source.place.path(), config, &source.state, model);
-            Ok((batch.to_string(), host, shape))
+            let tokenizer = source.tokenizer.as_ref().map_or(&[][..], |tokenizer| tokenizer.json());
+            let run = source.config.as_ref().map(|(config, _)| config);
+            let of = CheckpointOf { path: source.place.path(), run, stage: source.state.stage, tokenizer };
+            let OwnBatch { of, host, shape } = own_batch(of, model);
+            Ok((of.to_string(), host, shape))
         }
         Given::Ids(ids) => {
             if !(1..=model.positions()).contains(&ids.len()) {
@@ -93,7 +92,7 @@ fn host<D: Backend, M: Task<D>>(source: &Source<M>, given: &Given) -> Result<Hos
                 return Err(Error::Argument { name: "ids", expected, got: ids.len().to_string() });
             }
             let shape = (1, ids.len());
-            Ok(("the ids given".to_owned(), model.of_ids(ids.clone(), shape), shape))
+            Ok(("the ids given".to_owned(), <M::Objective>::of_ids(model, ids.clone(), shape), shape))
         }
         Given::Text(path) => {
             let Some(tokenizer) = &source.tokenizer else {
@@ -104,28 +103,14 @@ fn host<D: Backend, M: Task<D>>(source: &Source<M>, given: &Given) -> Result<Hos
                 });
             };
             let text = String::from_utf8_lossy(&bounded_json::bytes(path, MOST_TEXT)?).into_owned();
-            let ids = ids_of(tokenizer, &text, LONGEST.min(model.positions()))?;
+            let most = LONGEST.min(model.positions());
+            let ids = tokenizer.specials().around(tokenizer.encode(&text)?, most);
             if ids.is_empty() {
                 let message = "expected text, got none".to_owned();
                 return Err(Error::Data { path: path.clone(), message });
             }
             let shape = (1, ids.len());
-            Ok((format!("text of {}", path.display()), model.of_ids(ids, shape), shape))
+            Ok((format!("text of {}", path.display()), <M::Objective>::of_ids(model, ids, shape), shape))
         }
     }
-}
-
-/// The first ids of a text, as the family has them at the beginning of a sequence.
-fn ids_of(tokenizer: &Tokenizer, text: &str, most: usize) -> Result<Vec<u32>> {
-    let mut ids = tokenizer.encode(text)?;
-    match tokenizer.specials() {
-        Specials::Gpt { .. } => ids.truncate(most),
-        Specials::Bert(_) if ids.is_empty() || most < 3 => ids.truncate(most),
-        Specials::Bert(specials) => {
-            ids.truncate(most - 2);
-            ids.insert(0, specials.cls);
-            ids.push(specials.sep);
-        }
-    }
-    Ok(ids)
 }

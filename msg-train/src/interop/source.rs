@@ -6,13 +6,13 @@ use super::{
 };
 use crate::{
     checkpoint::{self, MODEL, Origin},
-    config::{Family, Resolved},
+    config::Resolved,
     data::Tokenizer,
     error::{Error, Result},
-    families::family::Task,
+    families::family::Family,
     step::state::State,
 };
-use msg_core::device::Backend;
+use msg_core::Backend;
 use msg_models::hf::{InFile, StoredType, TensorFile};
 use std::{
     collections::BTreeMap,
@@ -55,11 +55,11 @@ impl Place {
         }
     }
 
-    /// The family of its model.
+    /// The name of the family of its model.
     ///
     /// # Errors
     /// Where its description cannot be read, or is of no family.
-    pub fn family(&self) -> Result<Family> {
+    pub fn family(&self) -> Result<String> {
         match self {
             Place::Checkpoint(path) => checkpoint::family_of(path),
             Place::Published(path) => {
@@ -105,7 +105,7 @@ impl<M> Source<M> {
     /// What the files or the device refuse.
     pub fn open<D: Backend>(device: &D, place: Place, seed: u64) -> Result<Self>
     where
-        M: Task<D>,
+        M: Family<D>,
     {
         Self::open_in_file(device, place, seed)?.loaded::<D>()
     }
@@ -116,7 +116,7 @@ impl<M> Source<M> {
     /// As [`Source::open`]; [`Source::values`] checks the values.
     pub fn open_in_file<D: Backend>(device: &D, place: Place, seed: u64) -> Result<Self>
     where
-        M: Task<D>,
+        M: Family<D>,
     {
         match &place {
             Place::Published(folder) => {
@@ -139,7 +139,7 @@ impl<M> Source<M> {
             }
             Place::Checkpoint(path) => {
                 let (model, header, file) = checkpoint::blank_model::<D, M>(path, device)?;
-                let config = match checkpoint::config_of(path)? {
+                let config = match checkpoint::config_of(path, &[M::RULES])? {
                     Some(config) => {
                         let text = config.to_toml()?;
                         Some((config, text))
@@ -151,7 +151,7 @@ impl<M> Source<M> {
                     absent: Vec::new(),
                     state: header.state,
                     config,
-                    tokenizer: checkpoint::tokenizer_of(path, M::FAMILY)?,
+                    tokenizer: checkpoint::tokenizer_of(path, M::RULES.specials)?,
                     origin: checkpoint::origin_of(path)?,
                     stored: stored::<D, M>(&file)?,
                     hash: checkpoint::marked_hash(path, MODEL)?.unwrap_or_default(),
@@ -170,7 +170,7 @@ impl<M> Source<M> {
     /// As [`Source::values`], or where the device fails.
     pub fn loaded<D: Backend>(mut self) -> Result<Self>
     where
-        M: Task<D>,
+        M: Family<D>,
     {
         if let Some(file) = self.file.take() {
             let values = InFile::check(&self.model, &file.tensors(), &M::NAMING, &self.absent)?;
@@ -185,7 +185,7 @@ impl<M> Source<M> {
     /// Where the file does not hold exactly the model's tensors, or one that is not finite.
     pub fn values<D: Backend>(&self) -> Result<Option<InFile<'_>>>
     where
-        M: Task<D>,
+        M: Family<D>,
     {
         let Some(file) = &self.file else { return Ok(None) };
         Ok(Some(InFile::check(&self.model, &file.tensors(), &M::NAMING, &self.absent)?))
@@ -203,7 +203,7 @@ impl<M> Source<M> {
 }
 
 /// The types of tensors that are not f32.
-fn stored<D: Backend, M: Task<D>>(file: &TensorFile) -> Result<BTreeMap<String, StoredType>> {
+fn stored<D: Backend, M: Family<D>>(file: &TensorFile) -> Result<BTreeMap<String, StoredType>> {
     let tensors = file.tensors();
     let mut stored = BTreeMap::new();
     for name in tensors.names() {

@@ -16,18 +16,19 @@
 //! belongs to the first step of the new stage: then "all lines up to the checkpoint's step" is what an
 //! unbroken run had written at that moment, no line twice, none lost.
 
+pub mod columns;
+mod number;
 mod plan;
 mod record;
 mod sink;
 pub mod sinks;
 mod store;
-mod timing;
 
+pub use columns::{Eval, Heads, Step, StepTiming};
 pub use plan::{RunPlan, StagePlan};
-pub use record::{End, Eval, Growth, Heads, RampEnd, Receipt, Record, Start, Step};
-pub use sink::{Event, Sink};
+pub use record::{End, Growth, RampEnd, Receipt, Record, Start};
+pub use sink::Sink;
 pub use store::RunLog;
-pub use timing::StepTiming;
 
 use std::path::PathBuf;
 

@@ -1,5 +1,9 @@
-//! What happened at a step. No clock reading stands here: see [`super::StepTiming`].
+//! What happened at a step. No clock reading stands here: see [`StepTiming`](super::StepTiming).
 
+use super::{
+    columns::{Eval, Step},
+    number,
+};
 use msg_models::Sizes;
 use serde::{Deserialize, Serialize};
 
@@ -47,61 +51,6 @@ pub struct Start {
     pub sizes: Sizes,
     /// Parameters of the first stage.
     pub params: u64,
-}
-
-/// An optimizer step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Step {
-    /// From 1.
-    pub step: u64,
-    /// The stage's number, from 1.
-    pub stage: usize,
-    /// Training loss over the whole step, in nats.
-    #[serde(with = "number")]
-    pub loss: f32,
-    /// Learning rate that the update used.
-    pub lr: f64,
-    /// Global norm of the gradient before clipping.
-    #[serde(with = "number")]
-    pub grad_norm: f32,
-    /// Smallest mask value in force; 1 where nothing ramps.
-    pub mask: f32,
-    /// Tokens consumed since the run's start, this step's included.
-    pub tokens: u64,
-    /// Floating-point operations spent since the run's start, this step's included.
-    pub flops: f64,
-    /// Whether the guard left the update out.
-    pub skipped: bool,
-}
-
-/// An evaluation on the held-out split.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Eval {
-    /// Steps made when it was done.
-    pub step: u64,
-    /// The stage's number, from 1.
-    pub stage: usize,
-    /// Held-out loss, in nats.
-    #[serde(with = "number")]
-    pub loss: f64,
-    /// e to the loss per label. BERT: of the masked positions alone.
-    #[serde(with = "number")]
-    pub perplexity: f64,
-    /// Shares of right answers (BERT).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<Heads>,
-}
-
-/// Shares of right answers, from 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Heads {
-    /// Of masked tokens.
-    pub mlm: f64,
-    /// Of sentence pairs.
-    pub nsp: f64,
 }
 
 /// What was measured on a fixed batch before and after a change that must not change the function.
@@ -162,69 +111,31 @@ pub struct End {
     pub flops: f64,
 }
 
-/// A number that may be no number: JSON has none for it and `null` would not tell NaN from infinity, so
-/// these are the strings of protobuf's JSON mapping.
-mod number {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-
-    pub fn serialize<F, S>(value: &F, serializer: S) -> Result<S::Ok, S::Error>
-    where
-        F: Copy + Into<f64> + Serialize,
-        S: Serializer,
-    {
-        match (*value).into() {
-            wide if wide.is_nan() => serializer.serialize_str("NaN"),
-            f64::INFINITY => serializer.serialize_str("Infinity"),
-            f64::NEG_INFINITY => serializer.serialize_str("-Infinity"),
-            _ => value.serialize(serializer),
-        }
-    }
-
-    pub fn deserialize<'a, F, D>(deserializer: D) -> Result<F, D::Error>
-    where
-        F: From<f32> + Deserialize<'a>,
-        D: Deserializer<'a>,
-    {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either<F> {
-            Finite(F),
-            Word(String),
-        }
-        match Either::deserialize(deserializer)? {
-            Either::Finite(value) => Ok(value),
-            Either::Word(word) => match word.as_str() {
-                "NaN" => Ok(f32::NAN.into()),
-                "Infinity" => Ok(f32::INFINITY.into()),
-                "-Infinity" => Ok(f32::NEG_INFINITY.into()),
-                _ => Err(D::Error::custom(format!("expected a number, got {word:?}"))),
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::columns::Heads;
     use msg_models::sizes;
 
     const SMALL: Sizes = sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 };
-    const STEP: Step = Step {
-        step: 7,
-        stage: 2,
-        loss: 0.1,
-        lr: 3e-4,
-        grad_norm: 1.5,
-        mask: 0.25,
-        tokens: 4096,
-        flops: 1e21,
-        skipped: false,
-    };
+    fn step() -> Step {
+        Step {
+            step: 7,
+            stage: 2,
+            loss: 0.1,
+            lr: 3e-4,
+            grad_norm: 1.5,
+            mask: 0.25,
+            tokens: 4096,
+            flops: 1e21,
+            ..Step::default()
+        }
+    }
 
     #[test]
     fn a_step_is_one_flat_object_with_its_kind_first_and_floats_as_short_as_they_are() {
         assert_eq!(
-            serde_json::to_string(&Record::Step(STEP)).unwrap(),
+            serde_json::to_string(&Record::Step(step())).unwrap(),
             r#"{"kind":"step","step":7,"stage":2,"loss":0.1,"lr":0.0003,"grad_norm":1.5,"mask":0.25,"tokens":4096,"flops":1e+21,"skipped":false}"#
         );
     }
@@ -244,7 +155,7 @@ mod tests {
         let grown = Sizes { ffn: 16, ..SMALL };
         let records = [
             Record::Start(Start { step: 0, name: "a \"b\"\n".into(), sizes: SMALL, params: 10 }),
-            Record::Step(STEP),
+            Record::Step(step()),
             Record::Eval(Eval { step: 7, stage: 2, loss: 2.0 / 3.0, perplexity: 1.9, accuracy: None }),
             Record::Eval(Eval {
                 step: 7,
@@ -276,7 +187,7 @@ mod tests {
     fn losses_that_are_no_numbers_survive_the_file() {
         for (loss, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "Infinity"), (f32::NEG_INFINITY, "-Infinity")]
         {
-            let line = serde_json::to_string(&Record::Step(Step { loss, ..STEP })).unwrap();
+            let line = serde_json::to_string(&Record::Step(Step { loss, ..step() })).unwrap();
             assert!(line.contains(&format!(r#""loss":"{word}""#)), "{line}");
             let Record::Step(back) = serde_json::from_str(&line).unwrap() else { panic!("{line}") };
             assert!(back.loss.is_nan() == loss.is_nan() && (loss.is_nan() || back.loss == loss));

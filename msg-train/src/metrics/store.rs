@@ -1,22 +1,19 @@
-//! Everything that listens to a run, behind one door.
+//! The log of a run: hands everything to its listeners, and resumes their files.
 
 use super::{
     Damage, METRICS, Record, StepTiming, TIMING,
+    sink::Sink,
     sinks::{
-        console::Console,
-        jsonl::{self, JsonlWriter},
+        jsonl::{self, JsonlFiles},
         tensorboard::{TensorBoardWriter, WallClock},
     },
 };
 use crate::error::Result;
 use std::path::Path;
 
-/// Hands records to the run's files and to the person in front of it.
+/// Hands what a run reports to its files, and to listeners besides.
 pub struct RunLog {
-    metrics: JsonlWriter,
-    timing: JsonlWriter,
-    tensorboard: TensorBoardWriter,
-    console: Option<Console>,
+    sinks: Vec<Box<dyn Sink>>,
 }
 
 impl RunLog {
@@ -24,16 +21,12 @@ impl RunLog {
     ///
     /// # Errors
     /// Where the system refuses.
-    pub fn start(folder: &Path, clock: WallClock, console: Option<Console>) -> Result<Self> {
-        Ok(RunLog {
-            metrics: JsonlWriter::append(folder.join(METRICS))?,
-            timing: JsonlWriter::append(folder.join(TIMING))?,
-            tensorboard: TensorBoardWriter::start(folder, clock)?,
-            console,
-        })
+    pub fn start(folder: &Path, clock: WallClock, listeners: Vec<Box<dyn Sink>>) -> Result<Self> {
+        let files = JsonlFiles::append(folder)?;
+        Ok(Self::new(files, TensorBoardWriter::start(folder, clock)?, listeners))
     }
 
-    /// Goes on after the checkpoint of `step`: what was written beyond it is cut off. Also gives the
+    /// Continues the files after the checkpoint of `step`: what was written beyond it is cut off. Also returns the
     /// seconds of training up to there, from which the run counts on; 0 where none are on file.
     ///
     /// # Errors
@@ -43,7 +36,7 @@ impl RunLog {
         folder: &Path,
         step: u64,
         clock: WallClock,
-        console: Option<Console>,
+        listeners: Vec<Box<dyn Sink>>,
     ) -> Result<(Self, f64)> {
         let (metrics, timing) = (folder.join(METRICS), folder.join(TIMING));
         let existed = metrics.exists();
@@ -57,56 +50,39 @@ impl RunLog {
             true => jsonl::read::<StepTiming>(&timing)?.last().map_or(0.0, |last| last.seconds),
             false => 0.0,
         };
-        let log = RunLog {
-            metrics: JsonlWriter::append(metrics)?,
-            timing: JsonlWriter::append(timing)?,
-            tensorboard: TensorBoardWriter::resume(folder, step, clock)?,
-            console,
-        };
+        let files = JsonlFiles::append(folder)?;
+        let log = Self::new(files, TensorBoardWriter::resume(folder, step, clock)?, listeners);
         Ok((log, seconds))
     }
 
-    /// Takes down a record.
+    fn new(files: JsonlFiles, events: TensorBoardWriter, listeners: Vec<Box<dyn Sink>>) -> Self {
+        let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(files), Box::new(events)];
+        sinks.extend(listeners);
+        RunLog { sinks }
+    }
+
+    /// Takes a record.
     ///
     /// # Errors
     /// Where the system refuses.
     pub fn record(&mut self, record: &Record) -> Result<()> {
-        self.metrics.write(record)?;
-        self.tensorboard.record(record)?;
-        if let Some(console) = &mut self.console {
-            console.record(record);
-        }
-        Ok(())
+        self.sinks.iter_mut().try_for_each(|sink| sink.record(record))
     }
 
-    /// Takes down a step's clock readings, after its record.
+    /// Takes a step's clock readings, after its record.
     ///
     /// # Errors
     /// Where the system refuses.
     pub fn timing(&mut self, timing: &StepTiming) -> Result<()> {
-        self.timing.write(timing)?;
-        self.tensorboard.timing(timing)?;
-        if let Some(console) = &mut self.console {
-            console.timing(timing);
-        }
-        Ok(())
+        self.sinks.iter_mut().try_for_each(|sink| sink.timing(timing))
     }
 
-    /// Says something to the person, without a trace in the files.
-    pub fn say(&mut self, text: &str) {
-        if let Some(console) = &mut self.console {
-            console.say(text);
-        }
-    }
-
-    /// Waits until everything is on the disk: to be called before a checkpoint's marker is written.
+    /// Waits until everything is on the disk. To be called before a checkpoint's marker is written.
     ///
     /// # Errors
     /// Where the system refuses.
-    pub fn sync(&self) -> Result<()> {
-        self.metrics.sync()?;
-        self.timing.sync()?;
-        self.tensorboard.sync()
+    pub fn sync(&mut self) -> Result<()> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.sync())
     }
 }
 
@@ -118,17 +94,8 @@ mod tests {
 
     fn run(log: &mut RunLog, steps: std::ops::RangeInclusive<u64>, mut seconds: f64) {
         for step in steps {
-            let record = Step {
-                step,
-                stage: 1,
-                loss: 3.0,
-                lr: 0.1,
-                grad_norm: 1.0,
-                mask: 1.0,
-                tokens: step * 8,
-                flops: step as f64,
-                skipped: false,
-            };
+            let record =
+                Step { step, stage: 1, loss: 3.0, tokens: step * 8, flops: step as f64, ..Step::default() };
             log.record(&Record::Step(record)).unwrap();
             seconds += 0.5;
             let timing =
@@ -145,9 +112,9 @@ mod tests {
     #[test]
     fn a_killed_and_resumed_run_writes_the_same_bytes_as_an_unbroken_one() {
         let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        run(&mut RunLog::start(whole.path(), clock(), None).unwrap(), 1..=6, 0.0);
-        run(&mut RunLog::start(broken.path(), clock(), None).unwrap(), 1..=5, 0.0);
-        let (mut log, seconds) = RunLog::resume(broken.path(), 3, clock(), None).unwrap();
+        run(&mut RunLog::start(whole.path(), clock(), Vec::new()).unwrap(), 1..=6, 0.0);
+        run(&mut RunLog::start(broken.path(), clock(), Vec::new()).unwrap(), 1..=5, 0.0);
+        let (mut log, seconds) = RunLog::resume(broken.path(), 3, clock(), Vec::new()).unwrap();
         assert_eq!(seconds, 1.5);
         run(&mut log, 4..=6, seconds);
         for file in [METRICS, TIMING] {
@@ -159,10 +126,10 @@ mod tests {
     #[test]
     fn a_resume_with_missing_lines_is_refused_with_both_steps_unless_the_file_is_gone() {
         let folder = tempfile::tempdir().unwrap();
-        run(&mut RunLog::start(folder.path(), clock(), None).unwrap(), 1..=2, 0.0);
-        let error = RunLog::resume(folder.path(), 3, clock(), None).err().unwrap().to_string();
+        run(&mut RunLog::start(folder.path(), clock(), Vec::new()).unwrap(), 1..=2, 0.0);
+        let error = RunLog::resume(folder.path(), 3, clock(), Vec::new()).err().unwrap().to_string();
         assert!(error.contains("of step 2, but the checkpoint of step 3"), "{error}");
         fs::remove_file(folder.path().join(METRICS)).unwrap();
-        assert!(RunLog::resume(folder.path(), 3, clock(), None).is_ok());
+        assert!(RunLog::resume(folder.path(), 3, clock(), Vec::new()).is_ok());
     }
 }

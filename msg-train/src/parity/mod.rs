@@ -1,3 +1,5 @@
 //! Measures whether a growth kept the model's function.
 
-pub(crate) mod receipt;
+pub mod measure;
+pub mod own_batch;
+pub mod receipt;

@@ -1,21 +1,6 @@
 //! Axes: a range, ticks at round numbers, and a title with the unit that keeps ticks short.
 
-use crate::text::quantity::unsigned_zero;
-
-/// What an axis shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Quantity {
-    /// Whole things, in thousands and millions where they are many.
-    Count(&'static str),
-    /// Numbers with a power of ten taken out.
-    Power(&'static str),
-    /// Seconds, in minutes or hours where they are many.
-    Time(&'static str),
-    /// Numbers as they are, equal factors as equal lengths. For a range above 0.
-    Log(&'static str),
-    /// Numbers as they are.
-    Plain(&'static str),
-}
+use crate::{metrics::columns::Quantity, text::quantity::unsigned_zero};
 
 /// A range with ticks.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +14,8 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// An axis from `low` to `high` with about `wanted` ticks.
-    pub(super) fn new(quantity: Quantity, low: f64, high: f64, wanted: f64) -> Axis {
+    /// An axis of that name from `low` to `high` with about `wanted` ticks.
+    pub(super) fn new((quantity, name): (Quantity, &str), low: f64, high: f64, wanted: f64) -> Axis {
         let (low, high) = match () {
             () if !(low.is_finite() && high.is_finite()) => (0.0, 1.0),
             () if high > low => (low, high),
@@ -38,14 +23,12 @@ impl Axis {
             () if low == 0.0 => (0.0, 1.0),
             () => (low - low.abs() / 2.0, low + low.abs() / 2.0),
         };
-        if let Quantity::Log(name) = quantity
-            && low > 0.0
-        {
+        if quantity == Quantity::Log && low > 0.0 {
             return Axis { low, high, ticks: log_ticks(low, high), title: name.to_owned(), log: true };
         }
-        let (unit, title) = quantity.unit(low.abs().max(high.abs()));
+        let (unit, title) = unit(quantity, name, low.abs().max(high.abs()));
         // Half a step is no step, but half a million tokens is.
-        let whole = unit == 1.0 && matches!(quantity, Quantity::Count(_));
+        let whole = unit == 1.0 && quantity == Quantity::Count;
         let step = round_step((high - low) / unit / wanted.max(1.0), whole);
         let digits = (-step.log10() - 1e-9).ceil().clamp(0.0, 12.0) as usize;
         let (first, last) = ((low / unit / step - 1e-9).ceil(), (high / unit / step + 1e-9).floor());
@@ -67,28 +50,26 @@ impl Axis {
     }
 }
 
-impl Quantity {
-    /// What a tick of 1 stands for, and the title that says so.
-    fn unit(self, largest: f64) -> (f64, String) {
-        match self {
-            Quantity::Plain(name) | Quantity::Log(name) => (1.0, name.to_owned()),
-            Quantity::Count(name) => match largest {
-                ..2e4 => (1.0, name.to_owned()),
-                ..1e6 => (1e3, format!("{name} (thousands)")),
-                ..1e9 => (1e6, format!("{name} (millions)")),
-                _ => (1e9, format!("{name} (billions)")),
-            },
-            Quantity::Time(name) => match largest {
-                ..180.0 => (1.0, format!("{name} (seconds)")),
-                ..10_800.0 => (60.0, format!("{name} (minutes)")),
-                _ => (3600.0, format!("{name} (hours)")),
-            },
-            Quantity::Power(name) => {
-                let power = largest.log10().floor();
-                match largest > 0.0 && !(-1.0..3.0).contains(&power) {
-                    true => (10f64.powf(power), format!("{name} (× 10{})", superscript(power as i32))),
-                    false => (1.0, name.to_owned()),
-                }
+/// What a tick of 1 stands for, and the axis' title, which says so.
+fn unit(quantity: Quantity, name: &str, largest: f64) -> (f64, String) {
+    match quantity {
+        Quantity::Plain | Quantity::Log => (1.0, name.to_owned()),
+        Quantity::Count => match largest {
+            ..2e4 => (1.0, name.to_owned()),
+            ..1e6 => (1e3, format!("{name} (thousands)")),
+            ..1e9 => (1e6, format!("{name} (millions)")),
+            _ => (1e9, format!("{name} (billions)")),
+        },
+        Quantity::Time => match largest {
+            ..180.0 => (1.0, format!("{name} (seconds)")),
+            ..10_800.0 => (60.0, format!("{name} (minutes)")),
+            _ => (3600.0, format!("{name} (hours)")),
+        },
+        Quantity::Power => {
+            let power = largest.log10().floor();
+            match largest > 0.0 && !(-1.0..3.0).contains(&power) {
+                true => (10f64.powf(power), format!("{name} (× 10{})", superscript(power as i32))),
+                false => (1.0, name.to_owned()),
             }
         }
     }
@@ -150,45 +131,45 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_carry_no_more_digits_than_they_need() {
-        let axis = Axis::new(Quantity::Plain("loss"), 2.31, 5.02, 5.0);
+        let axis = Axis::new((Quantity::Plain, "loss"), 2.31, 5.02, 5.0);
         assert_eq!(texts(&axis), ["2.5", "3.0", "3.5", "4.0", "4.5", "5.0"]);
-        let axis = Axis::new(Quantity::Count("steps"), 0.0, 600.0, 6.0);
+        let axis = Axis::new((Quantity::Count, "steps"), 0.0, 600.0, 6.0);
         assert_eq!(texts(&axis), ["0", "100", "200", "300", "400", "500", "600"]);
-        let axis = Axis::new(Quantity::Count("steps"), 0.0, 2.0, 8.0);
+        let axis = Axis::new((Quantity::Count, "steps"), 0.0, 2.0, 8.0);
         assert_eq!(texts(&axis), ["0", "1", "2"]);
-        let axis = Axis::new(Quantity::Plain("mask"), -0.05, 1.05, 4.0);
+        let axis = Axis::new((Quantity::Plain, "mask"), -0.05, 1.05, 4.0);
         assert_eq!(texts(&axis), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
     }
 
     #[test]
     fn large_and_small_numbers_move_their_unit_into_the_title() {
-        let axis = Axis::new(Quantity::Count("tokens"), 0.0, 3.2e6, 4.0);
+        let axis = Axis::new((Quantity::Count, "tokens"), 0.0, 3.2e6, 4.0);
         assert_eq!((axis.title.as_str(), texts(&axis)), ("tokens (millions)", vec!["0", "1", "2", "3"]));
-        let axis = Axis::new(Quantity::Power("FLOPs"), 0.0, 2.2e15, 4.0);
+        let axis = Axis::new((Quantity::Power, "FLOPs"), 0.0, 2.2e15, 4.0);
         assert_eq!((axis.title.as_str(), texts(&axis)[1]), ("FLOPs (× 10¹⁵)", "0.5"));
-        let axis = Axis::new(Quantity::Power("learning rate"), 0.0, 3e-4, 3.0);
+        let axis = Axis::new((Quantity::Power, "learning rate"), 0.0, 3e-4, 3.0);
         assert_eq!((axis.title.as_str(), texts(&axis)[3]), ("learning rate (× 10⁻⁴)", "3"));
-        let axis = Axis::new(Quantity::Time("time"), 0.0, 600.0, 5.0);
+        let axis = Axis::new((Quantity::Time, "time"), 0.0, 600.0, 5.0);
         assert_eq!((axis.title.as_str(), texts(&axis)[5]), ("time (minutes)", "10"));
     }
 
     #[test]
     fn a_logarithmic_axis_has_round_ticks_and_equal_factors_at_equal_lengths() {
-        let axis = Axis::new(Quantity::Log("loss"), 1.4, 11.0, 5.0);
+        let axis = Axis::new((Quantity::Log, "loss"), 1.4, 11.0, 5.0);
         assert_eq!(texts(&axis), ["1.5", "2", "3", "4", "5", "6", "8", "10"]);
         assert!((axis.share(2.8) + axis.share(5.5) - 1.0).abs() < 1e-9);
         assert_eq!((axis.share(-1.0), axis.share(1e9)), (0.0, 1.0));
         assert_eq!(
-            texts(&Axis::new(Quantity::Log("loss"), 0.009, 0.9, 5.0)),
+            texts(&Axis::new((Quantity::Log, "loss"), 0.009, 0.9, 5.0)),
             ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]
         );
-        assert!(!Axis::new(Quantity::Log("loss"), 0.0, 3.0, 5.0).log);
+        assert!(!Axis::new((Quantity::Log, "loss"), 0.0, 3.0, 5.0).log);
     }
 
     #[test]
     fn an_axis_of_one_value_of_none_or_of_no_number_is_still_an_axis() {
         for (low, high) in [(3.0, 3.0), (0.0, 0.0), (f64::NAN, f64::NAN), (-2.0, -2.0), (1e-300, 1e-300)] {
-            let axis = Axis::new(Quantity::Plain("x"), low, high, 5.0);
+            let axis = Axis::new((Quantity::Plain, "x"), low, high, 5.0);
             assert!(axis.high > axis.low && axis.ticks.len() < 20, "{axis:?}");
             assert!((0.0..=1.0).contains(&axis.share(low)) || low.is_nan());
         }

@@ -1,10 +1,13 @@
 //! Which plots a page has, and what each shows.
 
 use super::{
-    axis::Quantity,
     plot::{Mark, Plot, Trace},
     run::{Against, Run},
     series::{self, range},
+};
+use crate::metrics::{
+    StagePlan,
+    columns::{Column, Figure, Quantity, STEP_COLUMNS, Step},
 };
 use msg_models::GrowingAxis;
 
@@ -24,65 +27,80 @@ pub(super) fn loss(runs: &[Run], against: Against) -> Option<Plot> {
     }
     let points = || traces.iter().flat_map(|trace| trace.curve.iter().flatten());
     let (_, farthest) = range(points().map(|(x, _)| *x))?;
-    let (low, high) = loss_range(points().map(|(_, y)| *y).collect());
-    let (x, over) = match against {
-        Against::Steps => (Quantity::Count("optimizer steps"), "optimizer steps"),
-        Against::Tokens => (Quantity::Count("tokens"), "tokens"),
-        Against::Flops => (Quantity::Power("FLOPs"), "floating-point operations"),
-        Against::Seconds => (Quantity::Time("training time"), "training time"),
-    };
+    let (low, high) = spread(points().map(|(_, y)| *y).collect());
+    let (quantity, over) = against.axis();
     let label = format!("Training and validation loss against {over}");
+    // A short name leaves room for the unit.
+    let name = if matches!(against, Against::Steps) { over } else { against.name() };
+    let x = (quantity, name.to_owned());
     let y = match low > 0.0 && high / low > 3.0 {
         // The first steps fall from so high that the rest would lie flat on a linear axis.
-        true => Quantity::Log("loss (nats, log scale)"),
-        false => Quantity::Plain("loss (nats)"),
+        true => (Quantity::Log, "loss (nats, log scale)".to_owned()),
+        false => (Quantity::Plain, "loss (nats)".to_owned()),
     };
     Some(Plot { label, x, y, x_range: (0.0, farthest), y_range: (low, high), traces, marks })
 }
 
-/// The range of losses with some air. A spike of a diverging run does not press the rest flat: what lies
+/// The range of measured values with some air. A spike of a diverging run does not press the rest flat: what lies
 /// far above nearly everything is drawn at the upper edge.
-fn loss_range(mut losses: Vec<f64>) -> (f64, f64) {
-    losses.sort_by(f64::total_cmp);
-    let (Some(low), Some(high)) = (losses.first(), losses.last()) else { return (0.0, 1.0) };
-    let usual = losses[(losses.len() - 1) * 95 / 100];
+fn spread(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_by(f64::total_cmp);
+    let (Some(low), Some(high)) = (values.first(), values.last()) else { return (0.0, 1.0) };
+    let usual = values[(values.len() - 1) * 95 / 100];
     let high = high.min(low + 3.0 * (usual - low).max(0.05 * usual.abs()));
     // Air as a factor, where it can be: it does for both kinds of axis.
     let air = (high / low).powf(0.04);
     if *low > 0.0 && air > 1.0 { (low / air, high * air) } else { (low - 0.1, high + 0.1) }
 }
 
-/// The learning rate and the mask against steps.
+/// The numbers of the schedule against steps.
 pub(super) fn schedule(runs: &[Run]) -> Vec<Plot> {
-    let of = |value: fn(&crate::metrics::Step) -> f64| -> Vec<Trace> {
-        let trace = |(at, run): (usize, &Run)| {
-            let points: Vec<(f64, f64)> =
-                run.steps.iter().map(|step| (step.step as f64, value(step))).collect();
-            Trace {
-                run: at,
-                curve: series::outline(&points),
-                width: width(at, runs.len()),
-                ..Trace::default()
-            }
+    let plot = |column: &Column<Step>| {
+        let Figure::Schedule { quantity, top } = column.figure else { return None };
+        let trace = |(at, run): (usize, &Run)| Trace {
+            run: at,
+            curve: series::outline(&run.numbers(column)),
+            width: width(at, runs.len()),
+            ..Trace::default()
         };
-        runs.iter().enumerate().map(trace).collect()
+        let traces: Vec<Trace> = runs.iter().enumerate().map(trace).collect();
+        let top = top.map_or_else(|| highest(&traces), f64::from);
+        over_steps(column, (quantity, column.title()), (0.0, top * 1.05), traces, last_step(runs))
     };
-    let rates = of(|step| step.lr);
-    let highest = highest(&rates);
-    let x_range = (0.0, last_step(runs));
-    let plot = |label: &str, y, y_range, traces| Plot {
-        label: format!("{label} against optimizer steps"),
-        x: Quantity::Count("optimizer steps"),
-        y,
-        x_range,
-        y_range,
-        traces,
-        marks: Vec::new(),
+    STEP_COLUMNS.iter().filter_map(plot).collect()
+}
+
+/// The numbers that are measured at each step, but for the loss, against steps.
+pub(super) fn measured(runs: &[Run]) -> Vec<Plot> {
+    let plot = |column: &Column<Step>| {
+        let Figure::Measured(quantity) = column.figure else { return None };
+        let trace = |(at, run): (usize, &Run)| {
+            let smooth = series::smooth(&run.numbers(column));
+            Trace { run: at, curve: smooth.means, bands: smooth.bands, width: 1.3, dots: false }
+        };
+        let traces: Vec<Trace> = runs.iter().enumerate().map(trace).collect();
+        let values = traces.iter().flat_map(|trace| trace.curve.iter().flatten().map(|(_, y)| *y)).collect();
+        over_steps(column, (quantity, column.title()), spread(values), traces, last_step(runs))
     };
-    vec![
-        plot("Learning rate", Quantity::Power("learning rate"), (0.0, highest * 1.05), rates),
-        plot("Mask value", Quantity::Plain("mask"), (0.0, 1.05), of(|step| f64::from(step.mask))),
-    ]
+    STEP_COLUMNS.iter().filter_map(plot).collect()
+}
+
+/// A plot of a number; none where no run has it.
+fn over_steps(
+    column: &Column<Step>,
+    y: (Quantity, String),
+    y_range: (f64, f64),
+    traces: Vec<Trace>,
+    last_step: f64,
+) -> Option<Plot> {
+    let mut name = column.name.to_owned();
+    if let Some(first) = name.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let label = format!("{name} against optimizer steps");
+    let x = (Quantity::Count, "optimizer steps".to_owned());
+    let drawn = traces.iter().any(|trace| trace.curve.iter().any(Option::is_some));
+    drawn.then(|| Plot { label, x, y, x_range: (0.0, last_step), y_range, traces, marks: Vec::new() })
 }
 
 /// Each size against steps.
@@ -90,10 +108,10 @@ pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
     let stages: Vec<_> = runs.iter().flat_map(Run::stages).collect();
     let plot = |axis: GrowingAxis| {
         let trace = |(at, run): (usize, &Run)| {
-            let ends = |stage: &super::run::Stage| {
+            let ends = |stage: &StagePlan| {
                 let size = stage.sizes.get(axis) as f64;
                 let from = stage.first_step.saturating_sub(1) as f64;
-                [Some((from, size)), Some((stage.last_step as f64, size))]
+                [Some((from, size)), Some((stage.last_step() as f64, size))]
             };
             let curve = run.stages().iter().flat_map(ends).collect();
             Trace { run: at, curve, width: width(at, runs.len()), ..Trace::default() }
@@ -101,8 +119,8 @@ pub(super) fn sizes(runs: &[Run]) -> Vec<Plot> {
         let traces: Vec<Trace> = runs.iter().enumerate().map(trace).collect();
         Plot {
             label: format!("{} against optimizer steps", axis.key()),
-            x: Quantity::Count("optimizer steps"),
-            y: Quantity::Count(axis.key()),
+            x: (Quantity::Count, "optimizer steps".to_owned()),
+            y: (Quantity::Count, axis.key().to_owned()),
             x_range: (0.0, planned_steps(runs)),
             y_range: (0.0, highest(&traces) * 1.1),
             traces,
@@ -133,7 +151,7 @@ fn last_step(runs: &[Run]) -> f64 {
 
 /// The last step of all that is planned, reached or not.
 fn planned_steps(runs: &[Run]) -> f64 {
-    let planned = runs.iter().filter_map(|run| Some(run.stages().last()?.last_step as f64));
+    let planned = runs.iter().filter_map(|run| Some(run.stages().last()?.last_step() as f64));
     planned.fold(last_step(runs), f64::max)
 }
 
@@ -144,10 +162,10 @@ mod tests {
     #[test]
     fn one_spike_does_not_press_the_rest_of_the_curve_flat() {
         let mut losses: Vec<f64> = (0..100).map(|n| 2.0 + f64::from(n) * 0.01).collect();
-        assert!(loss_range(losses.clone()).1 < 3.1);
+        assert!(spread(losses.clone()).1 < 3.1);
         losses.push(1e6);
-        let (low, high) = loss_range(losses);
+        let (low, high) = spread(losses);
         assert!(low < 2.0 && (3.0..6.0).contains(&high), "{low} {high}");
-        assert_eq!(loss_range(vec![]), (0.0, 1.0));
+        assert_eq!(spread(vec![]), (0.0, 1.0));
     }
 }

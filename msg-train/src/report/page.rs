@@ -35,6 +35,7 @@ pub(super) fn page(runs: &[Run]) -> String {
         html.push_str(&race);
     }
     losses(&mut html, runs);
+    measured(&mut html, runs);
     schedule(&mut html, runs);
     html.push_str("<h2>Receipts</h2>\n");
     match tables::receipts(runs) {
@@ -83,10 +84,27 @@ fn losses(html: &mut String, runs: &[Run]) {
     };
     figure(html, &first, HERO);
     html.push_str(r#"<div class="grid three">"#);
-    for against in [Against::Tokens, Against::Flops, Against::Seconds] {
+    for against in Against::all().skip(1) {
         if let Some(plot) = figures::loss(runs, against) {
             figure(html, &plot, THIRD);
         }
+    }
+    html.push_str("</div>\n");
+}
+
+fn measured(html: &mut String, runs: &[Run]) {
+    let plots = figures::measured(runs);
+    if plots.is_empty() {
+        return;
+    }
+    html.push_str("<h2>At each step</h2>\n");
+    if runs.len() > 1 {
+        legend(html, runs);
+        html.push_str("</p>\n");
+    }
+    html.push_str(r#"<div class="grid">"#);
+    for plot in &plots {
+        figure(html, plot, HALF);
     }
     html.push_str("</div>\n");
 }
@@ -98,8 +116,8 @@ fn schedule(html: &mut String, runs: &[Run]) {
         html.push_str("</p>\n");
     }
     html.push_str(r#"<div class="grid">"#);
-    for plot in figures::schedule(runs).iter().filter(|_| runs.iter().any(|run| !run.steps.is_empty())) {
-        figure(html, plot, HALF);
+    for plot in figures::schedule(runs) {
+        figure(html, &plot, HALF);
     }
     html.push_str("</div>\n<div class=\"grid four\">");
     for plot in figures::sizes(runs) {

@@ -1,10 +1,7 @@
 //! One plot as SVG. Colours and fonts are the page's style sheet's; here stand places only.
 
-use super::{
-    axis::{Axis, Quantity},
-    html::escape,
-    series::Curve,
-};
+use super::{axis::Axis, html::escape, series::Curve};
+use crate::metrics::columns::Quantity;
 use std::fmt::Write;
 
 /// Width of a letter of the plots' font of 12 units, a little over the mean.
@@ -54,8 +51,9 @@ pub(super) struct Mark {
 pub(super) struct Plot {
     /// For those who cannot see it.
     pub label: String,
-    pub x: Quantity,
-    pub y: Quantity,
+    /// What the axes show, and their names.
+    pub x: (Quantity, String),
+    pub y: (Quantity, String),
     pub x_range: (f64, f64),
     pub y_range: (f64, f64),
     pub traces: Vec<Trace>,
@@ -85,8 +83,8 @@ impl Frame {
 impl Plot {
     /// The SVG element.
     pub(super) fn draw(&self, canvas: Canvas, class: &str) -> String {
-        let y = Axis::new(self.y, self.y_range.0, self.y_range.1, canvas.height / 60.0);
-        let x = Axis::new(self.x, self.x_range.0, self.x_range.1, canvas.width / 90.0);
+        let y = Axis::new((self.y.0, &self.y.1), self.y_range.0, self.y_range.1, canvas.height / 60.0);
+        let x = Axis::new((self.x.0, &self.x.1), self.x_range.0, self.x_range.1, canvas.width / 90.0);
         let widest = y.ticks.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(1);
         let left = 30.0 + widest as f64 * LETTER;
         let right = canvas.width - 18.0;
@@ -263,8 +261,8 @@ mod tests {
     fn plot(curve: Curve, marks: Vec<Mark>) -> Plot {
         Plot {
             label: "loss <&>".into(),
-            x: Quantity::Count("steps"),
-            y: Quantity::Plain("loss"),
+            x: (Quantity::Count, "steps".into()),
+            y: (Quantity::Plain, "loss".into()),
             x_range: (0.0, 10.0),
             y_range: (0.0, 4.0),
             traces: vec![Trace { curve, width: 2.0, ..Trace::default() }],
@@ -287,7 +285,7 @@ mod tests {
         let words = "hidden 128 → 256, heads 4 → 8";
         let mark = |n: usize| Mark { run: n % 3, x: n as f64 * 0.4, number: n, words: words.into() };
         let plot = plot(vec![], (0..25).map(mark).collect());
-        let x = Axis::new(plot.x, 0.0, 10.0, 5.0);
+        let x = Axis::new((plot.x.0, &plot.x.1), 0.0, 10.0, 5.0);
         let frame = Frame { left: 40.0, top: 8.0, right: 582.0, bottom: 258.0, y: x.clone(), x };
         for canvas in [CANVAS, Canvas { words: false, ..CANVAS }] {
             let labels: Vec<Label> = plot.labels(&frame, canvas).into_iter().flatten().collect();

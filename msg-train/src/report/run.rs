@@ -3,10 +3,15 @@
 use crate::{
     error::{AtPath, Result},
     files::names::{CONFIG, METRICS, TIMING},
-    metrics::{End, Eval, Growth, RampEnd, Receipt, Record, RunPlan, Start, Step, StepTiming, sinks::jsonl},
+    metrics::{
+        End, Growth, RampEnd, Receipt, Record, RunPlan, StagePlan, Start,
+        columns::{Column, Eval, Quantity, STEP_COLUMNS, Step, StepTiming, TIMING_COLUMNS},
+        sinks::jsonl,
+    },
+    text::quantity::grouped,
 };
 use msg_models::Sizes;
-use std::{fs, io::ErrorKind, path::Path};
+use std::{fs, io::ErrorKind, iter, path::Path};
 
 /// Everything that a report shows of one run.
 #[derive(Default)]
@@ -26,24 +31,51 @@ pub(super) struct Run {
 }
 
 /// What the loss is drawn against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Against {
+    /// The optimizer steps.
     Steps,
-    Tokens,
-    Flops,
-    Seconds,
+    /// A number of each step.
+    Step(&'static Column<Step>),
+    /// A clock reading of each step.
+    Timing(&'static Column<StepTiming>),
 }
 
-/// A stage as far as it is known: from the plan, else from the growths.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Stage {
-    pub number: usize,
-    pub first_step: u64,
-    pub last_step: u64,
-    pub sizes: Sizes,
-    pub params: u64,
-    /// Sequence length, batch, ramp and FLOPs a token, which only a plan tells.
-    pub planned: Option<(usize, usize, u64, f64)>,
+impl Against {
+    /// Everything, the steps first.
+    pub(super) fn all() -> impl Iterator<Item = Against> {
+        let step = STEP_COLUMNS.iter().filter(|column| column.axis().is_some()).map(Against::Step);
+        let timing = TIMING_COLUMNS.iter().filter(|column| column.axis().is_some()).map(Against::Timing);
+        iter::once(Against::Steps).chain(step).chain(timing)
+    }
+
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Against::Steps => "steps",
+            Against::Step(column) => column.name,
+            Against::Timing(column) => column.name,
+        }
+    }
+
+    /// What its axis shows, and its name in full.
+    pub(super) fn axis(self) -> (Quantity, &'static str) {
+        let axis = match self {
+            Against::Steps => None,
+            Against::Step(column) => column.axis(),
+            Against::Timing(column) => column.axis(),
+        };
+        axis.unwrap_or((Quantity::Count, "optimizer steps"))
+    }
+
+    /// A value on it as text.
+    pub(super) fn text(self, value: f64) -> String {
+        match self {
+            Against::Steps => grouped(value as u64),
+            Against::Step(column) => column.format.text(value),
+            Against::Timing(column) => column.format.text(value),
+        }
+    }
 }
 
 impl Run {
@@ -98,20 +130,19 @@ impl Run {
 
     /// Where a step ends on an axis; none where nothing up to the step tells.
     pub(super) fn at(&self, step: u64, against: Against) -> Option<f64> {
-        if against == Against::Seconds {
-            if self.timings.is_empty() {
-                return None;
+        // The last record up to the step counts; before the first one there is nothing.
+        match against {
+            Against::Steps => Some(step as f64),
+            Against::Step(column) => {
+                let until = self.steps.partition_point(|record| record.step <= step);
+                until.checked_sub(1).map_or(Some(0.0), |last| (column.value)(&self.steps[last]))
             }
-            let until = self.timings.partition_point(|timing| timing.step <= step);
-            return Some(until.checked_sub(1).map_or(0.0, |last| self.timings[last].seconds));
+            Against::Timing(_) if self.timings.is_empty() => None,
+            Against::Timing(column) => {
+                let until = self.timings.partition_point(|timing| timing.step <= step);
+                until.checked_sub(1).map_or(Some(0.0), |last| (column.value)(&self.timings[last]))
+            }
         }
-        let until = self.steps.partition_point(|record| record.step <= step);
-        let record = until.checked_sub(1).map(|last| &self.steps[last]);
-        Some(match against {
-            Against::Steps | Against::Seconds => step as f64,
-            Against::Tokens => record.map_or(0.0, |record| record.tokens as f64),
-            Against::Flops => record.map_or(0.0, |record| record.flops),
-        })
     }
 
     /// Training losses over an axis, as they were recorded.
@@ -120,61 +151,60 @@ impl Run {
         self.steps.iter().filter_map(point).collect()
     }
 
+    /// A number over the steps, where the run has it.
+    pub(super) fn numbers(&self, column: &Column<Step>) -> Vec<(f64, f64)> {
+        let point = |step: &Step| Some((step.step as f64, (column.value)(step)?));
+        self.steps.iter().filter_map(point).collect()
+    }
+
     /// Held-out losses over an axis.
     pub(super) fn validation(&self, against: Against) -> Vec<(f64, f64)> {
         self.evals.iter().filter_map(|eval| Some((self.at(eval.step, against)?, eval.loss))).collect()
     }
 
-    /// The stages, first to last; none where neither plan nor growths tell.
-    pub(super) fn stages(&self) -> Vec<Stage> {
-        if let Some(plan) = self.plan.as_ref().filter(|plan| !plan.stages.is_empty()) {
-            let stage = |stage: &crate::metrics::StagePlan| Stage {
-                number: stage.number,
-                first_step: stage.first_step,
-                last_step: stage.last_step(),
-                sizes: stage.sizes,
-                params: stage.params,
-                planned: Some((stage.sequence, stage.batch, stage.ramp, stage.flops_per_token)),
-            };
-            return plan.stages.iter().map(stage).collect();
-        }
-        let last_step = self.last_step();
-        let stage = |number, first_step, sizes, params| Stage {
-            number,
-            first_step,
-            last_step,
-            sizes,
-            params,
-            planned: None,
-        };
-        let mut stages = Vec::new();
-        if let Some(start) = &self.start {
-            stages.push(stage(1, 1, start.sizes, start.params));
-        }
-        for growth in &self.growths {
-            if let Some(before) = stages.last_mut() {
-                before.last_step = growth.step.saturating_sub(1);
-            }
-            stages.push(stage(growth.to_stage, growth.step, growth.to, growth.params));
-        }
-        stages
+    /// Whether the plan of its stages is on file.
+    pub(super) fn is_planned(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| !plan.stages.is_empty())
     }
 
-    /// What becomes different at the beginnings of the stages that the run has reached, with the last
-    /// step before.
+    /// The stages, first to last; none where neither plan nor growths tell. What only a plan tells is 0 without one.
+    pub(super) fn stages(&self) -> Vec<StagePlan> {
+        if let Some(plan) = self.plan.as_ref().filter(|_| self.is_planned()) {
+            return plan.stages.clone();
+        }
+        let starts = self.start.iter().map(|start| (1, 1, start.sizes, start.params));
+        let growths = self.growths.iter();
+        let growths = growths.map(|growth| (growth.to_stage, growth.step, growth.to, growth.params));
+        let begun: Vec<(usize, u64, Sizes, u64)> = starts.chain(growths).collect();
+        let ends = begun.iter().skip(1).map(|(_, first_step, ..)| *first_step);
+        let ends = ends.chain([self.last_step() + 1]);
+        let stage =
+            |(&(number, first_step, sizes, params), end): (&(usize, u64, Sizes, u64), u64)| StagePlan {
+                number,
+                first_step,
+                steps: end.saturating_sub(first_step),
+                sizes,
+                sequence: 0,
+                batch: 0,
+                params,
+                flops_per_token: 0.0,
+                ramp: 0,
+            };
+        begun.iter().zip(ends).map(stage).collect()
+    }
+
+    /// Of each stage after the first that the run has reached: the last step before it, its number, what changed.
     pub(super) fn boundaries(&self) -> Vec<(u64, usize, String)> {
         let stages = self.stages();
         let reached = stages.windows(2).filter(|pair| pair[1].first_step <= self.last_step());
-        let boundary = |pair: &[Stage]| {
+        let boundary = |pair: &[StagePlan]| {
             let (before, after) = (&pair[0], &pair[1]);
             let mut parts: Vec<String> = before.sizes.changes_in_words(after.sizes).into_iter().collect();
-            if let (Some(before), Some(after)) = (before.planned, after.planned) {
-                if before.0 != after.0 {
-                    parts.push(format!("sequence {} → {}", before.0, after.0));
-                }
-                if before.1 != after.1 {
-                    parts.push(format!("batch {} → {}", before.1, after.1));
-                }
+            if before.sequence != after.sequence {
+                parts.push(format!("sequence {} → {}", before.sequence, after.sequence));
+            }
+            if before.batch != after.batch {
+                parts.push(format!("batch {} → {}", before.batch, after.batch));
             }
             (after.first_step.saturating_sub(1), after.number, parts.join(", "))
         };

@@ -3,10 +3,8 @@
 use super::run::{Against, Run};
 use crate::{
     error::Result,
-    text::{
-        quantity::{count, duration},
-        table::aligned,
-    },
+    metrics::columns::{Column, EVAL_COLUMNS, Eval, Format},
+    text::{quantity::count, table::aligned},
 };
 use std::path::Path;
 
@@ -37,21 +35,22 @@ pub fn receipt_lines(folder: &Path) -> Result<Option<String>> {
 }
 
 pub(super) fn of(run: &Run) -> String {
-    let two_heads = run.evals.iter().any(|eval| eval.accuracy.is_some());
-    let mut head =
-        vec!["stage", "steps", "parameters", "tokens", "FLOPs", "time", "held-out loss", "perplexity"];
-    if two_heads {
-        head.extend(["MLM", "NSP"]);
-    }
-    let mut lines: Vec<Vec<String>> = vec![head.into_iter().map(str::to_owned).collect()];
+    let has = |column: &&Column<Eval>| run.evals.iter().any(|eval| (column.value)(eval).is_some());
+    // The loss and what follows from it are told by a dash where there is no evaluation, the rest not at all.
+    let evals: Vec<&Column<Eval>> =
+        EVAL_COLUMNS.iter().filter(|column| column.format != Format::Percent || has(column)).collect();
+    let costs = Against::all().skip(1).map(Against::name);
+    let head = ["stage", "steps", "parameters"].into_iter().chain(costs);
+    let head = head.chain(evals.iter().map(|column| column.name)).map(str::to_owned);
+    let mut lines: Vec<Vec<String>> = vec![head.collect()];
     let stages = run.stages();
     for stage in stages.iter().filter(|stage| stage.first_step <= run.last_step()) {
-        let (before, last) = (stage.first_step - 1, stage.last_step.min(run.last_step()));
-        lines.push(line(run, stage.number.to_string(), stage.params, (before, last), two_heads));
+        let (before, last) = (stage.first_step - 1, stage.last_step().min(run.last_step()));
+        lines.push(line(run, stage.number.to_string(), stage.params, (before, last), &evals));
     }
     let params = stages.last().map_or(0, |stage| stage.params);
     if stages.len() > 1 {
-        lines.push(line(run, "all".into(), params, (0, run.last_step()), two_heads));
+        lines.push(line(run, "all".into(), params, (0, run.last_step()), &evals));
     }
     let mut text = aligned(&lines);
     let whole = run.plan.as_ref().and_then(|plan| Some((plan.flops_at_full_size()?, plan.flops_after(0))));
@@ -67,27 +66,18 @@ pub(super) fn of(run: &Run) -> String {
 }
 
 /// What the steps after `before` up to `last` took, and the figures of the last evaluation among them.
-fn line(run: &Run, name: String, params: u64, (before, last): (u64, u64), two_heads: bool) -> Vec<String> {
-    let taken = |against, format: fn(f64) -> String| match (run.at(last, against), run.at(before, against)) {
-        (Some(until), Some(from)) => format(until - from),
-        _ => "-".to_owned(),
-    };
+fn line(
+    run: &Run,
+    name: String,
+    params: u64,
+    (before, last): (u64, u64),
+    evals: &[&Column<Eval>],
+) -> Vec<String> {
+    let taken = |against: Against| Some(against.text(run.at(last, against)? - run.at(before, against)?));
     let eval = run.evals.iter().rfind(|eval| (before + 1..=last).contains(&eval.step));
-    let or_dash = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
-    let mut cells = vec![
-        name,
-        (last - before).to_string(),
-        count(params as f64),
-        taken(Against::Tokens, count),
-        taken(Against::Flops, count),
-        taken(Against::Seconds, duration),
-        or_dash(eval.map(|eval| format!("{:.4}", eval.loss))),
-        or_dash(eval.map(|eval| format!("{:.2}", eval.perplexity))),
-    ];
-    if two_heads {
-        let heads = eval.and_then(|eval| eval.accuracy);
-        cells.push(or_dash(heads.map(|heads| format!("{:.1} %", heads.mlm * 100.0))));
-        cells.push(or_dash(heads.map(|heads| format!("{:.1} %", heads.nsp * 100.0))));
-    }
+    let measured = |column: &&Column<Eval>| Some(column.format.text((column.value)(eval?)?));
+    let numbers = Against::all().skip(1).map(taken).chain(evals.iter().map(measured));
+    let mut cells = vec![name, (last - before).to_string(), count(params as f64)];
+    cells.extend(numbers.map(|text| text.unwrap_or_else(|| "-".to_owned())));
     cells
 }

@@ -5,7 +5,13 @@ use super::{
     plot::color,
     run::{Against, Run},
 };
-use crate::text::quantity::{count, duration};
+use crate::{
+    metrics::{
+        StagePlan,
+        columns::{EVAL_COLUMNS, Format},
+    },
+    text::quantity::{count, duration, grouped},
+};
 use msg_models::GrowingAxis;
 use std::fmt::Write;
 
@@ -72,8 +78,13 @@ pub(super) fn summary(runs: &[Run]) -> String {
             Some(format!("{:.4} <small>step {}</small>", eval.loss, grouped(eval.step)))
         }),
         ("right answers", |run| {
-            let heads = run.evals.last()?.accuracy?;
-            Some(format!("MLM {:.1} %, NSP {:.1} %", heads.mlm * 100.0, heads.nsp * 100.0))
+            let eval = run.evals.last()?;
+            let shares = EVAL_COLUMNS.iter().filter(|column| column.format == Format::Percent);
+            let shares = shares.filter_map(|column| {
+                Some(format!("{} {}", column.name, column.format.text((column.value)(eval)?)))
+            });
+            let shares: Vec<String> = shares.collect();
+            (!shares.is_empty()).then(|| shares.join(", "))
         }),
         ("updates left out", |run| Some(run.steps.iter().filter(|step| step.skipped).count().to_string())),
     ];
@@ -132,25 +143,19 @@ pub(super) fn race(runs: &[Run]) -> Option<(f64, String)> {
     }
     let lowest: Option<Vec<f64>> = runs.iter().map(|run| Some(run.best()?.loss)).collect();
     let goal = lowest?.into_iter().fold(f64::NEG_INFINITY, f64::max);
-    let axes: [(&str, Against, fn(f64) -> String); 4] = [
-        ("steps", Against::Steps, |value| grouped(value as u64)),
-        ("tokens", Against::Tokens, count),
-        ("FLOPs", Against::Flops, count),
-        ("training time", Against::Seconds, duration),
-    ];
-    let row = |(name, against, format): &(&str, Against, fn(f64) -> String)| {
-        let needed = |run: &Run| run.reached(goal).and_then(|eval| run.at(eval.step, *against));
+    let row = |against: Against| {
+        let needed = |run: &Run| run.reached(goal).and_then(|eval| run.at(eval.step, against));
         let first = needed(&runs[0]);
         let cell = |(at, run): (usize, &Run)| match (needed(run), first) {
             (None, _) => "–".to_owned(),
             (Some(value), Some(first)) if at > 0 && first > 0.0 => {
-                format!("{} <small>{:.2} ×</small>", format(value), value / first)
+                format!("{} <small>{:.2} ×</small>", against.text(value), value / first)
             }
-            (Some(value), _) => format(value),
+            (Some(value), _) => against.text(value),
         };
-        std::iter::once((*name).to_owned()).chain(runs.iter().enumerate().map(cell)).collect()
+        std::iter::once(against.name().to_owned()).chain(runs.iter().enumerate().map(cell)).collect()
     };
-    let rows: Vec<Vec<String>> = axes.iter().map(row).collect();
+    let rows: Vec<Vec<String>> = Against::all().map(row).collect();
     Some((goal, table("summary", &headed("", runs), &rows)))
 }
 
@@ -188,23 +193,22 @@ pub(super) fn receipts(runs: &[Run]) -> Option<String> {
 pub(super) fn stages(run: &Run) -> Option<String> {
     let stages = run.stages();
     let all = run.plan.as_ref().map_or(0.0, |plan| plan.flops_after(0));
-    let planned = stages.iter().any(|stage| stage.planned.is_some());
+    let planned = run.is_planned();
     let axes = GrowingAxis::of(stages.iter().map(|stage| &stage.sizes));
-    let row = |stage: &super::run::Stage| {
+    let row = |stage: &StagePlan| {
         let mut row = vec![
             stage.number.to_string(),
-            format!("{}–{}", grouped(stage.first_step), grouped(stage.last_step)),
+            format!("{}–{}", grouped(stage.first_step), grouped(stage.last_step())),
         ];
         row.extend(axes.iter().map(|axis| stage.sizes.get(*axis).to_string()));
         row.push(count(stage.params as f64));
-        if let Some((sequence, batch, ramp, flops)) = stage.planned {
-            let steps = (stage.last_step + 1).saturating_sub(stage.first_step);
-            let share = (steps * (sequence * batch) as u64) as f64 * flops / all;
+        if planned {
+            let share = stage.steps as f64 * stage.flops_per_step() / all;
             row.extend([
-                sequence.to_string(),
-                batch.to_string(),
-                if ramp == 0 { "–".to_owned() } else { grouped(ramp) },
-                count(flops),
+                stage.sequence.to_string(),
+                stage.batch.to_string(),
+                if stage.ramp == 0 { "–".to_owned() } else { grouped(stage.ramp) },
+                count(stage.flops_per_token),
                 if share.is_finite() { format!("{:.1} %", share * 100.0) } else { "–".to_owned() },
             ]);
         }
@@ -223,29 +227,12 @@ fn small(value: f64) -> String {
     if value == 0.0 { "0".to_owned() } else { format!("{value:.1e}") }
 }
 
-/// A number with narrow spaces between thousands.
-fn grouped(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && digits.len() > 4 && (digits.len() - at).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn thousands_are_parted_from_five_digits_on_and_exact_zeros_say_so() {
-        assert_eq!(
-            [0, 9999, 12_345, 1_234_567].map(grouped),
-            ["0", "9999", "12\u{202f}345", "1\u{202f}234\u{202f}567"]
-        );
+    fn exact_zeros_say_so() {
         assert_eq!([0.0, -0.0, 1.25e-6, f64::NAN].map(small), ["0", "0", "1.3e-6", "NaN"]);
     }
 }

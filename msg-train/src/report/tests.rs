@@ -116,6 +116,7 @@ impl Made {
                     tokens,
                     flops,
                     skipped: bad,
+                    ..Step::default()
                 };
                 metrics.write(&Record::Step(record)).unwrap();
                 let tokens_per_second = stage.tokens_per_step() as f64 / step_seconds;
@@ -203,7 +204,7 @@ fn a_page_about_one_run_shows_its_curves_stages_receipts_and_costs() {
     assert!(page.contains("2.4e-7"));
     assert!(page.contains("× the plan's"));
     assert!(page.contains("finished"));
-    for label in ["Learning rate", "Mask value", "layers", "hidden", "ffn", "heads"] {
+    for label in ["Gradient norm", "Learning rate", "Mask value", "layers", "hidden", "ffn", "heads"] {
         assert!(page.contains(&format!(r#"aria-label="{label} against optimizer steps""#)), "{label}");
     }
 }
@@ -316,8 +317,8 @@ fn a_summary_has_a_line_for_each_stage_whose_parts_add_up_and_says_what_was_save
         "parameters",
         "tokens",
         "FLOPs",
-        "time",
-        "held-out loss",
+        "training time",
+        "validation loss",
         "perplexity",
         "MLM",
         "NSP",

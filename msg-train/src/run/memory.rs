@@ -1,8 +1,8 @@
 //! A device without memory left, told so that a user sees what to change.
 
 use crate::{config::Resolved, error::Error, schedule::plan::Plan, text::quantity::count};
-use msg_core::{device::Backend, ops::Precision};
-use msg_models::{Cost, hf};
+use msg_core::{Backend, ops::Precision};
+use msg_models::{Cost, OptimizerNumbers, hf};
 
 /// Where a device had no memory left in the step: the refusal with the plan's estimate and the ways out. Any
 /// other refusal as it is.
@@ -22,7 +22,8 @@ pub(super) fn explained<D: Backend>(
     let train = config.train();
     let micro_batch = train.micro_batch.unwrap_or(stage.batch);
     let (logits, compute) = (config.logits(), train.compute());
-    let memory = cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, D::LOGITS).total();
+    let (batch, state) = ((stage.sequence, micro_batch), OptimizerNumbers::of(config.optimizer()));
+    let memory = cost.memory(stage.sizes, batch, logits, compute, D::LOGITS, state).total();
     let mut ways = Vec::new();
     if micro_batch > 1 {
         ways.push(format!("train.micro_batch below {micro_batch}"));
@@ -45,7 +46,7 @@ pub(super) fn explained<D: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::table::cost;
+    use crate::families::registry::{cost_of, parse};
     use dfdx::tensor::Cpu;
 
     fn told(changes: &[&str], error: Error) -> String {
@@ -74,8 +75,8 @@ mod tests {
             layers = 2
         "#;
         let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
-        let config = crate::config::parse(text, "small.toml", &changes).unwrap();
-        let (plan, cost) = (Plan::new(&config), cost(&config, 257));
+        let config = parse(text, "small.toml", &changes).unwrap();
+        let (plan, cost) = (Plan::new(&config), cost_of(&config, 257).unwrap());
         explained::<Cpu>(error, &config, &plan, &cost, 4).to_string()
     }
 

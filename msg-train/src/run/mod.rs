@@ -1,7 +1,9 @@
 //! A run from its configuration to its last checkpoint: folder, data, resume, the loop, what is saved when.
 
+mod clock;
 mod folder;
 mod memory;
+mod open;
 mod session;
 mod start;
 
@@ -9,18 +11,20 @@ pub use folder::RunFolder;
 pub use session::{Outcome, Session};
 
 use crate::{
-    config::{Family, Resolved},
-    data::{Batches, Causal, Mlm, Phase, Prepare, Prepared, Progress, prepare},
+    config::Resolved,
+    data::Prepared,
     error::Result,
-    families::family::Task,
-    files::names,
+    families::{
+        family::Family,
+        objective::{BatchOptions, Objective},
+        registry::{ForFamily, Listed, with_family},
+    },
     schedule::plan::Plan,
     step::fault_injection::Fault,
 };
-use msg_core::device::Backend;
-use msg_models::{bert::Bert, gpt::Gpt};
+use msg_core::Backend;
 use std::{
-    path::PathBuf,
+    path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
 
@@ -29,7 +33,7 @@ use std::{
 pub enum Resume {
     /// Refuse to touch it.
     Never,
-    /// Go on after its last checkpoint, or start it where there is none.
+    /// Continue after its last checkpoint, or start it where there is none.
     Auto,
 }
 
@@ -39,11 +43,11 @@ pub struct Request<'a> {
     pub config: &'a Resolved,
     /// The plan of that configuration.
     pub plan: &'a Plan,
-    /// Its data, from [`open_data`].
+    /// Its data, from [`open_data`](crate::data::open::open_data).
     pub data: Arc<Prepared>,
     /// What to do with a run that exists.
     pub resume: Resume,
-    /// Set from outside (Ctrl-C): the run saves after the step under way and stops.
+    /// Set from outside (Ctrl-C): the run saves after the current step and stops.
     pub stop: &'a AtomicBool,
     /// Whether to show progress on stderr.
     pub console: bool,
@@ -61,44 +65,28 @@ pub fn check_folder(config: &Resolved, resume: Resume) -> Result<()> {
     if folder.exists() { RunFolder::claim(folder, resume).map(drop) } else { Ok(()) }
 }
 
-/// The folder of a run's prepared data.
-pub fn data_folder(config: &Resolved) -> PathBuf {
-    config.data().shards.clone().unwrap_or_else(|| config.run().folder().join(names::DATA))
-}
-
-/// Prepares a run's data where that is not done yet, and opens it.
-///
-/// # Errors
-/// What sources, tokenizer or shards refuse.
-pub fn open_data(config: &Resolved, progress: &mut dyn FnMut(Phase, u64, u64)) -> Result<Arc<Prepared>> {
-    let folder = data_folder(config);
-    let request = Prepare::new(config.data(), config.model().family, &folder);
-    prepare(&request, &mut |Progress { phase, done, total }| progress(phase, done, total))?;
-    Ok(Arc::new(Prepared::open(&folder)?))
-}
-
 /// Trains a run to its end, or until it is asked to stop.
 ///
 /// # Errors
 /// Whatever configuration, data, receipts, guard or system refuse; what was saved before stays whole.
 pub fn train<D: Backend>(device: D, request: Request<'_>) -> Result<Outcome> {
-    let Request { config, data, .. } = &request;
-    match config.model().family {
-        Family::Gpt => {
-            let batches = Causal::new(data.clone(), config.run().seed, request.plan.window())?;
-            train_on::<D, Gpt<D>, _>(device, &request, batches)
-        }
-        Family::Bert => {
-            let batches = Mlm::new(data.clone(), config.run().seed, config.data().mlm)?;
-            train_on::<D, Bert<D>, _>(device, &request, batches)
+    struct Train<'a, 'r, D>(D, &'a Request<'r>);
+    impl<D: Backend> ForFamily<D> for Train<'_, '_, D> {
+        type Out = Result<Outcome>;
+        fn with<M: Listed<D>>(self) -> Result<Outcome> {
+            train_as::<D, M>(self.0, self.1)
         }
     }
+    let family = request.config.model().family.name;
+    with_family(family, Path::new("configuration"), Train(device, &request))?
 }
 
-fn train_on<D: Backend, M: Task<D>, B: Batches<Batch = M::Host> + 'static>(
-    device: D,
-    request: &Request<'_>,
-    batches: B,
-) -> Result<Outcome> {
-    Session::<D, M, B>::open(device, request, Arc::new(batches))?.run(request.stop)
+/// As [`train`], of the family `M`, which need not be in the list.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_as<D: Backend, M: Family<D>>(device: D, request: &Request<'_>) -> Result<Outcome> {
+    let options = BatchOptions::new(Some(request.config), request.plan.window());
+    let batches = <M::Objective>::source(request.data.clone(), &options)?;
+    Session::<D, M, _>::open(device, request, Arc::new(batches))?.run(request.stop)
 }

@@ -1,7 +1,7 @@
 //! Where a new run begins: at fresh weights, or at a checkpoint (`[init] from`).
 //!
 //! From a checkpoint come weights, sizes, layer identities and masks as they stand; with `init.state` the
-//! optimizer's moments and ages, too. Schedule, data and counters begin anew. A ramp that still ran there
+//! optimizer's state and ages, too. Schedule, data and counters begin anew. A ramp that still ran there
 //! goes on from where it stood: its start lies before this run's step 0, where the model therefore computes
 //! what the checkpoint did, to the bit, and each step of this run raises it as a step of that one would have.
 //! Masks at 0 are on a ramp like others, so this run raises them.
@@ -15,36 +15,36 @@ use crate::{
     config::{InitFrom, Resolved},
     data::Prepared,
     error::{AtPath, Error, Result},
-    families::family::Task,
+    families::family::Family,
     step::state::State,
 };
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
-    optim::{AdamW, AdamWConfig},
+    optim::{AnyOptimizer, OptimizerConfig},
 };
 use std::{fs, path::Path};
 
 /// A model, its optimizer, and where its run stands.
-pub(super) type Start<D, M> = (M, AdamW<D>, State);
+pub(super) type Start<D, M> = (M, AnyOptimizer<D>, State);
 
 /// The start of a new run with a vocabulary of `vocab`.
 ///
 /// # Errors
 /// What the checkpoint or the device refuse; [`Error::Config`] where the checkpoint does not fit the run.
-pub(super) fn begin<D: Backend, M: Task<D>>(
+pub(super) fn begin<D: Backend, M: Family<D>>(
     device: &D,
     config: &Resolved,
     data: &Prepared,
     vocab: usize,
-    adamw: AdamWConfig,
+    rule: OptimizerConfig,
 ) -> Result<Start<D, M>> {
     if let Some(init) = config.init() {
-        return from_checkpoint(device, init, config, data, vocab, adamw);
+        return from_checkpoint(device, init, config, data, vocab, rule);
     }
     let std = config.model().init_std;
     let model = M::build(device, M::config_of(config, vocab), Init { seed: config.run().seed, std })?;
-    let optimizer = AdamW::new(&model, adamw)?;
+    let optimizer = AnyOptimizer::new(&model, rule)?;
     Ok((model, optimizer, State { stage: 1, ..State::default() }))
 }
 
@@ -54,25 +54,25 @@ pub(super) fn grows_first(state: &State) -> bool {
     state.stage == 0 || state.births.first().is_some_and(|(steps, _)| *steps == 0)
 }
 
-fn from_checkpoint<D: Backend, M: Task<D>>(
+fn from_checkpoint<D: Backend, M: Family<D>>(
     device: &D,
     init: &InitFrom,
     config: &Resolved,
     data: &Prepared,
     vocab: usize,
-    adamw: AdamWConfig,
+    rule: OptimizerConfig,
 ) -> Result<Start<D, M>> {
     let path = checkpoint::find(&init.from)?;
     let fits = Fits { path: &path, config };
     let family = checkpoint::family_of(&path)?;
-    fits.same("model.family", word(&family), word(&config.model().family))?;
+    fits.same("model.family", word(&family), word(&config.model().family.name))?;
     fits.tokenizer(data)?;
     let (mut model, header, optimizer) = if init.state {
-        let Loaded { model, optimizer, header, .. } = checkpoint::load::<D, M>(&path, device, adamw)?;
+        let Loaded { model, optimizer, header, .. } = checkpoint::load::<D, M>(&path, device, rule)?;
         (model, header, optimizer)
     } else {
         let (model, header) = checkpoint::load_model::<D, M>(&path, device)?;
-        let optimizer = AdamW::new(&model, adamw)?;
+        let optimizer = AnyOptimizer::new(&model, rule)?;
         (model, header, optimizer)
     };
     fits.model(&header.model, &word(&M::config_of(config, vocab)))?;

@@ -14,8 +14,7 @@
 //! The last boundary with a rewind decides the shape's time, the last one with any policy but `none` the
 //! factor: a rewind ends a rewarming that still runs.
 
-use crate::config::{LrAtGrowth, LrConfig, LrShape};
-use std::f64::consts::PI;
+use crate::config::{LrAtGrowth, LrConfig, shapes::Place};
 
 /// The factor at the boundary of a rewarming.
 const REWARM_FROM: f64 = 0.1;
@@ -95,18 +94,9 @@ impl Rate {
         if span == 0 {
             return peak;
         }
-        let share = elapsed as f64 / span as f64;
-        let height = match shape {
-            LrShape::Constant => return peak,
-            LrShape::Linear => 1.0 - share,
-            LrShape::Cosine => 0.5 * (1.0 + (PI * share).cos()),
-            LrShape::Wsd => {
-                // The part of a whole span that decays; the span of a rewind is shorter.
-                let part = decay.unwrap_or(0) as f64 / (self.total - warmup) as f64;
-                let remaining = (span - elapsed) as f64;
-                (remaining / (part * span as f64)).min(1.0)
-            }
-        };
+        // Of a whole span; that of a rewind is shorter.
+        let decay = decay.unwrap_or(0) as f64 / (self.total - warmup) as f64;
+        let height = shape.height(Place { elapsed, span, decay });
         // This form gives peak and final rate exactly at the ends.
         peak * height + self.lr.r#final.unwrap_or(0.0) * (1.0 - height)
     }
@@ -132,11 +122,13 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{LrShape, shapes::ShapeKey};
     use proptest::prelude::*;
+    use std::f64::consts::PI;
 
     fn rate(shape: LrShape, total: u64, changes: &[(u64, LrAtGrowth, u64)]) -> Rate {
-        let decay = (shape == LrShape::Wsd).then_some(40);
-        let r#final = (shape != LrShape::Constant).then_some(0.2);
+        let decay = shape.uses(ShapeKey::Decay).then_some(40);
+        let r#final = shape.uses(ShapeKey::Final).then_some(0.2);
         let lr = LrConfig { shape, peak: 1.0, r#final, warmup: 20, decay };
         let change = |&(start, policy, rewarm_steps)| RateChange { start, policy, rewarm_steps };
         Rate::new(lr, total, changes.iter().map(change).collect())
@@ -154,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_warm_up_rises_by_an_equal_part_of_the_peak_each_step() {
-        for shape in [LrShape::Linear, LrShape::Cosine, LrShape::Wsd, LrShape::Constant] {
+        for &shape in LrShape::ALL {
             let rate = rate(shape, 120, &[]);
             for (step, expected) in [(1, 0.05), (2, 0.1), (10, 0.5), (19, 0.95), (20, 1.0)] {
                 near(rate.at(step), expected);
@@ -173,6 +165,9 @@ mod tests {
         values(&cosine, &[(45, 0.6 + edge), (70, 0.6), (95, 0.6 - edge), (120, 0.2)]);
         let wsd = rate(LrShape::Wsd, 120, &[]);
         values(&wsd, &[(21, 1.0), (80, 1.0), (81, 0.98), (100, 0.6), (119, 0.22), (120, 0.2)]);
+        // After 10 of 40 steps of decay half of the way is done, after 25.6 of 40 (here 26) some 80 %.
+        let sqrt = rate(LrShape::WsdSqrt, 120, &[]);
+        values(&sqrt, &[(21, 1.0), (80, 1.0), (90, 0.6), (106, 1.0 - 0.8 * 0.65_f64.sqrt()), (120, 0.2)]);
         let constant = rate(LrShape::Constant, 120, &[]);
         values(&constant, &[(21, 1.0), (120, 1.0)]);
     }
@@ -187,6 +182,8 @@ mod tests {
         // The decay took 40 of 100 steps, so it takes 20 of 50.
         let wsd = rate(LrShape::Wsd, 120, &[(70, LrAtGrowth::Rewind, 0)]);
         values(&wsd, &[(71, 1.0), (100, 1.0), (101, 0.96), (110, 0.6), (120, 0.2)]);
+        let sqrt = rate(LrShape::WsdSqrt, 120, &[(70, LrAtGrowth::Rewind, 0)]);
+        values(&sqrt, &[(71, 1.0), (100, 1.0), (105, 0.6), (120, 0.2)]);
     }
 
     #[test]
@@ -240,7 +237,7 @@ mod tests {
     }
 
     fn shapes() -> impl Strategy<Value = LrShape> {
-        prop::sample::select(vec![LrShape::Linear, LrShape::Cosine, LrShape::Wsd, LrShape::Constant])
+        prop::sample::select(LrShape::ALL.to_vec())
     }
 
     proptest! {
@@ -252,14 +249,15 @@ mod tests {
             let warmup = (warm * (total - 1) as f64) as u64;
             let span = total - warmup;
             let decay = 1 + (decays * (span - 1) as f64) as u64;
-            let wsd = shape == LrShape::Wsd;
-            let r#final = (shape != LrShape::Constant).then_some(low * peak);
-            let lr = LrConfig { shape, peak, r#final, warmup, decay: wsd.then_some(decay) };
+            let decays = shape.uses(ShapeKey::Decay);
+            let r#final = shape.uses(ShapeKey::Final).then_some(low * peak);
+            let lr = LrConfig { shape, peak, r#final, warmup, decay: decays.then_some(decay) };
             let rate = Rate::new(lr, total, vec![]);
             prop_assert_eq!(rate.at(total), r#final.unwrap_or(peak));
-            let falls = if wsd { decay } else { span } as f64;
-            // The steepest slope of half a cosine is pi/2 times that of the line.
-            let most = peak * (PI / 2.0 / falls).max(1.0 / warmup.max(1) as f64) * (1.0 + 1e-9);
+            let falls = if decays { decay } else { span } as f64;
+            // The steepest slope of half a cosine is pi/2 times that of the line; a root is steepest in its first step.
+            let steepest = if shape == LrShape::WsdSqrt { falls.sqrt().recip() } else { PI / 2.0 / falls };
+            let most = peak * steepest.max(1.0 / warmup.max(1) as f64) * (1.0 + 1e-9);
             for step in 1..total {
                 let (now, next) = (rate.at(step), rate.at(step + 1));
                 prop_assert!((next - now).abs() <= most, "{now} to {next} at {step}");
@@ -273,7 +271,7 @@ mod tests {
         ) {
             let changes: Vec<_> = starts.iter().map(|&start| (start, LrAtGrowth::Rewind, 0)).collect();
             let rate = rate(shape, 120, &changes);
-            let last = if shape == LrShape::Constant { 1.0 } else { 0.2 };
+            let last = if shape.uses(ShapeKey::Final) { 0.2 } else { 1.0 };
             near(rate.at(120), last);
             for step in 20..=120 {
                 prop_assert!(rate.at(step) >= last - 1e-12 && rate.at(step) <= 1.0 + 1e-12);

@@ -8,7 +8,7 @@ use crate::{
     config::{AtGrowth, LrAtGrowth, Resolved},
     schedule::learning_rate::{NewFactor, Rate, RateChange},
 };
-use msg_core::{mask::Ramp, optim::StatePolicy};
+use msg_core::{growth::Ramp, optim::StatePolicy};
 use msg_models::{DepthInit, Sizes, WidthInit};
 
 /// The growth at the start of a stage.
@@ -220,7 +220,7 @@ mod tests {
     "#;
 
     fn plan() -> Plan {
-        Plan::new(&crate::config::parse(TEXT, "plan.toml", &[]).unwrap())
+        Plan::new(&crate::config::parse(TEXT, "plan.toml", &[], crate::config::testing::FAMILIES).unwrap())
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! A plan as a table for people: what each stage is, costs and does.
 
 use crate::{
-    config::{Family, Resolved},
+    config::Resolved,
     schedule::plan::{Plan, Stage},
     text::{quantity::count, table::aligned},
 };
 use msg_core::ops::head::{LOGITS_ON_CPU, LOGITS_ON_GPU};
-use msg_models::{Cost, GrowingAxis, cost::Logits};
+use msg_models::{
+    Cost, GrowingAxis,
+    cost::{Logits, OptimizerNumbers},
+};
 
 /// The columns; those of the axes stand after the first two.
 const HEADINGS: [&str; 12] = [
@@ -34,9 +37,8 @@ pub struct Savings {
 }
 
 impl Savings {
-    /// Of a plan with a vocabulary of `vocab`, token logits computed at `logits`.
-    pub fn new(config: &Resolved, plan: &Plan, vocab: usize, logits: Logits) -> Self {
-        let cost = cost(config, vocab);
+    /// Of a plan for a model of that cost, token logits computed at `logits`.
+    pub fn new(plan: &Plan, cost: &Cost, logits: Logits) -> Self {
         let Some(last) = plan.stages().last() else { return Savings { flops: 0.0, full_size: 0.0 } };
         let sum = |sizes: fn(&Stage, &Stage) -> msg_models::Sizes| {
             let of_stage = |stage: &Stage| {
@@ -53,10 +55,10 @@ impl Savings {
     }
 }
 
-/// The plan of a run with a vocabulary of `vocab`, a line for each stage, and what it saves.
-pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
-    let (cost, logits) = (cost(config, vocab), config.logits());
-    let savings = Savings::new(config, plan, vocab, logits);
+/// The plan of a run whose model has that cost, a line for each stage, and what it saves.
+pub fn plan_table(config: &Resolved, plan: &Plan, cost: &Cost) -> String {
+    let logits = config.logits();
+    let savings = Savings::new(plan, cost, logits);
     let axes = GrowingAxis::of(plan.stages().iter().map(|stage| &stage.sizes));
     let with_axes = |cells: [String; HEADINGS.len()], of: &dyn Fn(GrowingAxis) -> String| {
         let mut cells = Vec::from(cells);
@@ -68,7 +70,8 @@ pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
         let micro_batch = config.train().micro_batch.unwrap_or(stage.batch);
         let compute = config.train().compute();
         let memory = |head_logits| {
-            cost.memory(stage.sizes, stage.sequence, micro_batch, logits, compute, head_logits).total()
+            let (batch, state) = ((stage.sequence, micro_batch), OptimizerNumbers::of(config.optimizer()));
+            cost.memory(stage.sizes, batch, logits, compute, head_logits, state).total()
         };
         let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;
         let ramp = stage.boundary.map_or("-".to_owned(), |boundary| boundary.ramp.length.to_string());
@@ -106,11 +109,4 @@ pub fn plan_table(config: &Resolved, plan: &Plan, vocab: usize) -> String {
     });
     table.push_str("memory is a rough estimate of what training holds.\n");
     table
-}
-
-pub(crate) fn cost(config: &Resolved, vocab: usize) -> Cost {
-    match config.model().family {
-        Family::Gpt => Cost::gpt(&config.gpt(vocab)),
-        Family::Bert => Cost::bert(&config.bert(vocab)),
-    }
 }

@@ -1,17 +1,17 @@
-//! Faults made on purpose: the tests' proof that a growth which changes the function stops the run.
+//! Faults made on purpose: the proof that a growth which changes the function stops the run.
 //!
-//! No configuration and no command of `msg` can ask for one.
+//! Only tests ask for one; no configuration and no command of `msg` can.
 
 use crate::error::{Error, Result};
 use msg_core::{
+    Backend,
     axis::NamedShape,
-    device::Backend,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 use msg_models::{MaskPlace, MaskSite, Masks};
 use std::str::FromStr;
 
-/// What goes wrong at every growth, after it and before its receipt.
+/// What goes wrong at every growth, between the growth and its receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// An old entry of the grown model has another value: the first one of its first parameter.
@@ -21,8 +21,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Does it to a grown model and the masks that its receipt is taken with.
-    pub(crate) fn strike<D: Backend, M: Module<D>>(self, model: &mut M, masks: Masks<D>) -> Result<Masks<D>> {
+    /// Applies it to a grown model and the masks that its receipt is taken with.
+    pub(crate) fn apply<D: Backend, M: Module<D>>(self, model: &mut M, masks: Masks<D>) -> Result<Masks<D>> {
         match self {
             Fault::OmittedMask(site) => return Ok(masks.without(site)),
             Fault::AlteredEntry => model.walk(&ParamName::root(), &mut Alter { done: false })?,

@@ -70,7 +70,7 @@ impl<H: Send + 'static> Feed<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Error, config};
+    use crate::{config, config::testing::FAMILIES, error::Error};
 
     /// Batches that are their own place; those from `end` on cannot be made.
     struct Numbers {
@@ -127,7 +127,7 @@ mod tests {
             sequence = 20
             batch = 2
         "#;
-        Plan::new(&config::parse(text, "feed.toml", &[]).unwrap())
+        Plan::new(&config::parse(text, "feed.toml", &[], FAMILIES).unwrap())
     }
 
     #[test]

@@ -33,6 +33,19 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// A number with narrow spaces between thousands.
+pub(crate) fn grouped(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && digits.len() > 4 && (digits.len() - at).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// The value, 0 in place of -0: `0.0` times a negative number and an empty sum are -0.
 pub(crate) fn unsigned_zero(value: f64) -> f64 {
     value + 0.0
@@ -69,5 +82,11 @@ mod tests {
         let seconds = [0.4, 59.6, 61.0, 3600.0, 90_000.0, -1.0, f64::NAN, f64::INFINITY];
         let texts = ["0s", "1m 00s", "1m 01s", "1h 00m", "1d 01h", "-", "-", "-"];
         assert_eq!(seconds.map(duration), texts);
+    }
+
+    #[test]
+    fn thousands_are_separated_from_five_digits_on() {
+        let texts = ["0", "9999", "12\u{202f}345", "1\u{202f}234\u{202f}567"];
+        assert_eq!([0, 9999, 12_345, 1_234_567].map(grouped), texts);
     }
 }

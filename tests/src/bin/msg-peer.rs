@@ -5,14 +5,12 @@ use dfdx::{
     tensor::{AsArray, Cpu},
     tensor_ops::Backward,
 };
-use msg_core::{
-    ops::Dropout,
-    optim::{AdamW, AdamWConfig, Update, tape, zero_grads},
-};
+use msg_core::optim::{AdamW, AdamWConfig, Update, tape, zero_grads};
+use msg_models::{bert::Bert, gpt::Gpt};
 use msg_train::{
-    checkpoint::{Model, open},
+    checkpoint::{family_of, load_model},
     data::{CausalBatch, MlmBatch},
-    families::family::Task,
+    families::family::{HostOf, Trainable},
 };
 use serde::{Deserialize, Serialize};
 use std::{error::Error, io, path::PathBuf};
@@ -52,46 +50,45 @@ struct Answer {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let request: Request = serde_json::from_reader(io::stdin())?;
-    let saved = open(&request.checkpoint, &Cpu::default())?;
-    let answer = match saved.model {
-        Model::Gpt(model) => answer(model, &request, |batch| CausalBatch {
-            ids: batch.ids.clone(),
-            labels: batch.labels.clone(),
-            shape: batch.shape,
+    let device = Cpu::default();
+    let answer = match family_of(&request.checkpoint)?.as_str() {
+        "gpt" => answer(load_model::<Cpu, Gpt<Cpu>>(&request.checkpoint, &device)?.0, &request, |batch| {
+            CausalBatch { ids: batch.ids.clone(), labels: batch.labels.clone(), shape: batch.shape }
         })?,
-        Model::Bert(model) => answer(model, &request, |batch| MlmBatch {
-            ids: batch.ids.clone(),
-            segments: batch.segments.clone(),
-            seen: batch.seen.clone(),
-            labels: batch.labels.clone(),
-            next: batch.next.clone(),
-            shape: batch.shape,
+        _ => answer(load_model::<Cpu, Bert<Cpu>>(&request.checkpoint, &device)?.0, &request, |batch| {
+            MlmBatch {
+                ids: batch.ids.clone(),
+                segments: batch.segments.clone(),
+                seen: batch.seen.clone(),
+                labels: batch.labels.clone(),
+                next: batch.next.clone(),
+                shape: batch.shape,
+            }
         })?,
     };
     serde_json::to_writer(io::stdout(), &answer)?;
     Ok(())
 }
 
-fn answer<M: Task<Cpu>>(
+fn answer<M: Trainable<Cpu>>(
     mut model: M,
     request: &Request,
-    host: impl Fn(&Batch) -> M::Host,
+    host: impl Fn(&Batch) -> HostOf<Cpu, M>,
 ) -> Result<Answer, Box<dyn Error>> {
     let device = Cpu::default();
-    let hosts: Vec<M::Host> = request.batches.iter().map(host).collect();
+    let hosts: Vec<HostOf<Cpu, M>> = request.batches.iter().map(host).collect();
     let mut outputs = Vec::new();
     for host in &hosts {
-        outputs.push(model.outputs(&model.upload(host)?, &model.masks(0)?)?);
+        outputs.push(msg_tests::families::outputs(&model, host, &model.masks(0)?)?);
     }
     let config = AdamWConfig { weight_decay: request.weight_decay, ..AdamWConfig::default() };
     let mut optimizer = AdamW::new(&model, config)?;
     let mut losses = Vec::new();
     for step in 0..request.steps {
         let host = &hosts[step % hosts.len()];
-        let batch = model.upload(host)?;
         let masks = model.masks(step as u64 + 1)?;
         let grads = tape(&device, zero_grads(&model)?)?;
-        let loss = model.loss(&batch, M::counts(host), &masks, &Dropout::OFF, grads)?;
+        let loss = msg_tests::families::loss(&model, host, &masks, grads)?;
         losses.push(loss.array());
         let mut grads = loss.backward();
         let update = Update { lr: request.lr, clip: None, new_factor: 1.0, new_since: u64::MAX };

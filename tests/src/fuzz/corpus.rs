@@ -1,7 +1,10 @@
 //! Whole files of every kind, as small as they can be.
 
 use dfdx::tensor::Cpu;
-use msg_core::{growth::Init, optim::AdamW};
+use msg_core::{
+    growth::Init,
+    optim::{AdamWConfig, AnyOptimizer},
+};
 use msg_models::{
     DepthInit, GrowthSpec, Sizes, WidthInit,
     bert::{Bert, BertConfig},
@@ -12,9 +15,9 @@ use msg_models::{
 use msg_train::{
     State,
     checkpoint::{Snapshot, save},
-    config::RunConfig,
     data::{Prepare, prepare},
-    families::family::Task,
+    families::family::Family,
+    families::registry,
     interop::import,
 };
 use std::{
@@ -83,14 +86,14 @@ pub(super) fn shards(place: &Path) -> Vec<PathBuf> {
     vec![folder]
 }
 
-fn weights<M: Task<Cpu>>(model: &M, folder: &Path, largest: u64) {
+fn weights<M: Family<Cpu>>(model: &M, folder: &Path, largest: u64) {
     let notes = BTreeMap::from([("note".to_owned(), "of \"ours\"".to_owned())]);
     let stored = |name: &str| StoredType::ALL[name.len() % StoredType::ALL.len()];
     let format = Format { stored: &stored, largest, ..Format::plain(&notes) };
     hf::save_folder(model, &M::NAMING, &format, folder).unwrap();
 }
 
-fn published<M: Task<Cpu>>(model: &M, folder: &Path, largest: u64) {
+fn published<M: Family<Cpu>>(model: &M, folder: &Path, largest: u64) {
     fs::create_dir(folder).unwrap();
     weights(model, folder, largest);
     let config = serde_json::to_string_pretty(&model.hugging_face(None).unwrap().config).unwrap();
@@ -157,15 +160,15 @@ pub(super) fn checkpoints(place: &Path) -> Vec<PathBuf> {
     vec![saved(gpt(), "gpt", place, Some(&tokenizer)), saved(bert(), "bert", place, None)]
 }
 
-fn saved<M: Task<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&Path>) -> PathBuf {
+fn saved<M: Family<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&Path>) -> PathBuf {
     let spec = GrowthSpec { units: WidthInit::Copy, layers: DepthInit::Interpolate, ..GrowthSpec::default() };
     let growth = model.growth_to(sizes! { layers: 2, hidden: 5, ffn: 4, heads: 3 }, &spec).unwrap();
-    let ramp = msg_core::mask::Ramp { start: 0, length: 4 };
+    let ramp = msg_core::growth::Ramp { start: 0, length: 4 };
     let model = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
-    let optimizer = AdamW::new(&model, Default::default()).unwrap();
+    let optimizer = AnyOptimizer::new(&model, AdamWConfig::default()).unwrap();
     let state = State { step: 2, stage: 1, births: vec![(0, 0)], ..State::default() };
-    let config = RunConfig::parse(&run_config(family, Path::new("text")), "tiny.toml", &[]).unwrap();
-    let config = config.resolved().to_toml().unwrap();
+    let config = registry::parse(&run_config(family, Path::new("text")), "tiny.toml", &[]).unwrap();
+    let config = config.to_toml().unwrap();
     let snapshot =
         Snapshot { model: &model, optimizer: &optimizer, state: &state, config: &config, tokenizer };
     save(&place.join(format!("run-{family}")), &snapshot).unwrap()
@@ -174,9 +177,9 @@ fn saved<M: Task<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&
 /// Prepared token shards.
 pub(super) fn prepared(place: &Path) -> Vec<PathBuf> {
     let text = texts(place).remove(0);
-    let config = RunConfig::parse(&run_config("gpt", &text), "tiny.toml", &[]).unwrap();
+    let config = registry::parse(&run_config("gpt", &text), "tiny.toml", &[]).unwrap();
     let folder = place.join("prepared");
-    prepare(&Prepare::new(&config.data, config.model.family, &folder), &mut |_| {}).unwrap();
+    prepare(&Prepare::new(config.data(), config.model().family.specials, &folder), &mut |_| {}).unwrap();
     vec![folder]
 }
 

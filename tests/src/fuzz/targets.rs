@@ -3,11 +3,12 @@
 use super::{corpus, hostile};
 use dfdx::tensor::Cpu;
 use msg_core::optim::AdamWConfig;
-use msg_models::{bert::Bert, gpt::Gpt, hf::TensorFile};
+use msg_models::hf::TensorFile;
 use msg_train::{
     checkpoint::{self, MARKER},
-    config::{Family, RunConfig},
+    config::SpecialTokens,
     data::{Part, Prepare, Prepared, Tokenizer, prepare},
+    families::registry::{self, ForFamily, Listed, with_family},
     interop::{
         inspect,
         source::{Place, Source},
@@ -124,11 +125,15 @@ fn published(folder: &Path) -> Result<(), String> {
 }
 
 fn opened(place: Place) -> Result<(), String> {
-    let device = Cpu::default();
-    match place.family().map_err(text)? {
-        Family::Gpt => Source::<Gpt<Cpu>>::open(&device, place, 0).map(drop).map_err(text),
-        Family::Bert => Source::<Bert<Cpu>>::open(&device, place, 0).map(drop).map_err(text),
+    struct Open(Place);
+    impl ForFamily<Cpu> for Open {
+        type Out = Result<(), msg_train::Error>;
+        fn with<M: Listed<Cpu>>(self) -> Self::Out {
+            Source::<M>::open(&Cpu::default(), self.0, 0).map(drop)
+        }
     }
+    let (family, path) = (place.family().map_err(text)?, place.path().to_owned());
+    with_family(&family, &path, Open(place)).and_then(|opened| opened).map_err(text)
 }
 
 /// What inspects a folder must do with any.
@@ -144,11 +149,15 @@ fn model(folder: &Path) -> Result<(), String> {
 fn whole_checkpoint(folder: &Path) -> Result<(), String> {
     inspected(folder);
     let device = Cpu::default();
-    match checkpoint::family_of(folder).map_err(text)? {
-        Family::Gpt => checkpoint::load::<Cpu, Gpt<Cpu>>(folder, &device, AdamWConfig::default()).map(drop),
-        Family::Bert => checkpoint::load::<Cpu, Bert<Cpu>>(folder, &device, AdamWConfig::default()).map(drop),
+    struct Load<'a>(&'a Path);
+    impl ForFamily<Cpu> for Load<'_> {
+        type Out = Result<(), msg_train::Error>;
+        fn with<M: Listed<Cpu>>(self) -> Self::Out {
+            checkpoint::load::<Cpu, M>(self.0, &Cpu::default(), AdamWConfig::default()).map(drop)
+        }
     }
-    .map_err(text)?;
+    let family = checkpoint::family_of(folder).map_err(text)?;
+    with_family(&family, folder, Load(folder)).and_then(|loaded| loaded).map_err(text)?;
     checkpoint::open(folder, &device).map(drop).map_err(text)
 }
 
@@ -170,8 +179,8 @@ fn marker(folder: &Path) {
 fn tokenizer(folder: &Path) -> Result<(), String> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let bert = name.contains("bert") || name.contains("pieces");
-    let family = if bert { Family::Bert } else { Family::Gpt };
-    let tokenizer = Tokenizer::published(folder, family).map_err(text)?;
+    let specials = if bert { SpecialTokens::Bert } else { SpecialTokens::EndOfText };
+    let tokenizer = Tokenizer::published(folder, specials).map_err(text)?;
     let Some(tokenizer) = tokenizer else { return Err("none".into()) };
     let ids = tokenizer.encode("ab ab, <|endoftext|> [MASK] \u{e9}\u{301}\n\n xyz").map_err(text)?;
     tokenizer.decode(&ids).map_err(text)?;
@@ -219,14 +228,14 @@ fn manifest(folder: &Path) {
 }
 
 fn sources(folder: &Path) -> Result<(), String> {
-    let config = RunConfig::parse(&corpus::run_config("gpt", folder), "tiny.toml", &[]).map_err(text)?;
+    let config = registry::parse(&corpus::run_config("gpt", folder), "tiny.toml", &[]).map_err(text)?;
     let out = tempfile::tempdir().map_err(text)?;
-    let request = Prepare::new(&config.data, config.model.family, out.path());
+    let request = Prepare::new(config.data(), config.model().family.specials, out.path());
     prepare(&request, &mut |_| {}).map(drop).map_err(text)
 }
 
 fn config(folder: &Path) -> Result<(), String> {
-    let config = RunConfig::read(folder.join("tiny.toml"), &[]).map_err(text)?;
-    msg_train::Plan::new(&config).map_err(text)?;
-    config.resolved().to_toml().map(drop).map_err(text)
+    let config = registry::read(folder.join("tiny.toml"), &[]).map_err(text)?;
+    msg_train::Plan::new(&config);
+    config.to_toml().map(drop).map_err(text)
 }

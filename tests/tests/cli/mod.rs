@@ -3,6 +3,7 @@
 mod disk;
 #[cfg(all(feature = "cuda", not(feature = "ci-check")))]
 mod gpu;
+mod init;
 mod kills;
 mod receipts;
 mod refusals;

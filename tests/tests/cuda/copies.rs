@@ -5,8 +5,7 @@ use dfdx::tensor::{Cuda, Tensor, TensorFrom};
 use msg_core::{
     Result,
     axis::{Ffn, Hidden},
-    device::Backend,
-    growth::{AxisMap, Fill, Growth, Masked, NewEntries, grow, grow_tensor},
+    growth::{AxisMap, Fill, GrowKernel, Growth, Masked, NewEntries, grow, grow_tensor},
     optim::{AdamW, AdamWConfig, StatePolicy, Update, zero_grads},
     params::{Module, ParamName, Visitor},
     random::Key,
@@ -74,7 +73,7 @@ impl Module<Cuda> for Toys {
     }
 }
 
-/// So many updates of so many toys by the same gradients, with one cohort or several.
+/// So many updates of so many toys by the same gradients, with one age group or several.
 fn update_many(gpu: &Cuda, updates: usize, toys: usize, grown: bool) {
     let mut module = Toys((0..toys).map(|_| Toy::new(gpu)).collect());
     let mut optimizer = AdamW::new(&module, AdamWConfig::default()).unwrap();
@@ -86,7 +85,7 @@ fn update_many(gpu: &Cuda, updates: usize, toys: usize, grown: bool) {
         module = grow(&module, &growth, &Masked::default()).unwrap();
         optimizer = optimizer.grown(&module, &growth, StatePolicy::Age).unwrap();
         gradients = zero_grads(&module).unwrap();
-        // Ffn stays, so weights have two cohorts; a tensor of Ffn alone would have one.
+        // Ffn stays, so weights have two age groups; a tensor of Ffn alone would have one.
     }
     for _ in 0..updates {
         optimizer.apply(&mut module, &mut gradients, Some(&loss), Update::at(0.01)).unwrap();
@@ -146,7 +145,7 @@ fn cuda_updates_take_as_many_launches_uploads_and_allocations_however_many_tenso
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    // Two for the verdict, and one for each kind of tensors: grown toys have no tensor of one cohort left.
+    // Two for the verdict, and one for each kind of tensors: grown toys have no tensor of one age group left.
     for (grown, launches) in [(0, 3), (1, 3)] {
         for toys in [1, 7] {
             let count = |updates: usize| {

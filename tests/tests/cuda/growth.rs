@@ -8,10 +8,9 @@ use dfdx::{
     tensor_ops::{BroadcastTo, PermuteTo},
 };
 use msg_core::{
-    Error,
-    device::Backend,
-    growth::{AxisMap, Fill, NewEntries},
-    optim::Updates,
+    Backend, Error,
+    growth::{AxisMap, Fill, GrowKernel, NewEntries},
+    optim::OptimizerPass,
     params::Param,
     random::Key,
 };
@@ -130,10 +129,10 @@ fn cuda_grows_views_by_their_values_and_refuses_foreign_maps() {
 
 /// The sum of the squares of a tensor's gradient.
 fn grad_square<S: Shape, D: Backend>(tensor: &Param<S, D>, grads: &mut Gradients<f32, D>) -> f64 {
-    let mut updates = tensor.device().updates(grads, None).unwrap();
-    updates.add_squares(tensor).unwrap();
-    updates.judge(None, f64::INFINITY).unwrap();
-    D::verdict(&updates.finish().unwrap()).unwrap().square
+    let mut pass = tensor.device().begin_pass(grads, None).unwrap();
+    pass.add_squares(tensor).unwrap();
+    pass.check_finite_and_clip(None, f64::INFINITY).unwrap();
+    D::read_status(&pass.finish().unwrap()).unwrap().square
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod bridge;
 mod copies;
 mod growth;
 mod matmul;
+mod muon;
 mod nodes;
 mod operations;
 mod optimizer;

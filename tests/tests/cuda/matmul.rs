@@ -9,8 +9,8 @@ use dfdx::{
 };
 use msg_core::{
     axis::{Batch, Ffn, HeadDim, Heads, Hidden, Key, Query, Rows},
-    device::{Float, Kernels},
-    ops::{linear, matmul::Matmul},
+    float::Float,
+    ops::{Kernels, linear, matmul::Matmul},
 };
 
 fn tensor<S: Shape, E: Float, D: Kernels<E>>(device: &D, name: &str, shape: S) -> Tensor<S, E, D> {
@@ -69,7 +69,7 @@ fn heads<E: Float, D: Kernels<E>>(device: &D) -> Results {
     let p: Tensor<_, E, D> = tensor(device, "p", (Batch(2), Heads(3), Query(4), Key(7)));
     let y = <D as Matmul<E>>::scores(query.leaky_trace(), key.retaped()).unwrap();
     with_gradients!(results, device, "scores", y, [query, key]);
-    let y = <D as Matmul<E>>::mix(p.leaky_trace(), key.leaky_trace()).unwrap();
+    let y = <D as Matmul<E>>::weighted_values(p.leaky_trace(), key.leaky_trace()).unwrap();
     with_gradients!(results, device, "mix", y, [p, key]);
     results
 }

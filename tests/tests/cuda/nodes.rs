@@ -8,9 +8,8 @@ use dfdx::{
     tensor_ops::{Backward, SumTo, TryMul},
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Batch, Hidden, Position, Query, Segment, Vocab},
-    device::Backend,
     error::Context,
     ops::{
         Block, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, NormOrder, Precision, block::plain,

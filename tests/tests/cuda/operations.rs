@@ -7,12 +7,11 @@ use dfdx::{
     tensor::{Cpu, NoneTape, Tensor},
 };
 use msg_core::{
-    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Key, Query, Rows, Vocab},
-    device::Kernels,
+    axis::{AttnDim, Batch, Ffn, HeadDim, Hidden, Key, Query, Rows, Vocab},
     mask::Mask,
     ops::{
-        AttentionMask, Dropout, DropoutSite, Gelu, Ids, Labels, attention, cross_entropy, embed, masked_gelu,
-        masked_layer_norm,
+        AttentionMask, Dropout, DropoutSite, Gelu, Ids, Kernels, Labels, attention, cross_entropy, embed,
+        masked_gelu, masked_layer_norm,
     },
 };
 
@@ -71,7 +70,7 @@ fn gelus<D: Kernels<f32>>(device: &D) -> Results {
 
 fn attentions<D: Kernels<f32>>(device: &D) -> Results {
     let mut results = Results::new();
-    let (batch, length, inner) = (Batch(2), Query(5), Inner(6));
+    let (batch, length, inner) = (Batch(2), Query(5), AttnDim(6));
     let query: Tensor<_, f32, D> = tensor(device, "query", (batch, length, inner));
     let key: Tensor<_, f32, D> = tensor(device, "key", (batch, Key(5), inner));
     let value: Tensor<_, f32, D> = tensor(device, "value", (batch, Key(5), inner));

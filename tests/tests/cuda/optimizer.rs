@@ -1,4 +1,4 @@
-//! AdamW on Cuda: the Cpu's bits where no clipping is at work, cohorts and growth included.
+//! AdamW on Cuda: the Cpu's bits where no clipping is at work, age groups and growth included.
 
 use super::{assert_close, assert_same_bits, gpu, numbers};
 use dfdx::{
@@ -7,11 +7,10 @@ use dfdx::{
     tensor::{Cpu, Cuda, Gradients, OwnedTape, Tensor, TensorFrom},
 };
 use msg_core::{
-    Result,
+    Backend, Result,
     axis::{Ffn, Hidden, NamedShape, Qkv},
-    device::Backend,
     growth::{AxisMap, Growth, Init, Masked, grow, init},
-    optim::{AdamW, AdamWConfig, Births, StatePolicy, Update, Updates},
+    optim::{AdamW, AdamWConfig, BirthSteps, OptimKernel, OptimizerPass, StatePolicy, Update},
     params::{Module, Param, ParamName, Role, Visitor},
 };
 
@@ -70,7 +69,7 @@ impl<D: Backend> Module<D> for Toy<D> {
         let Toy { weights, weight, gain } = self;
         visitor.visit(&at.join("weights"), Role::weights(), weights)?;
         visitor.visit(&at.join("weight"), Role::weight(), weight)?;
-        visitor.visit(&at.join("gain"), Role::gain(), gain)
+        visitor.visit(&at.join("gain"), Role::norm_weight(), gain)
     }
 }
 
@@ -159,8 +158,8 @@ fn cuda_adamw_leaves_the_clones_of_restored_moments_alone() {
     let mut toy = Toy::new(&device);
     // The moments of this state are clones of tensors that stay in use.
     let (first, second) = (Toy::new(&device), Toy::new(&device));
-    let moments = (first.tensors(), second.tensors());
-    let mut optimizer = AdamW::restored(AdamWConfig::default(), moments, Births::default(), 3).unwrap();
+    let moments = vec![first.tensors(), second.tensors()];
+    let mut optimizer = AdamW::restored(AdamWConfig::default(), moments, BirthSteps::default(), 3).unwrap();
     let mut gradients = toy.gradients(0);
     optimizer.step(&mut toy, &mut gradients, Update::at(0.1)).unwrap();
     let name = ParamName::root().join("weight");
@@ -185,16 +184,16 @@ fn cuda_adamw_leaves_clones_alone_and_keeps_the_identity_of_parameters() {
     assert_same_bits("a clone", &Toy::new(&device).weight.as_vec(), &values);
     // Gradients of the clone, made before the step, are those of the parameter: the ids are the same.
     let mut gradients = before.gradients(1);
-    let mut updates = device.updates(&mut gradients, None).unwrap();
-    updates.add_squares(&toy.weight).unwrap();
-    updates.judge(None, f64::INFINITY).unwrap();
-    assert!(Cuda::verdict(&updates.finish().unwrap()).unwrap().square > 0.0);
+    let mut pass = device.begin_pass(&mut gradients, None).unwrap();
+    pass.add_squares(&toy.weight).unwrap();
+    pass.check_finite_and_clip(None, f64::INFINITY).unwrap();
+    assert!(Cuda::read_status(&pass.finish().unwrap()).unwrap().square > 0.0);
     optimizer.step(&mut toy, &mut gradients, Update::at(0.1)).unwrap();
     assert_same_bits("a clone of a moment", &first, &moment.as_vec());
     assert_same_bits("a clone", &values, &before.weight.as_vec());
 }
 
-/// Four good updates, two cohorts from the third on; between them, where `spared`, some that are not finite.
+/// Four good updates, two age groups from the third on; between them, where `spared`, some that are not finite.
 fn guarded<D: Backend>(device: &D, spared: bool) -> (History, u64) {
     let mut history = History(Vec::new());
     let mut toy = Toy::new(device);

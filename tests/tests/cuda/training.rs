@@ -4,19 +4,20 @@ use super::gpu;
 use crate::runs::{STEPS, checkpoint, config, copy_folder, corpus, records, run_on, steps};
 use dfdx::tensor::{Cpu, Cuda};
 use msg_core::{
-    device::Backend,
+    Backend,
     growth::Init,
     ops::Precision,
-    optim::{AdamW, AdamWConfig},
+    optim::{AdamW, AdamWConfig, AnyOptimizer},
     params::{Module, ParamName, Role, Visitor},
 };
 use msg_models::{Cost, gpt::Gpt};
 use msg_train::{
     Error, Plan, State, Trainer,
-    config::{Guard, LrShape, RunConfig},
-    data::Causal,
+    config::{Guard, LrShape, Resolved, RunConfig},
+    data::{Causal, open::open_data},
+    families::registry,
     metrics::Record,
-    run::{Resume, open_data},
+    run::Resume,
 };
 use std::{fs, path::Path, sync::Arc};
 
@@ -75,7 +76,7 @@ fn trains_as_on_the_cpu(family: &str) {
     corpus(folder);
     let of = |name: &str| {
         let mut config = config(folder, family, name);
-        (config.train.eval_every, config.train.checkpoint_every) = (0, 6);
+        (config.train.eval_every, config.train.checkpoint_every) = (Some(0), Some(6));
         config
     };
     let gpu = gpu();
@@ -104,7 +105,7 @@ fn trains_in_bf16_as_on_the_cpu(family: &str) {
     corpus(folder);
     let of = |name: &str| {
         let mut config = config(folder, family, name);
-        (config.train.eval_every, config.train.precision) = (0, Precision::Bf16);
+        (config.train.eval_every, config.train.precision) = (Some(0), Precision::Bf16);
         config
     };
     run_on(Cpu::default(), of("cpu"), Resume::Never, None).unwrap_or_else(|error| panic!("{error}"));
@@ -134,14 +135,15 @@ fn cuda_bert_trains_as_on_the_cpu_and_resumes() {
 
 /// A trainer of the first stage alone, before its first step.
 fn trainer<D: Backend>(device: &D, config: &RunConfig) -> Trainer<D, Gpt<D>, Causal> {
-    let data = open_data(config, &mut |_, _, _| {}).unwrap();
-    let plan = Plan::new(config).unwrap();
+    let config = registry::resolve(config.clone()).unwrap();
+    let data = open_data(&config, &mut |_, _, _| {}).unwrap();
+    let plan = Plan::new(&config);
     let gpt = config.gpt(data.tokenizer().vocab());
-    let source = Arc::new(Causal::new(data, config.run.seed, plan.window()).unwrap());
+    let source = Arc::new(Causal::new(data, config.run().seed, plan.window()).unwrap());
     let model = Gpt::new(device, gpt, Init { seed: 3, std: 0.02 }).unwrap();
     let optimizer = AdamW::new(&model, AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() }).unwrap();
     let state = State { stage: 1, ..State::default() };
-    Trainer::new(device.clone(), config.resolved(), plan, Cost::gpt(&gpt), source, (model, optimizer), state)
+    Trainer::new(device.clone(), config, plan, Cost::gpt(&gpt), source, (model, optimizer), state)
 }
 
 /// One stage of GPT that learns by a constant rate.
@@ -192,7 +194,7 @@ fn cuda_hands_a_steps_record_on_while_the_next_one_is_queued() {
 
 /// The values of all parameters and moments.
 fn values<D: Backend>(trainer: &Trainer<D, Gpt<D>, Causal>) -> Vec<Vec<u32>> {
-    struct Values<'a, D: Backend>(Vec<Vec<u32>>, &'a AdamW<D>);
+    struct Values<'a, D: Backend>(Vec<Vec<u32>>, &'a AnyOptimizer<D>);
     impl<D: Backend> Visitor<D> for Values<'_, D> {
         fn visit<S: msg_core::axis::NamedShape>(
             &mut self,
@@ -200,7 +202,8 @@ fn values<D: Backend>(trainer: &Trainer<D, Gpt<D>, Causal>) -> Vec<Vec<u32>> {
             _: Role,
             tensor: &mut msg_core::params::Param<S, D>,
         ) -> msg_core::Result<()> {
-            let (first, second) = self.1.moments::<S>(name)?;
+            let slot = |slot| self.1.slot::<S>(slot, name);
+            let (first, second) = (slot("first_moment")?, slot("second_moment")?);
             let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
             self.0.extend([&*tensor, first, second].map(|tensor| bits(tensor.as_vec())));
             Ok(())

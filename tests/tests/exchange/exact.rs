@@ -4,9 +4,8 @@ use super::*;
 use dfdx::tensor_ops::Backward;
 use msg_core::{
     axis::NamedShape,
-    growth::FillRule,
-    mask::Ramp,
-    ops::{Dropout, NormOrder},
+    growth::{FillRule, Ramp},
+    ops::NormOrder,
     optim::{tape, zero_grads},
     params::{Param, ParamName, Role, Visitor},
 };
@@ -19,9 +18,8 @@ use msg_models::{
 /// Differences of exact growth, as a share of the largest logit.
 const TOLERANCE: f32 = 1e-5;
 
-fn outputs<M: Task<Cpu>>(model: &M) -> Vec<f32> {
-    let batch = model.upload(&model.drawn((3, 7), 1)).unwrap();
-    model.outputs(&batch, &model.masks(0).unwrap()).unwrap()
+fn outputs<M: Listed<Cpu>>(model: &M) -> Vec<f32> {
+    msg_tests::families::outputs(model, &drawn(model, (3, 7), 1), &model.masks(0).unwrap()).unwrap()
 }
 
 /// The largest difference as a share of the largest value; infinite where a number is none.
@@ -36,7 +34,7 @@ fn to(text: &str) -> Sizes {
     text.parse::<msg_train::Target>().unwrap().of(SIZES).unwrap()
 }
 
-fn grown<M: Task<Cpu>>(model: &M, sizes: Sizes, units: WidthInit, layers: DepthInit) -> M {
+fn grown<M: Listed<Cpu>>(model: &M, sizes: Sizes, units: WidthInit, layers: DepthInit) -> M {
     let spec = GrowthSpec { units, layers, ..GrowthSpec::default() };
     let plan = Plan::new(model.growing(), M::FORM.order, sizes, units).unwrap();
     let grown = function_preserving::grow(model.clone(), &plan, &spec).unwrap().0;
@@ -139,11 +137,10 @@ fn a_wrong_rule_changes_the_function() {
 fn learns<M: Publishable>(target: &str) {
     let model = M::tiny();
     let after = grown(&model, to(target), WidthInit::Normal, DepthInit::Stack);
-    let host = after.drawn((3, 7), 1);
-    let batch = after.upload(&host).unwrap();
+    let host = drawn(&after, (3, 7), 1);
     let grads = tape(after.device(), zero_grads(&after).unwrap()).unwrap();
     let masks = after.masks(0).unwrap();
-    let loss = after.loss(&batch, M::counts(&host), &masks, &Dropout::OFF, grads).unwrap();
+    let loss = loss(&after, &host, &masks, grads).unwrap();
     struct Still(dfdx::tensor::Gradients<f32, Cpu>, Vec<String>);
     impl Visitor<Cpu> for Still {
         fn visit<S: NamedShape>(

@@ -1,7 +1,7 @@
 //! Masks and spare heads into weights: the same function, or the reason why not.
 
 use super::*;
-use msg_core::mask::Ramp;
+use msg_core::growth::Ramp;
 use msg_models::{
     GrowthSpec,
     function_preserving::{Folded, Unfoldable, fold},
@@ -17,9 +17,8 @@ fn ramping<M: Publishable>(model: &M, target: &str) -> M {
     model.grown(&growth, &operator, Ramp { start: 0, length: 8 }).unwrap()
 }
 
-fn outputs<M: Task<Cpu>>(model: &M, step: u64) -> Vec<f32> {
-    let batch = model.upload(&model.drawn((3, 7), 1)).unwrap();
-    model.outputs(&batch, &model.masks(step).unwrap()).unwrap()
+fn outputs<M: Listed<Cpu>>(model: &M, step: u64) -> Vec<f32> {
+    msg_tests::families::outputs(model, &drawn(model, (3, 7), 1), &model.masks(step).unwrap()).unwrap()
 }
 
 fn folds<M: Publishable>(target: &str, expected: Folded) {

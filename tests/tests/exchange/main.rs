@@ -21,7 +21,8 @@ use msg_models::{
     hf::{self, Format, StoredType},
     sizes,
 };
-use msg_train::families::family::Task;
+use msg_tests::families::{drawn, loss};
+use msg_train::families::registry::Listed;
 use std::{
     collections::BTreeMap,
     fs,
@@ -85,7 +86,7 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A family as it is published.
-trait Publishable: Task<Cpu> {
+trait Publishable: Listed<Cpu> {
     const NAME: &'static str;
 
     fn tiny() -> Self;
@@ -134,7 +135,7 @@ impl Publishable for Bert<Cpu> {
 }
 
 /// The model with random numbers in every tensor, biases and norms included.
-fn scattered<M: Task<Cpu>>(model: M) -> M {
+fn scattered<M: Listed<Cpu>>(model: M) -> M {
     use msg_core::{
         axis::NamedShape,
         growth::{Fill, Growth, NewEntries},
@@ -149,10 +150,10 @@ fn scattered<M: Task<Cpu>>(model: M) -> M {
             tensor: &mut Param<S, Cpu>,
         ) -> msg_core::Result<()> {
             use dfdx::{shapes::HasShape, tensor_ops::TryAdd};
-            use msg_core::{device::Backend, error::Context};
+            use msg_core::{error::Context, growth::GrowKernel};
             let new = NewEntries { key: Growth::new(9, 9).key(name), fill: Fill::Normal { std: 0.3 } };
             let random: Param<S, Cpu> = tensor.device().fresh(tensor.shape(), new)?;
-            let one = if role.kind == Kind::Gain { 1.0 } else { 0.0 };
+            let one = if role.kind == Kind::NormWeight { 1.0 } else { 0.0 };
             *tensor = random.try_add(one).during("scatter")?;
             Ok(())
         }

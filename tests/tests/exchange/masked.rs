@@ -1,6 +1,7 @@
 //! Growth behind masks: a checkpoint that training goes on with, and notes of where it comes from.
 
 use super::*;
+use msg_core::optim::AdamWConfig;
 use msg_models::{WidthInit, hf::TensorFile};
 use msg_train::{
     checkpoint,
@@ -74,7 +75,7 @@ fn trains_on(place: &Place, family: &str) {
     config.data.tokenizer.kind = TokenizerKind::File;
     config.data.tokenizer.vocab = None;
     config.data.tokenizer.path = Some(place.path("grown/tokenizer.json"));
-    config.model.head_dim = HEAD_DIM;
+    config.model.head_dim = Some(HEAD_DIM);
     config.model.positions = Some(8);
     config.model.vocab = Some(VOCAB);
     config.stages.truncate(1);
@@ -97,7 +98,7 @@ fn trains_on(place: &Place, family: &str) {
     assert_eq!(ends.count(), 1);
     // Moments are the run's: there are none to begin with.
     let refused =
-        checkpoint::load::<Cpu, Gpt<Cpu>>(&place.path("grown"), &Cpu::default(), Default::default());
+        checkpoint::load::<Cpu, Gpt<Cpu>>(&place.path("grown"), &Cpu::default(), AdamWConfig::default());
     let text = refused.map(drop).unwrap_err().to_string();
     assert!(family != "gpt" || text.contains("a model without an optimizer"), "{text}");
 }

@@ -12,9 +12,8 @@ use dfdx::{
     tensor_ops::PermuteTo,
 };
 use msg_core::{
-    Result,
-    axis::{Ffn, Hidden, Inner, NamedShape, Qkv, Vocab},
-    device::Backend,
+    Backend, Result,
+    axis::{AttnDim, Ffn, Hidden, NamedShape, Qkv, Vocab},
     growth::{Init, init},
     params::{Module, Param, ParamName, Role, Visitor},
     random::{Key, bits_at},
@@ -33,11 +32,11 @@ use tempfile::TempDir;
 #[derive(Clone, Debug)]
 struct Tiny {
     table: Param<(Vocab, Hidden), Cpu>,
-    split: Param<(Qkv, Inner, Hidden), Cpu>,
-    split_bias: Param<(Qkv, Inner), Cpu>,
-    turned: Param<(Qkv, Inner, Hidden), Cpu>,
-    merged: Param<(Qkv, Inner), Cpu>,
-    stacked: Param<(Qkv, Inner, Hidden), Cpu>,
+    split: Param<(Qkv, AttnDim, Hidden), Cpu>,
+    split_bias: Param<(Qkv, AttnDim), Cpu>,
+    turned: Param<(Qkv, AttnDim, Hidden), Cpu>,
+    merged: Param<(Qkv, AttnDim), Cpu>,
+    stacked: Param<(Qkv, AttnDim, Hidden), Cpu>,
     up: Param<(Ffn, Hidden), Cpu>,
     gain: Param<(Hidden,), Cpu>,
 }
@@ -45,7 +44,7 @@ struct Tiny {
 const VOCAB: Vocab = Vocab(7);
 const HIDDEN: Hidden = Hidden(5);
 const QKV: Qkv = Qkv(3);
-const INNER: Inner = Inner(4);
+const INNER: AttnDim = AttnDim(4);
 const FFN: Ffn = Ffn(6);
 
 impl Tiny {
@@ -87,7 +86,7 @@ impl Module<Cpu> for Tiny {
         visitor.visit(&layer.join("c_attn.bias"), Role::biases(), merged)?;
         visitor.visit(&layer.join("stacked.weight"), Role::weights(), stacked)?;
         visitor.visit(&layer.join("c_fc.weight"), Role::weight(), up)?;
-        visitor.visit(&at.join("norm.weight"), Role::gain(), gain)
+        visitor.visit(&at.join("norm.weight"), Role::norm_weight(), gain)
     }
 }
 

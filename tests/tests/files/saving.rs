@@ -62,8 +62,8 @@ fn two_tensors_of_one_name_and_the_name_of_the_notes_are_refused() {
     struct Named(&'static str, Param<(Hidden,), Cpu>);
     impl Module<Cpu> for Named {
         fn walk<V: Visitor<Cpu>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
-            visitor.visit(&at.join("a"), Role::gain(), &mut self.1)?;
-            visitor.visit(&at.join(self.0), Role::gain(), &mut self.1)
+            visitor.visit(&at.join("a"), Role::norm_weight(), &mut self.1)?;
+            visitor.visit(&at.join(self.0), Role::norm_weight(), &mut self.1)
         }
     }
     let (_folder, path) = place();

@@ -9,11 +9,11 @@ pub type Gpu = Cuda;
 
 /// Opens the GPU of that number.
 ///
-/// dfdx panics where there is no driver or no such GPU, so both are asked for first. The addresses that
-/// growth and the optimizer work with are tested here too (see [`bridge`](crate::device::raw_pointer)).
+/// dfdx panics without a driver or such a GPU, so both are checked first. The addresses that kernels work with are
+/// tested here too (see [`raw_pointer`](crate::device::raw_pointer)).
 ///
 /// # Errors
-/// Without a driver, for a number that no GPU has, and where the device fails.
+/// Without a driver, and for a number that no GPU has.
 pub fn open_cuda(ordinal: usize) -> Result<Gpu> {
     const OP: &str = "open_cuda";
     result::init().during(OP)?;

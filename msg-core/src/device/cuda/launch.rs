@@ -1,25 +1,15 @@
-//! The Cuda side of [`Backend`]: the kernels in `kernels/*.cu`, one file of launches for each.
-//!
-//! Values stay on the device. What travels are source maps, cohorts and single sums.
+//! Loading and launching kernels: each `.cu` file lies beside the operation that launches it.
 
-use crate::device::cuda::element::{DeviceResult, Element};
-use crate::device::{Backend, raw_pointer};
-use crate::{
-    error::{Context, Error, Result},
-    growth::{AxisMap, NewEntries},
-    optim::Verdict,
-    params::Param,
-};
+use crate::error::{Context, Error, Result};
 use cudarc::{
     driver::{CudaDevice, CudaFunction, DeviceRepr, DriverError, LaunchAsync, LaunchConfig, sys::CUresult},
     nvrtc::Ptx,
 };
-use dfdx::{
-    shapes::{HasShape, Shape},
-    tensor::{Cuda, Gradients, ZerosTensor},
-    tensor_ops::ReshapeTo,
-};
+use dfdx::tensor::CudaError;
 use std::sync::Arc;
+
+/// What devices and kernels refuse; dfdx's error, because backward passes may give no other.
+pub(crate) type DeviceResult<T = ()> = Result<T, CudaError>;
 
 /// Threads of a block.
 pub(crate) const THREADS: u32 = 256;
@@ -35,8 +25,7 @@ pub(crate) struct Module {
     pub(crate) functions: &'static [&'static str],
 }
 
-/// The module of `kernels/FILE.cu`: kernels that it has `each` for both elements and one or four neighbours, and
-/// others.
+/// The module of `FILE.cu`: kernels that it has `each` for both elements and both vector widths, and others.
 macro_rules! module {
     ($file:literal, each [$($each:literal),*], others [$($other:expr),*]) => {
         $crate::device::cuda::launch::Module {
@@ -97,14 +86,8 @@ impl Module {
 /// Dynamic shared memory that any kernel may ask for, in bytes.
 pub(crate) const SHARED: usize = 48 << 10;
 
-/// The name of a kernel for an element, and for one or four neighbours.
-pub(crate) fn kernel_name<E: Element>(name: &str, neighbours: usize) -> String {
-    let suffix = E::SUFFIX;
-    if neighbours == 4 { format!("{name}_{suffix}_4") } else { format!("{name}_{suffix}") }
-}
-
-/// Neighbours that a thread takes at once in rows of these lengths.
-pub(crate) fn neighbours(lengths: &[usize]) -> usize {
+/// Entries that a thread loads at once in rows of these lengths.
+pub(crate) fn vector_width(lengths: &[usize]) -> usize {
     if lengths.iter().all(|length| length.is_multiple_of(4)) { 4 } else { 1 }
 }
 
@@ -142,67 +125,4 @@ pub(crate) fn padded(op: &'static str, sizes: &[usize]) -> Result<[u32; 4]> {
         *padded = u32::try_from(size).map_err(|_| limit())?;
     }
     Ok(padded)
-}
-
-/// Bytes of the values of a tensor of f32.
-fn bytes(shape: &impl Shape) -> usize {
-    shape.num_elements() * size_of::<f32>()
-}
-
-impl Backend for Cuda {
-    // cuBLAS and dfdx's atomic sums take their order from the sizes.
-    const EXACT: bool = false;
-    const LATE: bool = true;
-
-    fn fresh<S: Shape>(&self, shape: &S, new: NewEntries) -> Result<Param<S, Self>> {
-        let out: Param<S, Self> = self.try_zeros_like(shape).asking_for(bytes(shape), "init")?;
-        let sizes: Vec<usize> = shape.concrete().into_iter().collect();
-        crate::growth::cuda::fresh(&raw_pointer::driver(self)?, &out, &sizes, new)?;
-        Ok(out)
-    }
-
-    fn grow<S: Shape, To: Shape>(
-        &self,
-        old: &Param<S, Self>,
-        shape: To,
-        maps: &[AxisMap],
-        new: NewEntries,
-    ) -> Result<Param<To, Self>> {
-        let old = old.clone().try_contiguous().during("growth")?;
-        let out: Param<To, Self> = self.try_zeros_like(&shape).asking_for(bytes(&shape), "growth")?;
-        crate::growth::cuda::grow(&raw_pointer::driver(self)?, &old, &out, maps, new)?;
-        Ok(out)
-    }
-
-    fn std_of<S: Shape>(tensor: &Param<S, Self>) -> Result<f32> {
-        let count = tensor.shape().num_elements();
-        if count == 0 {
-            return Ok(0.0);
-        }
-        let tensor = tensor.clone().try_contiguous().during("std")?;
-        let gpu = raw_pointer::driver(tensor.device())?;
-        let values = crate::device::cuda::reduce::Values { address: raw_pointer::address(&tensor)?, count };
-        let mean = crate::device::cuda::reduce::sum(&gpu, values)? / count as f64;
-        Ok((crate::device::cuda::reduce::squares(&gpu, values, mean)? / count as f64).sqrt() as f32)
-    }
-
-    type Guard = crate::optim::status::cuda::Guard;
-
-    type Updates<'g> = crate::optim::adamw::cuda::CudaUpdates<'g>;
-
-    fn updates<'g>(
-        &self,
-        grads: &'g mut Gradients<f32, Self>,
-        spent: Option<Self::Guard>,
-    ) -> Result<Self::Updates<'g>> {
-        crate::optim::adamw::cuda::CudaUpdates::new(self, grads, spent)
-    }
-
-    fn verdict(guard: &Self::Guard) -> Result<Verdict> {
-        guard.verdict()
-    }
-
-    fn make_own<S: Shape>(tensor: &mut Param<S, Self>) -> Result<()> {
-        raw_pointer::make_own(tensor)
-    }
 }

@@ -1,5 +1,7 @@
 //! The CUDA device: opening it, launching kernels on it, and the matrix products of its libraries.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cast;
 #[cfg(not(feature = "cuda"))]
 pub(crate) mod disabled;
 #[cfg(feature = "cuda")]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 const OP: &str = "memory pool";
 
-/// Makes the device's default pool keep what is freed. By default it gives all of it back to the system
-/// whenever the device is waited for, so that every step would ask for its memory anew.
+/// Makes the device's default pool keep what is freed. By default it returns all of it to the system
+/// at every synchronisation, so that each step would allocate its memory again.
 ///
 /// # Errors
 /// Where the driver refuses.

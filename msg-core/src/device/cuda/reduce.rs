@@ -1,4 +1,4 @@
-//! Launches of `kernels/reduce.cu`.
+//! Launches of `reduce.cu`.
 
 use super::launch::{Module, THREADS, module};
 use crate::{
@@ -16,7 +16,7 @@ const PIECE: usize = 1 << 14;
 
 /// Floats on the device that live until the sum is there.
 #[derive(Clone, Copy)]
-pub(super) struct Values {
+pub(crate) struct Values {
     pub address: Address,
     pub count: usize,
 }
@@ -32,7 +32,7 @@ impl Values {
 
 /// The sum of the values.
 #[allow(unsafe_code, reason = "launches a kernel")]
-pub(super) fn sum(gpu: &Arc<CudaDevice>, values: Values) -> Result<f64> {
+pub(crate) fn sum(gpu: &Arc<CudaDevice>, values: Values) -> Result<f64> {
     let kernel = MODULE.function(gpu, "piece_sums")?;
     alone(gpu, |total| {
         in_pieces(gpu, values, total, |blocks, parts| {
@@ -44,7 +44,7 @@ pub(super) fn sum(gpu: &Arc<CudaDevice>, values: Values) -> Result<f64> {
 
 /// The sum of the squared distances of the values from `centre`.
 #[allow(unsafe_code, reason = "launches a kernel")]
-pub(super) fn squares(gpu: &Arc<CudaDevice>, values: Values, centre: f64) -> Result<f64> {
+pub(crate) fn squares(gpu: &Arc<CudaDevice>, values: Values, centre: f64) -> Result<f64> {
     let kernel = MODULE.function(gpu, "piece_squares")?;
     alone(gpu, |total| {
         in_pieces(gpu, values, total, |blocks, parts| {

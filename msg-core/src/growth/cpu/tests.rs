@@ -1,7 +1,40 @@
 //! Growth of slices against its twin, and the standard deviation.
 
 use super::*;
-use crate::random::fill_bits;
+use crate::random::{bits_at, fill_bits, normal};
+
+/// Slow twin of [`grow`], entry by entry with the scalar functions. It defines the result.
+fn reference_grow(axes: &[AxisSource<'_>; 4], old: &[f32], fill: Fill, key: Key) -> Vec<f32> {
+    check(axes, old);
+    let mut new = Vec::with_capacity(new_len(axes));
+    for c0 in 0..axes[0].source.len() {
+        for c1 in 0..axes[1].source.len() {
+            for c2 in 0..axes[2].source.len() {
+                for c3 in 0..axes[3].source.len() {
+                    let entry = reference_entry(axes, old, fill, key, [c0, c1, c2, c3]);
+                    new.push(entry);
+                }
+            }
+        }
+    }
+    new
+}
+
+/// One entry of [`reference_grow`].
+fn reference_entry(axes: &[AxisSource<'_>; 4], old: &[f32], fill: Fill, key: Key, coords: [usize; 4]) -> f32 {
+    let mut index = 0;
+    let mut fresh = false;
+    for (axis, c) in axes.iter().zip(coords) {
+        let source = axis.source[c];
+        fresh |= source == FRESH;
+        index = index * axis.old + if fresh { 0 } else { source as usize };
+    }
+    match fill {
+        _ if !fresh => old[index],
+        Fill::Constant(value) => value,
+        Fill::Normal { std } => normal(bits_at(key, coords.map(|c| c as u32))) * std,
+    }
+}
 
 /// Random words for the choice of test cases.
 struct Dice {

@@ -1,18 +1,18 @@
 //! Attention on host slices, a block of queries at a time: the score matrix is never whole in memory.
 //!
-//! Queries, keys and values lie side by side in rows of 3 x Inner. A task is one head of one sequence; what
+//! Queries, keys and values lie side by side in rows of 3 x AttnDim. A task is one head of one sequence; what
 //! it computes depends on that head alone. The backward pass computes the probabilities again from the
 //! logarithms of their sums. A causal mask leaves out what no query of a block can see.
 
 use crate::{
-    device::storage::Stored,
+    float::Stored,
     ops::{dropout::Stream, math::exp, matmul::gemm::Matrix},
     simd::{largest, sum, sum2, vectorized},
 };
 use rayon::prelude::*;
 
-mod half;
-mod single;
+mod bf16_path;
+mod f32_path;
 
 /// Queries of a block.
 const QUERIES: usize = 64;
@@ -46,10 +46,10 @@ pub(crate) struct Head<'a, E> {
 
 /// Arithmetic in which one head is computed, on the calling thread.
 pub(crate) trait Attend: Stored {
-    /// Writes the mix of values of every query to `out`, and the logarithms of the sums of exponentials.
-    fn forward(head: &Head<'_, Self>, out: &mut [&mut [Self]], log_sums: &mut [f32]);
+    /// Writes the attention output of every query to `out`, and the logarithms of the sums of exponentials.
+    fn forward(head: &Head<'_, Self>, out: &mut [&mut [Self]], logsumexp: &mut [f32]);
 
-    /// Writes the gradients of queries, keys and values, from the output (rows of Inner, from the sequence's first
+    /// Writes the gradients of queries, keys and values, from the output (rows of AttnDim, from the sequence's first
     /// on), the logarithms and the output's gradient.
     fn backward(
         head: &Head<'_, Self>,
@@ -64,7 +64,7 @@ impl Sequences {
         self.heads * self.head_dim
     }
 
-    /// The rows of every head, of a matrix of `parts` x Inner columns: by part, then head.
+    /// The rows of every head, of a matrix of `parts` x AttnDim columns: by part, then head.
     fn pieces<'a, E: Stored>(&self, rows: &'a mut [E], parts: usize) -> Vec<Pieces<'a, E>> {
         let mut pieces: Vec<Pieces<'a, E>> = Vec::new();
         pieces.resize_with(parts * self.heads, || Vec::with_capacity(self.length));
@@ -85,16 +85,16 @@ impl Sequences {
         Head { of: self, sequence, head, queries: part(0), keys: part(1), values: part(2) }
     }
 
-    /// Writes the mix of values of every query to `out` (rows of Inner), and the logarithm of each query's
-    /// sum of exponentials to `log_sums` (by sequence, head, query).
-    pub(crate) fn forward<E: Attend>(&self, qkv: &[E], out: &mut [E], log_sums: &mut [f32]) {
+    /// Writes the attention output of every query to `out` (rows of AttnDim), and the logarithm of each query's
+    /// sum of exponentials to `logsumexp` (by sequence, head, query).
+    pub(crate) fn forward<E: Attend>(&self, qkv: &[E], out: &mut [E], logsumexp: &mut [f32]) {
         let rows = self.length * self.inner();
         let sequences = qkv.par_chunks(3 * rows).zip(out.par_chunks_mut(rows));
-        let sequences = sequences.zip(log_sums.par_chunks_mut(self.heads * self.length));
-        sequences.enumerate().for_each(|(sequence, ((qkv, out), log_sums))| {
-            let heads = self.pieces(out, 1).into_par_iter().zip(log_sums.par_chunks_mut(self.length));
-            heads.enumerate().for_each(|(head, (mut out, log_sums))| {
-                E::forward(&self.head(sequence, head, qkv), &mut out, log_sums);
+        let sequences = sequences.zip(logsumexp.par_chunks_mut(self.heads * self.length));
+        sequences.enumerate().for_each(|(sequence, ((qkv, out), logsumexp))| {
+            let heads = self.pieces(out, 1).into_par_iter().zip(logsumexp.par_chunks_mut(self.length));
+            heads.enumerate().for_each(|(head, (mut out, logsumexp))| {
+                E::forward(&self.head(sequence, head, qkv), &mut out, logsumexp);
             });
         });
     }
@@ -103,23 +103,23 @@ impl Sequences {
     pub(crate) fn backward<E: Attend>(
         &self,
         qkv: &[E],
-        (out, log_sums): (&[E], &[f32]),
+        (out, logsumexp): (&[E], &[f32]),
         dout: &[E],
         dqkv: &mut [E],
     ) {
         let rows = self.length * self.inner();
         let operands = qkv.par_chunks(3 * rows).zip(out.par_chunks(rows)).zip(dout.par_chunks(rows));
-        let operands = operands.zip(log_sums.par_chunks(self.heads * self.length));
+        let operands = operands.zip(logsumexp.par_chunks(self.heads * self.length));
         let sequences = operands.zip(dqkv.par_chunks_mut(3 * rows)).enumerate();
-        sequences.for_each(|(sequence, ((((qkv, out), dout), log_sums), dqkv))| {
+        sequences.for_each(|(sequence, ((((qkv, out), dout), logsumexp), dqkv))| {
             let mut dq = self.pieces(dqkv, 3);
             let mut dk = dq.split_off(self.heads);
             let dv = dk.split_off(self.heads);
             let gradients = dq.into_par_iter().zip(dk).zip(dv);
             gradients.enumerate().for_each(|(head, ((mut dq, mut dk), mut dv))| {
-                let log_sums = &log_sums[head * self.length..][..self.length];
+                let logsumexp = &logsumexp[head * self.length..][..self.length];
                 let gradients = (&mut dq[..], &mut dk[..], &mut dv[..]);
-                E::backward(&self.head(sequence, head, qkv), (out, log_sums), dout, gradients);
+                E::backward(&self.head(sequence, head, qkv), (out, logsumexp), dout, gradients);
             });
         });
     }
@@ -140,7 +140,7 @@ impl<E> Head<'_, E> {
         if self.of.causal { query + 1 } else { self.of.length }
     }
 
-    /// This head's part of a matrix of rows of Inner, from a query's row on.
+    /// This head's part of a matrix of rows of AttnDim, from a query's row on.
     fn part<'r, R>(&self, rows: &'r [R], query: usize) -> Matrix<'r, R> {
         let inner = self.of.inner();
         let data = &rows[query * inner + self.head * self.of.head_dim..];
@@ -167,13 +167,13 @@ impl<E> Head<'_, E> {
         &self,
         (first, _, keys): (usize, usize, usize),
         scores: &mut [f32],
-        log_sums: &mut [f32],
+        logsumexp: &mut [f32],
         factors: &mut [f32],
     ) {
         for (query, scores) in (first..).zip(scores.chunks_exact_mut(keys)) {
             let (seen, hidden) = scores.split_at_mut(self.visible(query).min(keys));
             hidden.fill(0.0);
-            log_sums[query] = vectorized(
+            logsumexp[query] = vectorized(
                 #[inline(always)]
                 || softmax(seen, self.scale(), self.padding()),
             );
@@ -194,7 +194,7 @@ impl<E: Stored> Head<'_, E> {
         &self,
         (first, _, keys): (usize, usize, usize),
         (scores, gradients): (&mut [f32], &mut [f32]),
-        (out, log_sums): (&[E], &[f32]),
+        (out, logsumexp): (&[E], &[f32]),
         dout: &[E],
         factors: &mut [f32],
     ) {
@@ -211,7 +211,7 @@ impl<E: Stored> Head<'_, E> {
                 #[inline(always)]
                 || {
                     let mean = sum2(o, d, |o, d| o * d);
-                    softmax_back(p, ds, (self.scale(), log_sums[query], mean), self.padding(), factors);
+                    softmax_back(p, ds, (self.scale(), logsumexp[query], mean), self.padding(), factors);
                 },
             );
         }
@@ -240,14 +240,14 @@ fn softmax(scores: &mut [f32], scale: f32, padding: Option<&[f32]>) -> f32 {
 fn softmax_back(
     p: &mut [f32],
     ds: &mut [f32],
-    (scale, log_sum, mean): (f32, f32, f32),
+    (scale, row_logsumexp, mean): (f32, f32, f32),
     padding: Option<&[f32]>,
     factors: Option<&[f32]>,
 ) {
     match padding {
-        None => p.iter_mut().for_each(|p| *p = exp(p.mul_add(scale, -log_sum))),
+        None => p.iter_mut().for_each(|p| *p = exp(p.mul_add(scale, -row_logsumexp))),
         Some(padding) => p.iter_mut().zip(padding).for_each(|(p, bias)| {
-            *p = exp(p.mul_add(scale, *bias) - log_sum);
+            *p = exp(p.mul_add(scale, *bias) - row_logsumexp);
         }),
     }
     match factors {

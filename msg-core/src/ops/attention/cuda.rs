@@ -1,14 +1,14 @@
-//! Launches of `kernels/attention.cu` and `kernels/attention_bf16.cu`.
+//! Launches of `attention.cu` and `attention_bf16.cu`.
 
 use crate::{
     device::{
         cuda::{
-            element::{DeviceResult, Element, Values, parameters},
-            launch::{Module, module},
+            element::{Element, Values, parameters},
+            launch::{DeviceResult, Module, module},
         },
         raw_pointer::Address,
     },
-    ops::elementwise::DropoutNumbers,
+    ops::dropout::cuda::DropoutNumbers,
 };
 use cudarc::driver::{CudaDevice, LaunchConfig};
 use half::bf16;
@@ -108,9 +108,9 @@ parameters! {
     /// `Attention` of the kernels.
     struct Attention {
         qkv: Address,
-        mixed: Address,
-        log_sums: Address,
-        dmixed: Address,
+        attn_out: Address,
+        logsumexp: Address,
+        dattn_out: Address,
         deltas: Address,
         dqkv: Address,
         padding: Address,
@@ -182,16 +182,16 @@ impl Sequences {
         unsafe { E::MODULE.launch(gpu, &format!("{name}_{}_{}", E::SUFFIX, self.size()), config, with) }
     }
 
-    /// Writes the mix of each row to `mixed`, and the statistics to `log_sums`.
+    /// Writes the attention output of each row to `attn_out`, and the statistics to `logsumexp`.
     pub(crate) fn forward<E: AttentionKernels>(
         &self,
         gpu: &Arc<CudaDevice>,
         qkv: Address,
-        mixed: Address,
-        log_sums: Address,
+        attn_out: Address,
+        logsumexp: Address,
     ) -> DeviceResult {
         let [layout, _] = E::layouts(self.head_dim, self.size());
-        let with = Attention { qkv, mixed, log_sums, ..self.parameters() };
+        let with = Attention { qkv, attn_out, logsumexp, ..self.parameters() };
         self.launch::<E>(gpu, "attention_forward", layout, with)
     }
 
@@ -200,13 +200,20 @@ impl Sequences {
     pub(crate) fn backward<E: AttentionKernels>(
         &self,
         gpu: &Arc<CudaDevice>,
-        (qkv, mixed, log_sums): (Address, Address, Address),
-        dmixed: Address,
+        (qkv, attn_out, logsumexp): (Address, Address, Address),
+        dattn_out: Address,
         dqkv: Address,
     ) -> DeviceResult {
         let deltas = Values::<f32>::of(gpu, self.statistics())?;
-        let with =
-            Attention { qkv, mixed, log_sums, dmixed, deltas: deltas.address(), dqkv, ..self.parameters() };
+        let with = Attention {
+            qkv,
+            attn_out,
+            logsumexp,
+            dattn_out,
+            deltas: deltas.address(),
+            dqkv,
+            ..self.parameters()
+        };
         let config = LaunchConfig {
             grid_dim: (self.statistics().div_ceil(WARPS) as u32, 1, 1),
             block_dim: (32 * WARPS as u32, 1, 1),

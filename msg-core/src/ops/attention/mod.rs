@@ -1,6 +1,6 @@
 //! Multi-head attention on projected queries, keys and values, with causal and padding masks.
 //!
-//! The growth masks of Inner act on the projections before they come here: a head whose query, key and
+//! The growth masks of AttnDim act on the projections before they come here: a head whose query, key and
 //! value are 0 adds an exact 0 to every output. This chain of operations is the reference of the slice kernels, which a
 //! whole block uses.
 
@@ -8,16 +8,20 @@ pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 
-use super::{Dropout, DropoutSite, Precision, compute::rounded, matmul::Matmul};
+use super::{
+    compute::{Precision, rounded},
+    dropout::{Dropout, DropoutKernel, DropoutSite},
+    matmul::Matmul,
+};
 use crate::{
-    axis::{Batch, HeadDim, Heads, Inner, Key, Query, merge_heads, split_heads},
-    device::{Float, Kernels},
+    axis::{AttnDim, Batch, HeadDim, Heads, Key, Query, merge_heads, split_heads},
     error::{Context, Result, same_size, some_entries},
+    float::Float,
 };
 use dfdx::{
     shapes::{Axes2, HasShape},
     tensor::{Tape, Tensor},
-    tensor_ops::{BroadcastTo, TryAdd, TryMul},
+    tensor_ops::{BroadcastTo, Device, TryAdd, TryMul},
 };
 
 /// Added to the score of a key that may not be seen: its probability underflows to exactly 0, and a row
@@ -27,13 +31,13 @@ const UNSEEN: f64 = -1e30;
 
 /// Which keys each query may see.
 #[derive(Clone, Debug)]
-pub struct AttentionMask<E: Float, D: Kernels<E>> {
+pub struct AttentionMask<E: Float, D: Device<E>> {
     /// The length of the sequences in which no query sees a later key.
     causal: Option<Query>,
     padding: Option<Tensor<(Batch, Key), E, D>>,
 }
 
-impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
+impl<E: Float, D: Device<E>> AttentionMask<E, D> {
     /// Every query sees every key.
     pub fn full() -> Self {
         AttentionMask { causal: None, padding: None }
@@ -47,7 +51,7 @@ impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
     /// Keys whose entry of `seen` (batch x length) is false are padding and seen by no query.
     ///
     /// # Errors
-    /// Where the number of entries does not fit, or the device fails.
+    /// Where the number of entries does not fit.
     pub fn with_padding(mut self, device: &D, seen: &[bool], batch: Batch, length: Query) -> Result<Self> {
         same_size("attention mask", "Batch x Query", batch.0 * length.0, seen.len())?;
         if seen.iter().all(|seen| *seen) {
@@ -60,7 +64,7 @@ impl<E: Float, D: Kernels<E>> AttentionMask<E, D> {
     }
 }
 
-impl<D: Kernels<f32>> AttentionMask<f32, D> {
+impl<D: Device<f32>> AttentionMask<f32, D> {
     /// Refuses a mask for sequences of another number or length.
     fn fits(&self, batch: Batch, length: Query) -> Result<()> {
         const OP: &str = "attention mask";
@@ -79,7 +83,7 @@ impl AttentionMask<f32, dfdx::tensor::Cpu> {
     /// On the host: what padding adds to the score of each key, by sequence, and whether the mask is causal.
     pub(crate) fn host(&self, batch: Batch, length: Query) -> Result<(Option<Vec<f32>>, bool)> {
         self.fits(batch, length)?;
-        Ok((self.padding.as_ref().map(crate::device::host), self.causal.is_some()))
+        Ok((self.padding.as_ref().map(crate::device::host::host), self.causal.is_some()))
     }
 }
 
@@ -100,28 +104,28 @@ impl AttentionMask<f32, dfdx::tensor::Cuda> {
 /// `softmax(q k^T / sqrt(head_dim) + mask) v`, heads side by side in the result.
 ///
 /// # Errors
-/// Where sizes differ or Inner is not a whole number of heads, or the device fails.
-pub fn attention<E: Float, D: Kernels<E>, T: Tape<E, D>>(
-    query: Tensor<(Batch, Query, Inner), E, D, T>,
-    key: Tensor<(Batch, Key, Inner), E, D, T>,
-    value: Tensor<(Batch, Key, Inner), E, D, T>,
+/// Where sizes differ or AttnDim is not a whole number of heads.
+pub fn attention<E: Float, D: Matmul<E> + DropoutKernel<E>, T: Tape<E, D>>(
+    query: Tensor<(Batch, Query, AttnDim), E, D, T>,
+    key: Tensor<(Batch, Key, AttnDim), E, D, T>,
+    value: Tensor<(Batch, Key, AttnDim), E, D, T>,
     head_dim: HeadDim,
     mask: &AttentionMask<E, D>,
     dropout: (Dropout, DropoutSite),
-) -> Result<Tensor<(Batch, Query, Inner), E, D, T>> {
+) -> Result<Tensor<(Batch, Query, AttnDim), E, D, T>> {
     attention_in(Precision::F32, query, key, value, head_dim, mask, dropout)
 }
 
 /// As [`attention`], with operands of the products as a precision takes them.
-pub(crate) fn attention_in<E: Float, D: Kernels<E>, T: Tape<E, D>>(
+pub(crate) fn attention_in<E: Float, D: Matmul<E> + DropoutKernel<E>, T: Tape<E, D>>(
     precision: Precision,
-    query: Tensor<(Batch, Query, Inner), E, D, T>,
-    key: Tensor<(Batch, Key, Inner), E, D, T>,
-    value: Tensor<(Batch, Key, Inner), E, D, T>,
+    query: Tensor<(Batch, Query, AttnDim), E, D, T>,
+    key: Tensor<(Batch, Key, AttnDim), E, D, T>,
+    value: Tensor<(Batch, Key, AttnDim), E, D, T>,
     head_dim: HeadDim,
     mask: &AttentionMask<E, D>,
     dropout: (Dropout, DropoutSite),
-) -> Result<Tensor<(Batch, Query, Inner), E, D, T>> {
+) -> Result<Tensor<(Batch, Query, AttnDim), E, D, T>> {
     const OP: &str = "attention";
     for other in [key.shape(), value.shape()] {
         same_size(OP, "Batch", query.shape().0.0, other.0.0)?;
@@ -138,13 +142,13 @@ pub(crate) fn attention_in<E: Float, D: Kernels<E>, T: Tape<E, D>>(
     let scores = hide(scores, mask)?;
     let probabilities = scores.try_softmax::<dfdx::shapes::Axis<3>>().during(OP)?;
     let probabilities = rounded(dropout.0.apply(probabilities, dropout.1)?, precision)?;
-    merge_heads(<D as Matmul<E>>::mix(probabilities, value)?)
+    merge_heads(<D as Matmul<E>>::weighted_values(probabilities, value)?)
 }
 
 type Scores<E, D, T> = Tensor<(Batch, Heads, Query, Key), E, D, T>;
 
 /// Adds the masks to the scores.
-fn hide<E: Float, D: Kernels<E>, T: Tape<E, D>>(
+fn hide<E: Float, D: Device<E>, T: Tape<E, D>>(
     mut scores: Scores<E, D, T>,
     mask: &AttentionMask<E, D>,
 ) -> Result<Scores<E, D, T>> {

@@ -1,27 +1,28 @@
 //! The block as one node on the Cpu: every activation in our own buffers, the backward pass by hand.
 //!
-//! Kept for the backward pass are, in rows of the batch: the input, queries, keys, values and their mix, the
+//! Kept for the backward pass are, in rows of the batch: the input, queries, keys, values and the attention output, the
 //! inputs of the norms (pre-norm: the first one's is the block's), and the feed-forward units before their
-//! activation: 6 or 7 of Hidden's or Inner's width and one of Ffn's. Norm outputs and activations are computed
+//! activation: 6 or 7 of Hidden's or AttnDim's width and one of Ffn's. Norm outputs and activations are computed
 //! again; with `recompute` all but the input is.
 
-use super::{Block, BlockKernel, NormOrder, Pair, Stream};
+use super::{Block, BlockKernel, NormOrder, Pair};
 use crate::{
     axis::{Hidden, Qkv},
     device::{
         buffers::Buffer,
-        host,
+        host::host,
         slice::{values, values_mut},
-        storage::Stored,
     },
     error::{Context, Result},
+    float::Stored,
     mask::Mask,
     ops::{
-        Precision,
         attention::cpu::Sequences,
+        compute::Precision,
         dropout,
         masked_norm::cpu::{HostMask, Operands, Statistics, with_operands},
         rows::{add_row_sums, combine, mask_rows},
+        stream::Stream,
     },
     params::Param,
 };
@@ -100,8 +101,8 @@ struct Pass {
 /// What the backward pass needs besides the input.
 struct Kept<E> {
     qkv: Buffer<E>,
-    mixed: Buffer<E>,
-    log_sums: Buffer,
+    attn_out: Buffer<E>,
+    logsumexp: Buffer,
     /// Input and statistics of the attention branch's norm; pre-norm: the block's input, so not here.
     attention_norm: (Option<Buffer>, Statistics),
     feed_forward_norm: (Buffer, Statistics),
@@ -127,7 +128,7 @@ impl Pass {
         let (batch, length, hidden) = shape;
         let (Qkv(_), inner, _) = *block.qkv.0.shape();
         let ffn = block.up.0.shape().0;
-        let (padding, causal) = block.seen.host(batch, length)?;
+        let (padding, causal) = block.attention_mask.host(batch, length)?;
         let at = |place| {
             let (dropout, site) = block.dropout_at(place);
             dropout.stream(site)
@@ -166,8 +167,8 @@ impl Pass {
 
     /// Runs `work` with a norm's operands.
     fn with_norm<R>(&self, which: usize, work: impl FnOnce(Operands<'_>) -> R) -> R {
-        let (gain, shift) = self.norm_tensors(which);
-        with_operands((gain, shift), &self.norm_masks[which], self.block.eps, work)
+        let (weight, bias) = self.norm_tensors(which);
+        with_operands((weight, bias), &self.norm_masks[which], self.block.eps, work)
     }
 
     fn norm_tensors(&self, which: usize) -> &Pair<(Hidden,), (Hidden,), Cpu> {
@@ -189,13 +190,13 @@ impl Pass {
         dx: &mut [f32],
         grads: &mut Gradients<f32, Cpu>,
     ) -> DeviceResult {
-        let (gain, shift) = self.norm_tensors(which);
-        let (mut dgain, mut dshift) = (Buffer::<f32>::zeros(self.hidden), Buffer::<f32>::zeros(self.hidden));
-        self.with_norm(which, |norm| norm.backward(x, statistics, dy, dx, (&mut dgain, &mut dshift)));
-        let of_gain: &mut Vec<f32> = grads.get_or_alloc_mut(gain)?;
-        combine(of_gain, &dgain[..], |sum, d| sum + d);
-        let of_shift: &mut Vec<f32> = grads.get_or_alloc_mut(shift)?;
-        combine(of_shift, &dshift[..], |sum, d| sum + d);
+        let (weight, bias) = self.norm_tensors(which);
+        let (mut dweight, mut dbias) = (Buffer::<f32>::zeros(self.hidden), Buffer::<f32>::zeros(self.hidden));
+        self.with_norm(which, |norm| norm.backward(x, statistics, dy, dx, (&mut dweight, &mut dbias)));
+        let of_weight: &mut Vec<f32> = grads.get_or_alloc_mut(weight)?;
+        combine(of_weight, &dweight[..], |sum, d| sum + d);
+        let of_bias: &mut Vec<f32> = grads.get_or_alloc_mut(bias)?;
+        combine(of_bias, &dbias[..], |sum, d| sum + d);
         Ok(())
     }
 
@@ -205,11 +206,11 @@ impl Pass {
         let mut qkv = Buffer::of(3 * self.rows * self.inner);
         let to = BiasAndMask { bias: values(bias), mask: self.qkv_mask.as_deref() };
         E::linear(x, values(weight), to, &mut qkv);
-        let mut mixed = Buffer::of(self.rows * self.inner);
-        let mut log_sums = Buffer::of(self.rows * self.sequences.heads);
-        self.sequences.forward(&qkv[..], &mut mixed, &mut log_sums);
-        E::to_stream(&mixed, values(&output.0), branch, self.hidden);
-        (qkv, mixed, log_sums)
+        let mut attn_out = Buffer::of(self.rows * self.inner);
+        let mut logsumexp = Buffer::of(self.rows * self.sequences.heads);
+        self.sequences.forward(&qkv[..], &mut attn_out, &mut logsumexp);
+        E::to_stream(&attn_out, values(&output.0), branch, self.hidden);
+        (qkv, attn_out, logsumexp)
     }
 
     /// The gradient of the branch's input, from that of its output.
@@ -219,13 +220,13 @@ impl Pass {
         dbranch: &[E],
         grads: &mut Gradients<f32, Cpu>,
     ) -> std::result::Result<Buffer<E>, dfdx::tensor::CpuError> {
-        let Kept { qkv, mixed, log_sums, .. } = kept;
+        let Kept { qkv, attn_out, logsumexp, .. } = kept;
         let Block { qkv: projections, output, .. } = &self.block;
-        back_to_map(output, (&mixed[..], dbranch), self.hidden, grads)?;
-        let mut dmixed = Buffer::of(mixed.len());
-        E::back_to_inputs(dbranch, values(&output.0), &mut dmixed, self.hidden);
+        back_to_map(output, (&attn_out[..], dbranch), self.hidden, grads)?;
+        let mut dattn_out = Buffer::of(attn_out.len());
+        E::back_to_inputs(dbranch, values(&output.0), &mut dattn_out, self.hidden);
         let mut dqkv = Buffer::of(qkv.len());
-        self.sequences.backward(qkv, (mixed, log_sums), &dmixed, &mut dqkv);
+        self.sequences.backward(qkv, (attn_out, logsumexp), &dattn_out, &mut dqkv);
         mask_rows(&mut dqkv[..], self.qkv_mask.as_deref());
         back_to_map(projections, (x, &dqkv[..]), 3 * self.inner, grads)?;
         let mut dx = Buffer::of(self.rows * self.hidden);
@@ -337,17 +338,17 @@ impl Pass {
             NormOrder::Pre => {
                 let (normal, first) = self.normed::<E>(0, x);
                 let mut middle = Buffer::of(x.len());
-                let (qkv, mixed, log_sums) = self.attend(&normal[..], &mut middle);
+                let (qkv, attn_out, logsumexp) = self.attend(&normal[..], &mut middle);
                 self.join(0, &mut middle, x);
                 let (normal, second) = self.normed::<E>(1, &middle);
                 let units = self.feed_forward(&normal[..], y);
                 self.join(1, y, &middle);
                 let (attention_norm, feed_forward_norm) = ((None, first), (middle, second));
-                Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units }
+                Kept { qkv, attn_out, logsumexp, attention_norm, feed_forward_norm, units }
             }
             NormOrder::Post => {
                 let mut first_sum = Buffer::of(x.len());
-                let (qkv, mixed, log_sums) = self.attend::<E>(&E::operand(x), &mut first_sum);
+                let (qkv, attn_out, logsumexp) = self.attend::<E>(&E::operand(x), &mut first_sum);
                 self.join(0, &mut first_sum, x);
                 let (middle, first) = self.normed::<f32>(0, &first_sum);
                 let mut second_sum = Buffer::of(x.len());
@@ -359,7 +360,7 @@ impl Pass {
                     combine(y, x, |y, x| x * (1.0 - m) + m * y);
                 }
                 let (attention_norm, feed_forward_norm) = ((Some(first_sum), first), (second_sum, second));
-                Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units }
+                Kept { qkv, attn_out, logsumexp, attention_norm, feed_forward_norm, units }
             }
         }
     }

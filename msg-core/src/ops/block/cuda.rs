@@ -3,33 +3,35 @@
 //! What is kept for the backward pass is what the Cpu's node keeps; the feed-forward units are kept without bias and
 //! mask. With bf16 the operands of products and all activations inside are bf16, the residual stream and the sums f32.
 
-use super::{Block, BlockKernel, NormOrder, Stream, plain};
+use super::{Block, BlockKernel, NormOrder, plain};
 use crate::{
     device::{
         cuda::{
-            element::{DeviceResult, Element, Operand, Values},
-            products::{Products, Sizes, Then},
+            cast::{Operand, operand},
+            element::{Element, Values},
+            launch::DeviceResult,
+            products::{Epilogue, Sizes},
         },
         raw_pointer::{self, Address},
     },
     error::{Context, Result},
     ops::{
-        Precision,
-        attention::cuda::{AttentionKernels, LARGEST_HEAD, Sequences},
-        elementwise::{self, DropoutNumbers, Gather, Shape},
-        masked_norm::cuda::{Norm, NormBackward, ResidualNorm, Statistics, residual},
+        attention::cuda::{AttentionKernels, LARGEST_HEAD},
+        compute::Precision,
+        elementwise::{self, AddScaled, Shape},
+        masked_norm::cuda::{NormBackward, ResidualNorm, Statistics, residual},
+        stream::Stream,
     },
     params::Param,
 };
-use cudarc::driver::{CudaDevice, DevicePtr};
+use cudarc::driver::DevicePtr;
 use dfdx::{
     shapes::HasShape,
     tensor::{Cuda, Gradients, PutTape, SplitTape, Tape, ZerosTensor},
     tensor_ops::ReshapeTo,
 };
 use half::bf16;
-use setup::Biases;
-use std::sync::Arc;
+use setup::Pass;
 
 mod setup;
 
@@ -76,34 +78,11 @@ fn node<E: AttentionKernels, T: Tape<f32, Cuda>>(
     Ok(y.put_tape(tape))
 }
 
-/// A block at work on one batch. The block's tensors live as long as the addresses.
-struct Pass<E: AttentionKernels> {
-    block: Block<Cuda>,
-    gpu: Arc<CudaDevice>,
-    products: Products,
-    sequences: Sequences,
-    norms: [Norm; 2],
-    qkv_mask: [Address; 3],
-    units_mask: Address,
-    branch_dropout: [DropoutNumbers; 2],
-    biases: Biases,
-    /// Those of qkv and up rounded, where the product may add them.
-    fused: [Option<Operand<E>>; 2],
-    qkv: Operand<E>,
-    output: Operand<E>,
-    up: Operand<E>,
-    down: Operand<E>,
-    rows: usize,
-    hidden: usize,
-    inner: usize,
-    ffn: usize,
-}
-
 /// What the backward pass needs besides the input.
 struct Kept<E: Element> {
     qkv: Values<E>,
-    mixed: Values<E>,
-    log_sums: Values<f32>,
+    attn_out: Values<E>,
+    logsumexp: Values<f32>,
     /// Input and statistics of the attention branch's norm; pre-norm: the block's input, so not here.
     attention_norm: (Option<Values<f32>>, Statistics),
     feed_forward_norm: (Values<f32>, Statistics),
@@ -139,7 +118,7 @@ impl<E: AttentionKernels> Pass<E> {
     }
 
     fn operand(&self, x: Address) -> DeviceResult<Operand<E>> {
-        E::operand(&self.gpu, x, self.rows * self.hidden)
+        operand::<E>(&self.gpu, x, self.rows * self.hidden)
     }
 
     /// A norm of `x` alone, as the operand of a map.
@@ -155,7 +134,7 @@ impl<E: AttentionKernels> Pass<E> {
         ResidualNorm {
             x,
             branch: branch.address(),
-            bias: [self.biases.output, self.biases.down][which],
+            branch_bias: [self.biases.output, self.biases.down][which],
             dropout: self.branch_dropout[which],
             gate: self.branch_gate(),
             length: self.sequences.length as u32,
@@ -178,20 +157,22 @@ impl<E: AttentionKernels> Pass<E> {
         let size = self.sizes(self.hidden, width);
         let operands = (x, self.qkv.address());
         let [bias, _] = &self.fused;
-        let then = bias.as_ref().map(|bias| Then::Bias(bias.address()));
-        if !then.is_some_and(|then| self.products.linear_then(size, operands, qkv.address(), then)) {
+        let epilogue = bias.as_ref().map(|bias| Epilogue::Bias(bias.address()));
+        if !epilogue.is_some_and(|epilogue| {
+            self.products.linear_with_epilogue(size, operands, qkv.address(), epilogue)
+        }) {
             self.products.linear::<E, E>(size, operands, qkv.address())?;
             let matrix = self.matrix(width, self.inner);
             matrix.bias_and_mask::<E>(gpu, qkv.address(), self.biases.qkv, self.qkv_mask)?;
         }
-        let mixed = self.values::<E>(self.inner)?;
-        let log_sums = Values::of(gpu, self.sequences.statistics())?;
-        self.sequences.forward::<E>(gpu, qkv.address(), mixed.address(), log_sums.address())?;
+        let attn_out = self.values::<E>(self.inner)?;
+        let logsumexp = Values::of(gpu, self.sequences.statistics())?;
+        self.sequences.forward::<E>(gpu, qkv.address(), attn_out.address(), logsumexp.address())?;
         let branch = self.stream::<E>()?;
         let size = self.sizes(self.inner, self.hidden);
-        let operands = (mixed.address(), self.output.address());
+        let operands = (attn_out.address(), self.output.address());
         self.products.linear::<E, E>(size, operands, branch.address())?;
-        Ok((qkv, mixed, log_sums, branch))
+        Ok((qkv, attn_out, logsumexp, branch))
     }
 
     /// The gradient of the branch's input, from that of its output.
@@ -202,17 +183,17 @@ impl<E: AttentionKernels> Pass<E> {
         grads: &mut Gradients<f32, Cuda>,
     ) -> DeviceResult<Values<E>> {
         let (gpu, products, width) = (&self.gpu, &self.products, 3 * self.inner);
-        let Kept { qkv, mixed, log_sums, .. } = kept;
+        let Kept { qkv, attn_out, logsumexp, .. } = kept;
         let Block { qkv: projections, output, .. } = &self.block;
         let size = self.sizes(self.inner, self.hidden);
-        let operands = (dbranch.address(), mixed.address());
+        let operands = (dbranch.address(), attn_out.address());
         products.back_to_weight::<E>(size, operands, slot(grads, &output.0)?, true)?;
-        let dmixed = self.values::<E>(self.inner)?;
+        let dattn_out = self.values::<E>(self.inner)?;
         let operands = (dbranch.address(), self.output.address());
-        products.back_to_inputs::<E, E>(size, operands, dmixed.address())?;
+        products.back_to_inputs::<E, E>(size, operands, dattn_out.address())?;
         let dqkv = self.values::<E>(width)?;
-        let forward = (qkv.address(), mixed.address(), log_sums.address());
-        self.sequences.backward::<E>(gpu, forward, dmixed.address(), dqkv.address())?;
+        let forward = (qkv.address(), attn_out.address(), logsumexp.address());
+        self.sequences.backward::<E>(gpu, forward, dattn_out.address(), dqkv.address())?;
         let matrix = self.matrix(width, self.inner);
         matrix.mask_back::<E>(gpu, dqkv.address(), self.qkv_mask, slot(grads, &projections.1)?)?;
         let size = self.sizes(self.hidden, width);
@@ -228,8 +209,9 @@ impl<E: AttentionKernels> Pass<E> {
         let (size, up) = (self.sizes(self.hidden, self.ffn), (x, self.up.address()));
         let [_, bias] = &self.fused;
         let sum = units.address();
-        let then = bias.as_ref().map(|bias| Then::BiasAndGelu { bias: bias.address(), sum });
-        let fused = then.is_some_and(|then| self.products.linear_then(size, up, active.address(), then));
+        let epilogue = bias.as_ref().map(|bias| Epilogue::BiasAndGelu { bias: bias.address(), sum });
+        let fused = epilogue
+            .is_some_and(|epilogue| self.products.linear_with_epilogue(size, up, active.address(), epilogue));
         let bias = if fused { 0 } else { self.biases.up };
         if !fused {
             self.products.linear::<E, E>(size, up, units.address())?;
@@ -273,7 +255,7 @@ impl<E: AttentionKernels> Pass<E> {
         match self.block.order {
             NormOrder::Pre => {
                 let (normal, first) = self.normed(0, x)?;
-                let (qkv, mixed, log_sums, branch) = self.attend(normal.address())?;
+                let (qkv, attn_out, logsumexp, branch) = self.attend(normal.address())?;
                 let middle = self.stream::<f32>()?;
                 let with = ResidualNorm {
                     sum: middle.address(),
@@ -285,11 +267,11 @@ impl<E: AttentionKernels> Pass<E> {
                 let with = ResidualNorm { sum: y, ..self.joined(1, middle.address(), &branch) };
                 residual::<E>(gpu, (rows, self.hidden), with)?;
                 let (attention_norm, feed_forward_norm) = ((None, first), (middle, second));
-                Ok(Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units, units_bias })
+                Ok(Kept { qkv, attn_out, logsumexp, attention_norm, feed_forward_norm, units, units_bias })
             }
             NormOrder::Post => {
                 let operand = self.operand(x)?;
-                let (qkv, mixed, log_sums, branch) = self.attend(operand.address())?;
+                let (qkv, attn_out, logsumexp, branch) = self.attend(operand.address())?;
                 let (sum, middle, normal) =
                     (self.stream::<f32>()?, self.stream::<f32>()?, self.stream::<E>()?);
                 let with = ResidualNorm {
@@ -311,7 +293,7 @@ impl<E: AttentionKernels> Pass<E> {
                 };
                 let second = self.norms[1].forward::<E>(gpu, rows, with)?;
                 let (attention_norm, feed_forward_norm) = ((Some(sum), first), (second_sum, second));
-                Ok(Kept { qkv, mixed, log_sums, attention_norm, feed_forward_norm, units, units_bias })
+                Ok(Kept { qkv, attn_out, logsumexp, attention_norm, feed_forward_norm, units, units_bias })
             }
         }
     }
@@ -321,11 +303,11 @@ impl<E: AttentionKernels> Pass<E> {
         &self,
         (which, statistics): (usize, &Statistics),
         with: NormBackward,
-        bias: Option<Address>,
+        branch_bias: Option<Address>,
         grads: &mut Gradients<f32, Cuda>,
     ) -> DeviceResult {
-        let (gain, shift) = [&self.block.attention_norm, &self.block.feed_forward_norm][which];
-        let to = [slot(grads, gain)?, slot(grads, shift)?, bias.unwrap_or(0)];
+        let (weight, bias) = [&self.block.attention_norm, &self.block.feed_forward_norm][which];
+        let to = [slot(grads, weight)?, slot(grads, bias)?, branch_bias.unwrap_or(0)];
         self.norms[which].backward::<E>(&self.gpu, (self.rows, statistics), with, to)
     }
 
@@ -404,16 +386,16 @@ impl<E: AttentionKernels> Pass<E> {
                 self.norm_back((0, first), with, Some(output_bias), grads)?;
                 let operand = self.operand(x)?;
                 let back = self.attend_back((operand.address(), kept), &dbranch, grads)?;
-                let with = Gather {
+                let with = AddScaled {
                     to: dx,
                     a: dsum.address(),
                     b: back.address(),
                     c: if gate == 1.0 { 0 } else { dy },
                     scale: 1.0 - gate,
                     count: self.rows * self.hidden,
-                    ..Gather::default()
+                    ..AddScaled::default()
                 };
-                elementwise::gather::<E>(gpu, with)
+                elementwise::add_scaled::<E>(gpu, with)
             }
         }
     }

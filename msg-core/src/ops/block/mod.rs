@@ -2,8 +2,8 @@
 //!
 //! The granularity is the block because each node costs a tensor and a gradient for every activation that
 //! leaves it: between finer nodes all would be allocated and summed, within one node only the residual stream is.
-//! The plain body ([`plain`]) is a chain of the operations in [`crate::ops`]; a device whose kernels do
-//! better overrides [`BlockKernel::block`], and is held against the plain body by tests.
+//! The plain body ([`plain`]) is a chain of the operations in [`crate::ops`]; tests hold each
+//! device's [`BlockKernel::block`] against it.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -11,20 +11,20 @@ mod cuda;
 pub mod plain;
 
 use crate::{
-    axis::{Batch, Ffn, HeadDim, Hidden, Inner, Qkv, Query},
-    device::Kernels,
+    axis::{AttnDim, Batch, Ffn, HeadDim, Hidden, Qkv, Query},
     error::{Result, same_size, some_entries},
     mask::{Gate, Mask},
-    ops::{AttentionMask, Compute, Dropout, DropoutSite, Gelu},
+    ops::{
+        attention::AttentionMask,
+        compute::Compute,
+        dropout::{Dropout, DropoutSite},
+        gelu::Gelu,
+        kernels::Kernels,
+        stream::Stream,
+    },
     params::Param,
 };
-use dfdx::{
-    shapes::HasShape,
-    tensor::{Tape, Tensor},
-};
-
-/// The residual stream.
-pub type Stream<D, T> = Tensor<(Batch, Query, Hidden), f32, D, T>;
+use dfdx::{shapes::HasShape, tensor::Tape, tensor_ops::Device};
 
 /// Where a block's norms stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,21 +35,21 @@ pub enum NormOrder {
     Post,
 }
 
-/// Weight and bias of a linear map, or gain and shift of a norm.
+/// Weight and bias of a linear map or of a norm.
 pub type Pair<W, B, D> = (Param<W, D>, Param<B, D>);
 
 /// A block: its tensors (shared with the module that owns them) and all that acts on them in one pass.
 #[derive(Clone, Debug)]
-pub struct Block<D: Kernels<f32>> {
+pub struct Block<D: Device<f32>> {
     /// Where the norms stand.
     pub order: NormOrder,
-    /// Gain and shift of the attention branch's norm.
+    /// Weight and bias of the attention branch's norm.
     pub attention_norm: Pair<(Hidden,), (Hidden,), D>,
     /// The projections to queries, keys and values.
-    pub qkv: Pair<(Qkv, Inner, Hidden), (Qkv, Inner), D>,
+    pub qkv: Pair<(Qkv, AttnDim, Hidden), (Qkv, AttnDim), D>,
     /// The projection back.
-    pub output: Pair<(Hidden, Inner), (Hidden,), D>,
-    /// Gain and shift of the feed-forward branch's norm.
+    pub output: Pair<(Hidden, AttnDim), (Hidden,), D>,
+    /// Weight and bias of the feed-forward branch's norm.
     pub feed_forward_norm: Pair<(Hidden,), (Hidden,), D>,
     /// The map to the feed-forward units.
     pub up: Pair<(Ffn, Hidden), (Ffn,), D>,
@@ -58,7 +58,7 @@ pub struct Block<D: Kernels<f32>> {
     /// The growth masks.
     pub masks: BlockMasks<D>,
     /// Which keys each query sees.
-    pub seen: AttentionMask<f32, D>,
+    pub attention_mask: AttentionMask<f32, D>,
     /// Size of one head.
     pub head_dim: HeadDim,
     /// Added to the variance in both norms.
@@ -75,13 +75,13 @@ pub struct Block<D: Kernels<f32>> {
 
 /// The growth masks of one block in one pass.
 #[derive(Clone, Debug)]
-pub struct BlockMasks<D: Kernels<f32>> {
+pub struct BlockMasks<D: Device<f32>> {
     /// Of the attention branch's norm.
     pub attention_norm: Mask<Hidden, f32, D>,
     /// Of the feed-forward branch's norm.
     pub feed_forward_norm: Mask<Hidden, f32, D>,
     /// Of queries, keys and values.
-    pub qkv: [Mask<Inner, f32, D>; 3],
+    pub qkv: [Mask<AttnDim, f32, D>; 3],
     /// Of the feed-forward units.
     pub feed_forward: Mask<Ffn, f32, D>,
     /// Of the block.
@@ -91,19 +91,14 @@ pub struct BlockMasks<D: Kernels<f32>> {
 /// A device's way to compute a block.
 pub trait BlockKernel: Kernels<f32> {
     /// The block's output; sizes fit ([`Block::forward`] has checked them).
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn block<T: Tape<f32, Self>>(x: Stream<Self, T>, block: Block<Self>) -> Result<Stream<Self, T>> {
-        plain::block(x, &block)
-    }
+    fn block<T: Tape<f32, Self>>(x: Stream<Self, T>, block: Block<Self>) -> Result<Stream<Self, T>>;
 }
 
 impl<D: BlockKernel> Block<D> {
     /// The block's output by the device's fastest way.
     ///
     /// # Errors
-    /// Where the sizes differ or the device fails.
+    /// Where the sizes differ.
     pub fn forward<T: Tape<f32, D>>(self, x: Stream<D, T>) -> Result<Stream<D, T>> {
         self.check(x.shape())?;
         D::block(x, self)
@@ -118,7 +113,7 @@ impl<D: BlockKernel> Block<D> {
         some_entries("block: number of inputs", shape)?;
         same_size(OP, "Qkv", 3, parts)?;
         let norms = [&self.attention_norm, &self.feed_forward_norm];
-        let hidden_sizes = norms.iter().flat_map(|(gain, shift)| [gain.shape().0, shift.shape().0]);
+        let hidden_sizes = norms.iter().flat_map(|(weight, bias)| [weight.shape().0, bias.shape().0]);
         let linear = [qkv_inputs, up_inputs, self.output.0.shape().0, self.output.1.shape().0];
         let back = [self.down.0.shape().0, self.down.1.shape().0];
         for got in hidden_sizes.chain(linear).chain(back) {

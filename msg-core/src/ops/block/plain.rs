@@ -1,11 +1,14 @@
 //! The block as a chain of operations: the reference that faster ones are held against.
 
-use super::{Block, BlockKernel, NormOrder, Pair, Stream};
+use super::{Block, BlockKernel, NormOrder, Pair};
 use crate::{
-    axis::{Batch, Hidden, Inner, Query, query_as_key},
+    axis::{AttnDim, Batch, Hidden, Query, query_as_key},
     error::{Context, Result},
     mask::Mask,
-    ops::{attention::attention_in, compute::rounded, linear, masked_gelu, masked_norm::plain::layer_norm},
+    ops::{
+        attention::attention_in, compute::rounded, gelu::masked_gelu, linear, masked_norm::plain::layer_norm,
+        stream::Stream,
+    },
     params::Param,
 };
 use dfdx::{
@@ -16,7 +19,7 @@ use dfdx::{
 /// The block's output.
 ///
 /// # Errors
-/// Where the sizes differ or the device fails.
+/// Where the sizes differ.
 pub fn block<D: BlockKernel, T: Tape<f32, D>>(x: Stream<D, T>, block: &Block<D>) -> Result<Stream<D, T>> {
     let gate = block.masks.gate;
     match block.order {
@@ -37,10 +40,10 @@ impl<D: BlockKernel> Block<D> {
     fn normed<T: Tape<f32, D>>(
         &self,
         x: Stream<D, T>,
-        (gain, shift): &Pair<(Hidden,), (Hidden,), D>,
+        (weight, bias): &Pair<(Hidden,), (Hidden,), D>,
         mask: &Mask<Hidden, f32, D>,
     ) -> Result<Stream<D, T>> {
-        layer_norm(x, gain, shift, mask, self.eps)
+        layer_norm(x, weight, bias, mask, self.eps)
     }
 
     fn attention_normed<T: Tape<f32, D>>(&self, x: Stream<D, T>) -> Result<Stream<D, T>> {
@@ -56,13 +59,14 @@ impl<D: BlockKernel> Block<D> {
         &self,
         x: Stream<D, T>,
         which: usize,
-    ) -> Result<Tensor<(Batch, Query, Inner), f32, D, T>> {
+    ) -> Result<Tensor<(Batch, Query, AttnDim), f32, D, T>> {
         const OP: &str = "attention projection";
         let precision = self.compute.precision;
         let index = || x.device().try_tensor_from_vec(vec![which], ()).during(OP);
-        let weight: Tensor<(Inner, Hidden), f32, D, T> =
+        let weight: Tensor<(AttnDim, Hidden), f32, D, T> =
             rounded(self.qkv.0.retaped::<T>().try_select(index()?).during(OP)?, precision)?;
-        let bias: Tensor<(Inner,), f32, D, T> = self.qkv.1.retaped::<T>().try_select(index()?).during(OP)?;
+        let bias: Tensor<(AttnDim,), f32, D, T> =
+            self.qkv.1.retaped::<T>().try_select(index()?).during(OP)?;
         self.masks.qkv[which].apply(linear(rounded(x, precision)?, weight, Some(bias))?)
     }
 
@@ -73,8 +77,9 @@ impl<D: BlockKernel> Block<D> {
         let (key, value) = (query_as_key(key)?, query_as_key(value)?);
         let probabilities = self.dropout_at("attention");
         let precision = self.compute.precision;
-        let mixed = attention_in(precision, query, key, value, self.head_dim, &self.seen, probabilities)?;
-        self.mapped(mixed, &self.output, "attention output")
+        let attn_out =
+            attention_in(precision, query, key, value, self.head_dim, &self.attention_mask, probabilities)?;
+        self.mapped(attn_out, &self.output, "attention output")
     }
 
     fn feed_forward<T: Tape<f32, D>>(&self, x: Stream<D, T>) -> Result<Stream<D, T>> {

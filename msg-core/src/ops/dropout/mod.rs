@@ -4,15 +4,18 @@
 //! run, a recomputed activation and any number of threads draw the same, and old units draw after a
 //! growth what they would have drawn without it.
 
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+
 use crate::{
-    device::{Float, Kernels},
     error::{Context, Error, Result},
+    float::Float,
     random::{Key, fill_uniform},
 };
 use dfdx::{
     shapes::{HasShape, Shape},
-    tensor::{Cpu, Tape, Tensor, TensorFromVec},
-    tensor_ops::TryMul,
+    tensor::{Cpu, Tape, Tensor},
+    tensor_ops::{Device, TryMul},
 };
 
 /// The place in a model at which something is dropped.
@@ -48,19 +51,11 @@ impl Dropout {
         Ok(Dropout { rate, seed, step, micro_batch })
     }
 
-    /// The same stream at another rate (attention probabilities, say).
-    ///
-    /// # Errors
-    /// As [`Dropout::new`].
-    pub fn at_rate(self, rate: f32) -> Result<Self> {
-        Self::new(rate, self.seed, self.step, self.micro_batch)
-    }
-
     /// Drops entries of `x` and scales the others by `1/(1-rate)`. Up to four axes.
     ///
     /// # Errors
-    /// [`Error::Value`] for more than four axes, and where the device fails.
-    pub fn apply<S: Shape, E: Float, D: Kernels<E>, T: Tape<E, D>>(
+    /// [`Error::Value`] for more than four axes.
+    pub fn apply<S: Shape, E: Float, D: DropoutKernel<E>, T: Tape<E, D>>(
         &self,
         x: Tensor<S, E, D, T>,
         site: DropoutSite,
@@ -89,11 +84,8 @@ impl Dropout {
 }
 
 /// A device's way to make the factors of a whole tensor.
-pub trait DropoutKernel<E: Float>: TensorFromVec<E> {
+pub trait DropoutKernel<E: Float>: Device<E> {
     /// The factors of a tensor of at most four axes.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn factors<S: Shape>(device: &Self, stream: &Stream, shape: &S) -> Result<Tensor<S, E, Self>> {
         let factors = stream.all(shape.concrete().as_ref());
         let factors = factors.into_iter().map(|factor| E::of(factor.into())).collect();
@@ -101,34 +93,7 @@ pub trait DropoutKernel<E: Float>: TensorFromVec<E> {
     }
 }
 
-impl<E: Float> DropoutKernel<E> for Cpu where Cpu: TensorFromVec<E> {}
-
-#[cfg(feature = "cuda")]
-mod cuda {
-    use super::{DropoutKernel, Stream};
-    use crate::{
-        device::raw_pointer,
-        error::{Context, Result},
-        ops::elementwise,
-    };
-    use dfdx::{
-        shapes::Shape,
-        tensor::{Cuda, Tensor, ZerosTensor},
-    };
-
-    impl DropoutKernel<f64> for Cuda {}
-
-    impl DropoutKernel<f32> for Cuda {
-        fn factors<S: Shape>(device: &Self, stream: &Stream, shape: &S) -> Result<Tensor<S, f32, Self>> {
-            let factors = device.try_zeros_like(shape).during("dropout")?;
-            let to = raw_pointer::address(&factors)?;
-            let sizes = shape.concrete();
-            elementwise::dropout_factors(&raw_pointer::driver(device)?, *stream, sizes.as_ref(), to)
-                .during("dropout")?;
-            Ok(factors)
-        }
-    }
-}
+impl<E: Float> DropoutKernel<E> for Cpu where Cpu: Device<E> {}
 
 /// The factors at one site: 0 or `1/(1-rate)`.
 #[derive(Clone, Copy, Debug)]

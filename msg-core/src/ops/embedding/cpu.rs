@@ -7,7 +7,7 @@ use crate::{
     axis::Axis,
     device::slice::{values, values_mut},
     error::{Context, Result},
-    ops::{block::Stream, masked_norm::cpu::add},
+    ops::{masked_norm::cpu::add, stream::Stream},
     params::Param,
     simd::vectorized,
 };

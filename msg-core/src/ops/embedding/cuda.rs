@@ -1,17 +1,17 @@
-//! The sum of embeddings as one node on Cuda: launches of `kernels/embedding.cu`.
+//! The sum of embeddings as one node on Cuda: launches of `embedding.cu`.
 
 use super::{EmbedKernel, Embeddings, Ids};
 use crate::{
     axis::Axis,
     device::{
         cuda::{
-            element::{DeviceResult, Values, parameters},
-            launch::{Module, module},
+            element::{Values, parameters},
+            launch::{DeviceResult, Module, module},
         },
         raw_pointer::{self, Address},
     },
     error::{Context, Result},
-    ops::{block::Stream, elementwise::add_totals},
+    ops::{elementwise::add_totals, stream::Stream},
     params::Param,
 };
 use cudarc::driver::{CudaDevice, DevicePtr, LaunchConfig};

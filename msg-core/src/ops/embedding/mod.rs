@@ -6,15 +6,15 @@ mod cuda;
 
 use crate::{
     axis::{Axis, Batch, Hidden, Position, Query, Segment, Vocab},
-    device::{Float, Kernels},
     error::{Context, Error, Result},
-    ops::block::Stream,
+    float::Float,
+    ops::stream::Stream,
     params::Param,
 };
 use dfdx::{
     shapes::{Axis as At, HasShape, ReplaceDimTo, Shape},
     tensor::{PutTape, Tape, Tensor, TensorFromVec},
-    tensor_ops::{BroadcastTo, GatherTo, TryAdd},
+    tensor_ops::{BroadcastTo, Device, GatherTo, TryAdd},
 };
 
 /// Indices into a table of `A`, one per place of shape `S`, all within the table's size.
@@ -61,7 +61,7 @@ impl<A: Axis, S: Shape, D: TensorFromVec<usize>> Ids<A, S, D> {
 /// The table's row for every index.
 ///
 /// # Errors
-/// Where the ids were checked against a table of another size, or the device fails.
+/// Where the ids were checked against a table of another size.
 pub fn embed<A, H, S, Out, E, D, T>(
     table: Tensor<(A, H), E, D, T>,
     ids: &Ids<A, S, D>,
@@ -73,7 +73,7 @@ where
     Out: Shape,
     (A, H): ReplaceDimTo<Out, S>,
     E: Float,
-    D: Kernels<E>,
+    D: Device<E>,
     T: Tape<E, D>,
 {
     crate::error::same_size("embed", A::NAME, ids.table.size(), table.shape().0.size())?;
@@ -83,9 +83,9 @@ where
 /// A table, and a row of it for every place.
 pub type Rows<'a, A, S, D> = (&'a Param<(A, Hidden), D>, &'a Ids<A, S, D>);
 
-/// What a model's first activations are sums of.
+/// Inputs of the embedding sum.
 #[derive(Clone, Copy, Debug)]
-pub struct Embeddings<'a, D: Kernels<f32>> {
+pub struct Embeddings<'a, D: Device<f32>> {
     /// By token.
     pub words: Rows<'a, Vocab, (Batch, Query), D>,
     /// By segment, where the model knows segments.
@@ -95,11 +95,8 @@ pub struct Embeddings<'a, D: Kernels<f32>> {
 }
 
 /// A device's way to add embeddings up.
-pub trait EmbedKernel: Kernels<f32> {
+pub trait EmbedKernel: Device<f32> {
     /// The sum of the tables' rows at every place; sizes fit.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn embed_sum<T: Tape<f32, Self>>(of: Embeddings<'_, Self>, tape: T) -> Result<Stream<Self, T>> {
         plain(of, tape)
     }
@@ -109,7 +106,7 @@ impl<D: EmbedKernel> Embeddings<'_, D> {
     /// The sum of the tables' rows at every place, by the device's fastest way.
     ///
     /// # Errors
-    /// Where the ids were checked against tables of other sizes or do not fit each other, or the device fails.
+    /// Where the ids were checked against tables of other sizes or do not fit each other.
     pub fn sum<T: Tape<f32, D>>(self, tape: T) -> Result<Stream<D, T>> {
         const OP: &str = "embed";
         let Embeddings { words, segments, positions } = self;
@@ -125,7 +122,7 @@ impl<D: EmbedKernel> Embeddings<'_, D> {
 }
 
 /// Checks a table against its ids, and gives the size of its rows.
-fn fits<A: Axis, S: Shape, D: Kernels<f32>>(
+fn fits<A: Axis, S: Shape, D: Device<f32>>(
     (table, ids): Rows<'_, A, S, D>,
     rows: Option<usize>,
 ) -> Result<usize> {
@@ -139,7 +136,7 @@ fn fits<A: Axis, S: Shape, D: Kernels<f32>>(
 ///
 /// # Errors
 /// As [`Embeddings::sum`].
-pub fn plain<D: Kernels<f32>, T: Tape<f32, D>>(of: Embeddings<'_, D>, tape: T) -> Result<Stream<D, T>> {
+pub fn plain<D: Device<f32>, T: Tape<f32, D>>(of: Embeddings<'_, D>, tape: T) -> Result<Stream<D, T>> {
     let Embeddings { words, segments, positions } = of;
     let mut sum: Stream<D, T> = embed(words.0.clone().put_tape(tape), words.1)?;
     if let Some((table, ids)) = segments {

@@ -2,7 +2,7 @@
 
 use super::Gelu;
 use crate::{
-    device::storage::Stored,
+    float::Stored,
     ops::math::{gelu_erf, gelu_tanh},
     simd::vectorized,
 };

@@ -4,14 +4,14 @@ mod cpu;
 
 use crate::{
     axis::{Axis, EndsWith},
-    device::{Float, Kernels},
     error::{Context, Result},
+    float::Float,
     mask::Mask,
 };
 use dfdx::{
     shapes::{HasShape, Shape},
     tensor::{PutTape, SplitTape, Tape, Tensor},
-    tensor_ops::{ChooseFrom, ReshapeTo, TryAdd, TryDiv, TryMul, TryNe},
+    tensor_ops::{ChooseFrom, Device, ReshapeTo, TryAdd, TryDiv, TryMul, TryNe},
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub enum Gelu {
 /// `gelu(c x)` along the last axis.
 ///
 /// # Errors
-/// Where the mask has another size than the axis, or the device fails.
+/// Where the mask has another size than the axis.
 pub fn masked_gelu<A, S, E, D, T>(
     x: Tensor<S, E, D, T>,
     form: Gelu,
@@ -38,7 +38,7 @@ where
     A: Axis,
     S: EndsWith<A>,
     E: Float,
-    D: Kernels<E>,
+    D: Device<E>,
     T: Tape<E, D>,
 {
     let x = mask.apply(x)?;
@@ -50,8 +50,8 @@ where
 
 /// dfdx 0.13 computes this form rightly but derives it wrongly (`accurate_gelu` lacks the inner
 /// derivative 1/sqrt(2) of erf(x/sqrt(2))). So the value is taken off the tape, and its gradient goes
-/// to `x * slope` with the constant `slope = Phi(x) + x phi(x)`, whose own value nobody reads.
-fn gelu_erf<S: Shape, E: Float, D: Kernels<E>, T: Tape<E, D>>(
+/// to `x * slope` with the constant `slope = Phi(x) + x phi(x)`, (value unused).
+fn gelu_erf<S: Shape, E: Float, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
 ) -> Result<Tensor<S, E, D, T>, D::Err> {
     // Contiguous, so that the gradients of value and carrier have one layout.

@@ -9,7 +9,8 @@ use crate::{
     device::{buffers::Buffer, slice::values},
     error::{Context, Result},
     ops::{
-        Labels, Precision,
+        compute::Precision,
+        cross_entropy::Labels,
         math::exp,
         matmul::gemm::{BLOCK, Matrix, Mode, Size, gemm},
         rows::{add_row_sums, combine},
@@ -24,7 +25,7 @@ use dfdx::{
 };
 use rayon::prelude::*;
 
-mod half;
+mod bf16_path;
 
 /// Rows whose logits are held at once: whole blocks of the products' sums over rows, so that no bit depends on
 /// how many. Each chunk packs the whole table, so that more rows cost less.

@@ -1,4 +1,4 @@
-//! The head with its loss as one node on Cuda, some rows at a time: launches of `kernels/head.cu`.
+//! The head with its loss as one node on Cuda, some rows at a time: launches of `head.cu`.
 //!
 //! As on the Cpu the gradients are made in the forward pass, while a chunk's logits are there.
 
@@ -7,16 +7,18 @@ use crate::{
     axis::{Axis, EndsWith},
     device::{
         cuda::{
-            element::{DeviceResult, Element, Operand, Values, parameters},
-            launch::{Module, kernel_name, module, neighbours},
-            products::{Products, Single, Sizes},
+            cast::{Operand, operand, padded_operand},
+            element::{Element, Values, kernel_name, parameters},
+            launch::{DeviceResult, Module, module, vector_width},
+            products::{F32Mode, Products, Sizes},
         },
         raw_pointer::{self, Address},
     },
     error::{Context, Result},
     ops::{
-        Labels, Precision,
-        elementwise::{Gather, Shape as Matrix, gather},
+        compute::Precision,
+        cross_entropy::Labels,
+        elementwise::{AddScaled, Shape as Matrix, add_scaled},
     },
     params::Param,
 };
@@ -115,7 +117,10 @@ where
         tape.add_backward_op(move |grads| {
             let factor = *grads.get_or_alloc_mut(&result)?.device_ptr();
             let add = |to: Address, made: &Values<f32>, count| {
-                gather::<f32>(&gpu, Gather { to, a: made.address(), factor, count, ..Gather::default() })
+                add_scaled::<f32>(
+                    &gpu,
+                    AddScaled { to, a: made.address(), factor, count, ..AddScaled::default() },
+                )
             };
             add(*grads.get_or_alloc_mut(&x)?.device_ptr(), &made.x, x.shape().num_elements())?;
             let count = table.shape().num_elements();
@@ -159,10 +164,10 @@ impl Head {
     ) -> DeviceResult<Option<Gradients>> {
         let Head { gpu, rows, classes, inputs, .. } = self;
         let (rows, classes, inputs) = (*rows, *classes, *inputs);
-        let products = Products::on(gpu, Single::Exact)?;
-        let x = E::operand(gpu, x, rows * inputs)?;
+        let products = Products::on(gpu, F32Mode::Exact)?;
+        let x = operand::<E>(gpu, x, rows * inputs)?;
         let stride = if E::FUSES { classes.next_multiple_of(PADDED) } else { classes };
-        let table: Operand<E> = E::padded(gpu, table, classes * inputs, stride * inputs)?;
+        let table: Operand<E> = padded_operand(gpu, table, classes * inputs, stride * inputs)?;
         let most = (Cuda::LOGITS / stride).clamp(1, rows);
         let logits = Values::<f32>::of(gpu, most * stride)?;
         let losses = Values::<f32>::of(gpu, rows)?;
@@ -223,7 +228,7 @@ impl Head {
             block_dim: (THREADS, 1, 1),
             shared_mem_bytes: 0,
         };
-        let name = kernel_name::<E>("cross_entropy", neighbours(&[size.outputs]));
+        let name = kernel_name::<E>("cross_entropy", vector_width(&[size.outputs]));
         // SAFETY: the struct is the kernels'. There are logits, and gradients or none, for `size.rows` rows; labels, counts
         // and losses for all rows from `begin` on; labels are below `classes` (checked where they were made).
         unsafe { MODULE.launch(&self.gpu, &name, config, with) }

@@ -8,9 +8,13 @@ mod cuda;
 
 use crate::{
     axis::{Axis, EndsWith},
-    device::Kernels,
     error::{Result, same_shape, same_size, some_entries},
-    ops::{Labels, Precision, compute::rounded, cross_entropy, linear},
+    ops::{
+        compute::{Precision, rounded},
+        cross_entropy::{Labels, cross_entropy},
+        linear::linear,
+        matmul::Matmul,
+    },
     params::Param,
 };
 use dfdx::{
@@ -24,14 +28,11 @@ pub const LOGITS_ON_CPU: usize = 1 << 24;
 pub const LOGITS_ON_GPU: usize = 1 << 26;
 
 /// A device's way to compute a head's loss.
-pub trait HeadKernel: Kernels<f32> {
+pub trait HeadKernel: Matmul<f32> {
     /// Logits held at once, in numbers, for plans of memory.
     const LOGITS: usize;
 
     /// The loss of operands that [`head_loss`] has checked.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn head_loss<A, H, S, T>(
         x: Tensor<S, f32, Self, T>,
         table: &Param<(A, H), Self>,
@@ -56,7 +57,7 @@ pub trait HeadKernel: Kernels<f32> {
 /// divided by `divisor` (see [`cross_entropy()`]).
 ///
 /// # Errors
-/// Where the sizes differ or the device fails.
+/// Where the sizes differ.
 pub fn head_loss<A, H, S, D, T>(
     x: Tensor<S, f32, D, T>,
     table: &Param<(A, H), D>,
@@ -104,7 +105,7 @@ where
     S: EndsWith<H>,
     S::With<A>: RemoveDimTo<S::Rest, S::Rest>,
     S::Rest: ReduceShapeTo<(), <S::Rest as Shape>::AllAxes>,
-    D: Kernels<f32>,
+    D: Matmul<f32>,
     T: Tape<f32, D>,
 {
     cross_entropy(head_logits(x, table, bias, precision)?, labels, divisor)
@@ -113,7 +114,7 @@ where
 /// The logits `x table^T + bias`.
 ///
 /// # Errors
-/// Where the sizes differ or the device fails.
+/// Where the sizes differ.
 pub fn head_logits<A, H, S, D, T>(
     x: Tensor<S, f32, D, T>,
     table: &Param<(A, H), D>,
@@ -124,7 +125,7 @@ where
     A: Axis,
     H: Axis,
     S: EndsWith<H>,
-    D: Kernels<f32>,
+    D: Matmul<f32>,
     T: Tape<f32, D>,
 {
     let (x, table) = (rounded(x, precision)?, rounded(table.retaped::<T>(), precision)?);

@@ -8,11 +8,11 @@ use crate::{
     axis::{Axis, EndsWith},
     device::{
         buffers::Buffer,
-        host,
+        host::host,
         slice::{values, values_mut},
-        storage::Stored,
     },
     error::{Context, Result},
+    float::Stored,
     mask::Mask,
     simd::{LANES, sum2, vectorized},
 };
@@ -26,8 +26,8 @@ use rayon::prelude::*;
 impl NormKernel<f32> for Cpu {
     fn layer_norm<A, S, T>(
         x: Tensor<S, f32, Self, T>,
-        gain: &Tensor<(A,), f32, Self>,
-        shift: &Tensor<(A,), f32, Self>,
+        weight: &Tensor<(A,), f32, Self>,
+        bias: &Tensor<(A,), f32, Self>,
         mask: &Mask<A, f32, Self>,
         eps: f64,
     ) -> Result<Tensor<S, f32, Self, T>>
@@ -40,25 +40,25 @@ impl NormKernel<f32> for Cpu {
         let shape = *x.shape();
         let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
         let mask = HostMask::new(mask, shape.last().size());
-        let (gain, shift) = (gain.clone(), shift.clone());
+        let (weight, bias) = (weight.clone(), bias.clone());
         let mut y = x.device().try_zeros_like(&shape).during(OP)?;
         let statistics =
-            with_operands((&gain, &shift), &mask, eps, |norm| norm.forward(values(&x), values_mut(&mut y)));
+            with_operands((&weight, &bias), &mask, eps, |norm| norm.forward(values(&x), values_mut(&mut y)));
         if T::OWNS_TAPE {
             let result = y.ghost();
             tape.add_backward_op(move |grads| {
                 let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
                 let dy = std::mem::take(gradient);
                 let units = shape.last().size();
-                let (mut dgain, mut dshift) = (Buffer::zeros(units), Buffer::zeros(units));
+                let (mut dweight, mut dbias) = (Buffer::zeros(units), Buffer::zeros(units));
                 let dx: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
-                with_operands((&gain, &shift), &mask, eps, |norm| {
-                    norm.backward(values(&x), &statistics, &dy, dx, (&mut dgain, &mut dshift));
+                with_operands((&weight, &bias), &mask, eps, |norm| {
+                    norm.backward(values(&x), &statistics, &dy, dx, (&mut dweight, &mut dbias));
                 });
-                let of_gain: &mut Vec<f32> = grads.get_or_alloc_mut(&gain)?;
-                add(of_gain, &dgain);
-                let of_shift: &mut Vec<f32> = grads.get_or_alloc_mut(&shift)?;
-                add(of_shift, &dshift);
+                let of_weight: &mut Vec<f32> = grads.get_or_alloc_mut(&weight)?;
+                add(of_weight, &dweight);
+                let of_bias: &mut Vec<f32> = grads.get_or_alloc_mut(&bias)?;
+                add(of_bias, &dbias);
                 let slot: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
                 *slot = dy;
                 Ok(())
@@ -70,12 +70,12 @@ impl NormKernel<f32> for Cpu {
 
 /// Runs `work` with the operands of a norm over tensors.
 pub(crate) fn with_operands<A: Axis, R>(
-    (gain, shift): (&Tensor<(A,), f32, Cpu>, &Tensor<(A,), f32, Cpu>),
+    (weight, bias): (&Tensor<(A,), f32, Cpu>, &Tensor<(A,), f32, Cpu>),
     mask: &HostMask,
     eps: f64,
     work: impl FnOnce(Operands<'_>) -> R,
 ) -> R {
-    work(Operands { gain: values(gain), shift: values(shift), mask, eps: eps as f32 })
+    work(Operands { weight: values(weight), bias: values(bias), mask, eps: eps as f32 })
 }
 
 /// Rows of a parallel piece.
@@ -110,8 +110,8 @@ pub(crate) type Statistics = Buffer;
 /// The constant operands of a norm.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands<'a> {
-    pub(crate) gain: &'a [f32],
-    pub(crate) shift: &'a [f32],
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: &'a [f32],
     pub(crate) mask: &'a HostMask,
     pub(crate) eps: f32,
 }
@@ -125,7 +125,7 @@ fn kept(x: f32, c: f32) -> f32 {
 impl Operands<'_> {
     /// Normalises the rows of `x` into `y`.
     pub(crate) fn forward<Y: Stored>(&self, x: &[f32], y: &mut [Y]) -> Statistics {
-        let units = self.gain.len();
+        let units = self.weight.len();
         let mut statistics = Buffer::of(2 * (x.len() / units));
         let pieces = x.par_chunks(ROWS * units).zip(y.par_chunks_mut(ROWS * units));
         pieces.zip(statistics.par_chunks_mut(2 * ROWS)).for_each(|((x, y), statistics)| {
@@ -146,16 +146,16 @@ impl Operands<'_> {
         statistics
     }
 
-    /// Adds the input's gradient to `dx`, and those of gain and shift to theirs.
+    /// Adds the input's gradient to `dx`, and those of weight and bias to theirs.
     pub(crate) fn backward<Y: Stored>(
         &self,
         x: &[f32],
         statistics: &Statistics,
         dy: &[Y],
         dx: &mut [f32],
-        (dgain, dshift): (&mut [f32], &mut [f32]),
+        (dweight, dbias): (&mut [f32], &mut [f32]),
     ) {
-        let units = self.gain.len();
+        let units = self.weight.len();
         let pieces = (x.len() / units).div_ceil(ROWS);
         let mut partial = Buffer::zeros(pieces * 2 * units);
         let operands = x.par_chunks(ROWS * units).zip(dy.par_chunks(ROWS * units));
@@ -165,7 +165,7 @@ impl Operands<'_> {
             vectorized(
                 #[inline(always)]
                 || {
-                    let (dgain, dshift) = partial.split_at_mut(units);
+                    let (dweight, dbias) = partial.split_at_mut(units);
                     let rows =
                         x.chunks_exact(units).zip(dy.chunks_exact(units)).zip(dx.chunks_exact_mut(units));
                     for (((x, dy), dx), &statistics) in rows.zip(statistics.as_chunks::<2>().0) {
@@ -176,7 +176,7 @@ impl Operands<'_> {
                                     (x, x),
                                     dy,
                                     dx,
-                                    (self.gain, dgain, dshift),
+                                    (self.weight, dweight, dbias),
                                     statistics,
                                     total,
                                     |_| 1.0,
@@ -187,7 +187,7 @@ impl Operands<'_> {
                                     (x, c),
                                     dy,
                                     dx,
-                                    (self.gain, dgain, dshift),
+                                    (self.weight, dweight, dbias),
                                     statistics,
                                     total,
                                     |c| c,
@@ -199,9 +199,9 @@ impl Operands<'_> {
             );
         });
         for partial in partial.chunks_exact(2 * units) {
-            let (gain, shift) = partial.split_at(units);
-            add(dgain, gain);
-            add(dshift, shift);
+            let (weight, bias) = partial.split_at(units);
+            add(dweight, weight);
+            add(dbias, bias);
         }
     }
 }
@@ -231,9 +231,9 @@ fn row<Y: Stored>(
     }) / total;
     let scale = 1.0 / (variance + operands.eps).sqrt();
     let inputs = y.iter_mut().zip(x).zip(c);
-    for (((y, &x), &c), (&gain, &shift)) in inputs.zip(operands.gain.iter().zip(operands.shift)) {
+    for (((y, &x), &c), (&weight, &bias)) in inputs.zip(operands.weight.iter().zip(operands.bias)) {
         let normal = (kept(x, mask(c)) - mean) * scale;
-        *y = Y::of(kept(mask(c) * normal.mul_add(gain, shift), mask(c)));
+        *y = Y::of(kept(mask(c) * normal.mul_add(weight, bias), mask(c)));
     }
     [mean, scale]
 }
@@ -244,7 +244,7 @@ fn row_back<Y: Stored>(
     (x, c): (&[f32], &[f32]),
     dy: &[Y],
     dx: &mut [f32],
-    (gain, dgain, dshift): (&[f32], &mut [f32], &mut [f32]),
+    (weight, dweight, dbias): (&[f32], &mut [f32], &mut [f32]),
     [mean, scale]: [f32; 2],
     total: f32,
     mask: impl Fn(f32) -> f32 + Copy,
@@ -255,9 +255,9 @@ fn row_back<Y: Stored>(
         let c = mask(c[at]);
         let normal = (kept(x[at], c) - mean) * scale;
         let dy = c * dy[at].get();
-        let of_normal = dy * gain[at];
-        dgain[at] = dy.mul_add(normal, dgain[at]);
-        dshift[at] += dy;
+        let of_normal = dy * weight[at];
+        dweight[at] = dy.mul_add(normal, dweight[at]);
+        dbias[at] += dy;
         plain[lane] += of_normal;
         along[lane] = of_normal.mul_add(normal, along[lane]);
     };
@@ -271,11 +271,11 @@ fn row_back<Y: Stored>(
         entry(at - whole, at);
     }
     let (plain, along) = (crate::simd::join(plain) / total, crate::simd::join(along) / total);
-    let entries = dx.iter_mut().zip(x).zip(c).zip(dy.iter().zip(gain));
-    for (((dx, &x), &c), (&dy, &gain)) in entries {
+    let entries = dx.iter_mut().zip(x).zip(c).zip(dy.iter().zip(weight));
+    for (((dx, &x), &c), (&dy, &weight)) in entries {
         let c = mask(c);
         let normal = (kept(x, c) - mean) * scale;
-        let of_normal = c * dy.get() * gain;
+        let of_normal = c * dy.get() * weight;
         *dx += kept(scale * (of_normal - c * normal.mul_add(along, plain)), c);
     }
 }

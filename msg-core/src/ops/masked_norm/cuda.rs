@@ -1,18 +1,18 @@
-//! Launches of `kernels/norm.cu`, and the norm as one node on Cuda.
+//! Launches of `norm.cu`, and the norm as one node on Cuda.
 
 use super::NormKernel;
 use crate::{
     axis::{Axis, EndsWith},
     device::{
         cuda::{
-            element::{DeviceResult, Element, Values, parameters},
-            launch::{Module, SHARED, kernel_name, module, neighbours},
+            element::{Element, Values, kernel_name, parameters},
+            launch::{DeviceResult, Module, SHARED, module, vector_width},
         },
         raw_pointer::{self, Address},
     },
     error::{Context, Result},
     mask::Mask,
-    ops::elementwise::{DropoutNumbers, add_totals},
+    ops::{dropout::cuda::DropoutNumbers, elementwise::add_totals},
 };
 use cudarc::driver::{CudaDevice, DevicePtr, LaunchConfig};
 use dfdx::{
@@ -34,10 +34,10 @@ parameters! {
     struct ResidualNorm {
         x: Address,
         branch: Address,
-        bias: Address,
+        branch_bias: Address,
         sum: Address,
-        gain: Address,
-        shift: Address,
+        weight: Address,
+        bias: Address,
         mask: Address,
         normal: Address,
         stream: Address,
@@ -62,7 +62,7 @@ parameters! {
         rstd: Address,
         dy_stream: Address,
         dy_normal: Address,
-        gain: Address,
+        weight: Address,
         mask: Address,
         dx_in: Address,
         dx: Address,
@@ -87,11 +87,11 @@ pub(crate) struct Statistics {
     rstd: Values<f32>,
 }
 
-/// A norm with its operands on the device: gain, shift, mask (null: none) and the mask's sum.
+/// A norm with its operands on the device: weight, bias, mask (null: none) and the mask's sum.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Norm {
-    gain: Address,
-    shift: Address,
+    weight: Address,
+    bias: Address,
     mask: Address,
     total: f32,
     eps: f32,
@@ -101,15 +101,15 @@ pub(crate) struct Norm {
 impl Norm {
     /// The operands' addresses, valid while the tensors live.
     pub(crate) fn new<A: Axis>(
-        gain: &Tensor<(A,), f32, Cuda>,
-        shift: &Tensor<(A,), f32, Cuda>,
+        weight: &Tensor<(A,), f32, Cuda>,
+        bias: &Tensor<(A,), f32, Cuda>,
         mask: &Mask<A, f32, Cuda>,
         eps: f64,
     ) -> Result<Self> {
-        let width = gain.shape().0.size();
+        let width = weight.shape().0.size();
         Ok(Norm {
-            gain: raw_pointer::address(gain)?,
-            shift: raw_pointer::address(shift)?,
+            weight: raw_pointer::address(weight)?,
+            bias: raw_pointer::address(bias)?,
             mask: mask.values().map_or(Ok(0), raw_pointer::address)?,
             total: mask.wide_total().unwrap_or(width as f64) as f32,
             eps: eps as f32,
@@ -125,14 +125,14 @@ impl Norm {
         with: ResidualNorm,
     ) -> DeviceResult<Statistics> {
         let statistics = Statistics { mean: Values::of(gpu, rows)?, rstd: Values::of(gpu, rows)? };
-        let Norm { gain, shift, mask, total, eps, width } = *self;
+        let Norm { weight, bias, mask, total, eps, width } = *self;
         let (mean, rstd) = (statistics.mean.address(), statistics.rstd.address());
-        let with = ResidualNorm { gain, shift, mask, total, eps, mean, rstd, ..with };
+        let with = ResidualNorm { weight, bias, mask, total, eps, mean, rstd, ..with };
         residual::<E>(gpu, (rows, width), with)?;
         Ok(statistics)
     }
 
-    /// The gradient of the norm's input `with.x`; adds those of gain, shift and the branch's bias to `to`.
+    /// The gradient of the norm's input `with.x`; adds those of weight, bias and the branch's bias to `to`.
     #[allow(unsafe_code, reason = "launches a kernel")]
     pub(crate) fn backward<E: Element>(
         &self,
@@ -142,10 +142,10 @@ impl Norm {
         to: [Address; 3],
     ) -> DeviceResult {
         const KINDS: usize = 3;
-        let Norm { gain, mask, total, width, .. } = *self;
+        let Norm { weight, mask, total, width, .. } = *self;
         let blocks = rows.min(BLOCKS);
         let parts = Values::<f32>::of(gpu, blocks * KINDS * width)?;
-        let count = neighbours(&[width]);
+        let count = vector_width(&[width]);
         let threads = width.div_ceil(count).next_multiple_of(32).clamp(32, 256);
         let bytes = KINDS * width * size_of::<f32>();
         // A few bytes of the shared memory are the kernel's own.
@@ -158,7 +158,7 @@ impl Norm {
         let with = NormBackward {
             mean: statistics.mean.address(),
             rstd: statistics.rstd.address(),
-            gain,
+            weight,
             mask,
             total,
             parts: parts.address(),
@@ -168,20 +168,20 @@ impl Norm {
             ..with
         };
         // SAFETY: the struct is the kernels'. Matrices that are there are `rows` x `width`, statistics have `rows` values,
-        // gain and mask `width`; there is a part of three rows for each block.
+        // weight and mask `width`; there is a part of three rows for each block.
         unsafe { MODULE.launch(gpu, &kernel_name::<E>("norm_backward", count), config, with) }?;
         add_totals(gpu, &parts, (blocks as u32, width), to, KINDS as u32)
     }
 }
 
-/// `sum = x + gate * drop(branch + bias)`, and what else `with` asks for.
+/// `sum = x + gate * drop(branch + branch_bias)`, and what else `with` asks for.
 #[allow(unsafe_code, reason = "launches a kernel")]
 pub(crate) fn residual<E: Element>(
     gpu: &Arc<CudaDevice>,
     (rows, width): (usize, usize),
     with: ResidualNorm,
 ) -> DeviceResult {
-    let count = neighbours(&[width]);
+    let count = vector_width(&[width]);
     let bytes = width * size_of::<f32>();
     let warps = (SHARED / bytes).min(WARPS);
     let cached = warps > 0;
@@ -202,8 +202,8 @@ impl NormKernel<f64> for Cuda {}
 impl NormKernel<f32> for Cuda {
     fn layer_norm<A, S, T>(
         x: Tensor<S, f32, Self, T>,
-        gain: &Tensor<(A,), f32, Self>,
-        shift: &Tensor<(A,), f32, Self>,
+        weight: &Tensor<(A,), f32, Self>,
+        bias: &Tensor<(A,), f32, Self>,
         mask: &Mask<A, f32, Self>,
         eps: f64,
     ) -> Result<Tensor<S, f32, Self, T>>
@@ -216,8 +216,8 @@ impl NormKernel<f32> for Cuda {
         mask.count();
         let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
         let gpu = raw_pointer::driver(x.device())?;
-        let (gain, shift, mask) = (gain.clone(), shift.clone(), mask.clone());
-        let norm = Norm::new(&gain, &shift, &mask, eps)?;
+        let (weight, bias, mask) = (weight.clone(), bias.clone(), mask.clone());
+        let norm = Norm::new(&weight, &bias, &mask, eps)?;
         let rows = x.shape().num_elements() / norm.width;
         let y = x.device().try_zeros_like(x.shape()).during(OP)?;
         let from = raw_pointer::address(&x)?;
@@ -230,11 +230,11 @@ impl NormKernel<f32> for Cuda {
                 let _mask = &mask;
                 let dy_stream = *grads.get_or_alloc_mut(&result)?.device_ptr();
                 let dx = *grads.get_or_alloc_mut(&x)?.device_ptr();
-                let dgain = *grads.get_or_alloc_mut(&gain)?.device_ptr();
-                let dshift = *grads.get_or_alloc_mut(&shift)?.device_ptr();
+                let dweight = *grads.get_or_alloc_mut(&weight)?.device_ptr();
+                let dbias = *grads.get_or_alloc_mut(&bias)?.device_ptr();
                 let with =
                     NormBackward { x: from, dy_stream, scale: 1.0, dx, adds: 1, ..NormBackward::default() };
-                norm.backward::<f32>(&gpu, (rows, &statistics), with, [dgain, dshift, 0])
+                norm.backward::<f32>(&gpu, (rows, &statistics), with, [dweight, dbias, 0])
             });
         }
         Ok(y.put_tape(tape))

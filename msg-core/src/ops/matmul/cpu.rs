@@ -6,16 +6,14 @@ use super::{
 };
 use crate::{
     axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query},
-    device::{
-        Float,
-        slice::{values, values_mut},
-    },
+    device::slice::{values, values_mut},
     error::{Context, Result},
+    float::Float,
 };
 use dfdx::{
     shapes::{HasShape, Shape},
     tensor::{Cpu, Merge, PutTape, SplitTape, Tape, Tensor, ZerosTensor},
-    tensor_ops::ReshapeTo,
+    tensor_ops::{Device, ReshapeTo},
 };
 
 /// How the right operand lies in memory.
@@ -107,7 +105,10 @@ where
     Ok(c.put_tape(tape))
 }
 
-impl<E: Float + Element> Matmul<E> for Cpu {
+impl<E: Float + Element> Matmul<E> for Cpu
+where
+    Cpu: Device<E>,
+{
     fn linear<S, I, O, T>(
         x: Tensor<S, E, Self, T>,
         weight: Tensor<(O, I), E, Self, T>,
@@ -135,7 +136,7 @@ impl<E: Float + Element> Matmul<E> for Cpu {
         node(query, key, (batch, heads, queries, keys), product)
     }
 
-    fn mix<T: Tape<E, Self>>(
+    fn weighted_values<T: Tape<E, Self>>(
         probabilities: Tensor<(Batch, Heads, Query, Key), E, Self, T>,
         value: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>> {

@@ -1,14 +1,14 @@
 //! The products on Cuda: dfdx's own, by cuBLAS, with gradients to both operands.
 //!
 //! Operands are made contiguous first, because cuBLAS takes no other strides than those of a matrix and
-//! of its transpose. Transposing moves nothing. Equal to the Cpu up to rounding; cuBLAS may choose
+//! of its transpose. Transposing copies no data. Equal to the Cpu up to rounding; cuBLAS may choose
 //! another order of summation for other sizes.
 
 use super::Matmul;
 use crate::{
     axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query, flatten_rows, unflatten_rows},
-    device::Float,
     error::{Context, Result},
+    float::Float,
 };
 use dfdx::{
     shapes::{Axes2, Axes4, HasShape},
@@ -50,7 +50,7 @@ where
         query.try_contiguous().and_then(|query| query.try_matmul(key)).during(OP)
     }
 
-    fn mix<T: Tape<E, Self>>(
+    fn weighted_values<T: Tape<E, Self>>(
         probabilities: Tensor<(Batch, Heads, Query, Key), E, Self, T>,
         value: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>> {

@@ -19,20 +19,18 @@
 //! the first cache; a panel's sums go to an [`Output`] when they are complete.
 
 use super::gemm::{Matrix, Size};
-use crate::{
-    device::{buffers::Buffer, storage::Stored},
-    simd::vectorized,
-};
+use crate::{device::buffers::Buffer, float::Stored, simd::vectorized};
 use rayon::prelude::*;
 
 pub(crate) use kernel::Kernel;
-use kernel::{SIDE, Sums, TILE_STEPS};
-use pack::{Form, Tile, pack};
+use pack::{Form, pack};
+use tile::{SIDE, Sums, TILE_STEPS, Tile};
 
 mod kernel;
 mod pack;
 #[cfg(test)]
 mod tests;
+mod tile;
 
 /// Steps of K between two visits of a panel's sums. A whole number of tiles.
 const STEPS: usize = 256;

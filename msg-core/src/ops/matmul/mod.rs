@@ -13,13 +13,16 @@ pub(crate) mod mixed;
 
 use crate::{
     axis::{Axis, Batch, EndsWith, HeadDim, Heads, Key, Query},
-    device::Float,
     error::Result,
+    float::Float,
 };
-use dfdx::tensor::{Storage, Tape, Tensor};
+use dfdx::{
+    tensor::{Tape, Tensor},
+    tensor_ops::Device,
+};
 
 /// `C = A B` for operands rounded to bf16, summed in f32: the product that blocks take in
-/// [`Precision::Bf16`](crate::ops::Precision).
+/// [`Precision::Bf16`](crate::ops::compute::Precision).
 ///
 /// # Panics
 /// If an operand's slice is too short for its extent and strides, or `c` is not `m * n` long.
@@ -29,11 +32,8 @@ pub fn gemm_rounded(size: gemm::Size, a: gemm::Matrix<f32>, b: gemm::Matrix<f32>
 }
 
 /// The products that models are made of. Sizes are checked by the callers in [`crate::ops`].
-pub trait Matmul<E: Float>: Storage<E> {
+pub trait Matmul<E: Float>: Device<E> {
     /// `x W^T` for every row of `x`.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn linear<S, I, O, T>(
         x: Tensor<S, E, Self, T>,
         weight: Tensor<(O, I), E, Self, T>,
@@ -45,19 +45,13 @@ pub trait Matmul<E: Float>: Storage<E> {
         T: Tape<E, Self>;
 
     /// `q k^T` for every head.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn scores<T: Tape<E, Self>>(
         query: Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>,
         key: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, Key), E, Self, T>>;
 
     /// `p v` for every head.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn mix<T: Tape<E, Self>>(
+    fn weighted_values<T: Tape<E, Self>>(
         probabilities: Tensor<(Batch, Heads, Query, Key), E, Self, T>,
         value: Tensor<(Batch, Heads, Key, HeadDim), E, Self, T>,
     ) -> Result<Tensor<(Batch, Heads, Query, HeadDim), E, Self, T>>;

@@ -1,41 +1,27 @@
-//! Launches of `kernels/adamw.cu`: the update of all tensors of a module together.
-//!
-//! What there is to do is collected over the module's walk. At its end one copy brings the table to the
-//! device, and four kernels do the rest, however many tensors there are: two for the verdict, one for
-//! the tensors of one cohort and one for those of several.
-//!
-//! Moments are changed where they lie: [`AdamW`](crate::optim::AdamW) is their only owner. A parameter may
-//! have clones, which dfdx lets share its buffer, and which must keep their values. Nothing of dfdx tells
-//! whether there are any; the only operation that parts a tensor from its clones and launches nothing, a fill
-//! with zeros, takes its values too. So they are copied aside first: one copy and one fill on the device for
-//! each parameter (12 bytes an entry beside the update's 28), no allocation but the one for all copies.
+//! Launches of `adamw.cu`: one kernel for all tensors of one age group, one for all of several.
 
+use super::step::{AdamStep, AdamWKernel};
 use crate::{
-    device::cuda::launch::{Module, module, padded, push_long},
-    optim::status::cuda::{self, Gradient, Guard},
-};
-use crate::{
-    device::raw_pointer::{self, Address},
-    error::{Context, Error, Result, same_size},
-    optim::{AdamStep, Updates},
+    device::{
+        cuda::launch::{Module, module, push_long},
+        raw_pointer::Address,
+    },
+    error::{Context, Result},
+    optim::{
+        cuda::{CudaPass, Handed, Tables, Work},
+        status::cuda::blocks,
+    },
     params::Param,
 };
-use cudarc::driver::{CudaDevice, CudaSlice, DevicePtr, DeviceSlice, LaunchAsync};
-use dfdx::{
-    shapes::{HasShape, Shape},
-    tensor::{Cuda, Gradients},
-};
-use std::{any::Any, sync::Arc};
+use cudarc::driver::LaunchAsync;
+use dfdx::{shapes::Shape, tensor::Cuda};
+use std::any::Any;
 
 const OP: &str = "adamw";
-const MODULE: Module = module!("adamw", each [], others ["adamw_one_cohort", "adamw_cohorts"]);
+const MODULE: Module = module!("adamw", each [], others ["adamw_one_group", "adamw_groups"]);
 
 /// Entries that one block updates; `PIECE` of the kernels.
 const PIECE: usize = 1 << 12;
-/// In place of a list of cohorts: all units of the axis are in cohort 0.
-const NO_UNITS: u32 = u32::MAX;
-/// Floats that a copy's beginning is a multiple of: kernels read four at once.
-const STEP: usize = 4;
 
 /// Tensors that one kernel updates: `struct Tensor` of the kernels, as words of 32 bits.
 #[derive(Debug, Default)]
@@ -43,272 +29,85 @@ struct Tensors {
     words: Vec<u32>,
     count: u32,
     pieces: usize,
+    /// Where the words lie in the table, in bytes.
+    begin: Address,
 }
 
-/// An update under way.
-pub struct CudaUpdates<'g> {
-    grads: &'g mut Gradients<f32, Cuda>,
-    gpu: Arc<CudaDevice>,
-    guard: Guard,
-    gradients: Vec<Gradient>,
-    loss: Option<Param<(), Cuda>>,
-    clip: f64,
-    /// Parameters handed over so far.
-    updated: usize,
-    one_cohort: Tensors,
+/// The tensors handed to AdamW.
+#[derive(Debug, Default)]
+struct AdamW {
+    one_group: Tensors,
     several: Tensors,
-    /// Three numbers each.
-    cohorts: Vec<u32>,
-    /// The lists of the axes that have one, and where each of them begins and how long it is.
-    units: Vec<u32>,
-    spans: Vec<(usize, usize)>,
-    /// The parameters' values before the update, one after another, and how many floats are taken.
-    saved: Option<(CudaSlice<f32>, usize)>,
-    /// Keeps buffers alive whose addresses are collected.
-    kept: Vec<Box<dyn Any>>,
 }
 
-/// Refuses an address that the kernels could not read four floats from.
-fn aligned(address: Address) -> Result<Address> {
-    if address.is_multiple_of(16) {
-        return Ok(address);
-    }
-    Err(Error::Device { op: OP, message: format!("a buffer at {address:#x}, not on a boundary of 16 bytes") })
-}
-
-/// Floats that a copy of so many takes.
-fn room(count: usize) -> usize {
-    count.next_multiple_of(STEP)
-}
-
-impl<'g> CudaUpdates<'g> {
-    /// The beginning of an update; `spent` is the guard of an earlier one, for its memory.
-    pub(crate) fn new(
-        device: &Cuda,
-        grads: &'g mut Gradients<f32, Cuda>,
-        spent: Option<Guard>,
-    ) -> Result<Self> {
-        let guard = spent.map_or_else(|| Guard::new(device), Ok)?;
-        Ok(CudaUpdates {
-            grads,
-            gpu: guard.gpu(),
-            guard,
-            gradients: Vec::new(),
-            loss: None,
-            clip: f64::INFINITY,
-            updated: 0,
-            one_cohort: Tensors::default(),
-            several: Tensors::default(),
-            cohorts: Vec::new(),
-            units: Vec::new(),
-            spans: Vec::new(),
-            saved: None,
-            kept: Vec::new(),
-        })
-    }
-
-    fn gradient<S: Shape>(&mut self, tensor: &Param<S, Cuda>) -> Result<Gradient> {
-        let gradient = self.grads.get_or_alloc_mut(tensor).during(OP)?;
-        Ok(Gradient { address: aligned(*gradient.device_ptr())?, count: gradient.len() })
-    }
-
-    /// Copies a parameter's values aside; gives the copy's address.
-    fn save<S: Shape>(&mut self, tensor: &Param<S, Cuda>) -> Result<Address> {
-        let (copies, taken) = match &mut self.saved {
-            Some(saved) => saved,
-            none => {
-                let all = self.gradients.iter().map(|gradient| room(gradient.count)).sum();
-                none.insert((raw_pointer::uninitialised(&self.gpu, all)?, 0))
-            }
-        };
-        let address = raw_pointer::copy_aside(&self.gpu, tensor, copies, *taken)?;
-        *taken += room(tensor.shape().num_elements());
-        Ok(address)
-    }
-
-    /// Where the lists of a step's cohorts begin, for each of four axes.
-    fn lists(&mut self, step: &AdamStep<'_>) -> Result<[u32; 4]> {
-        let mut begins = [NO_UNITS; 4];
-        let lead = begins.len() - step.sizes.len();
-        for ((begin, units), &size) in begins[lead..].iter_mut().zip(step.units).zip(step.sizes) {
-            if units.is_empty() {
-                continue;
-            }
-            same_size(OP, "cohorts of the units", size, units.len())?;
-            check_cohorts(units, step.cohorts.len())?;
-            *begin = self.list(units)?;
-        }
-        Ok(begins)
-    }
-
-    /// Where a list lies; tensors mostly share theirs.
-    fn list(&mut self, units: &[u32]) -> Result<u32> {
-        let same = |(begin, len): &&(usize, usize)| self.units[*begin..][..*len] == *units;
-        let begin = match self.spans.iter().find(same) {
-            Some(&(begin, _)) => begin,
-            None => {
-                self.spans.push((self.units.len(), units.len()));
-                self.units.extend(units);
-                self.units.len() - units.len()
-            }
-        };
-        short(begin, "fewer than 2^32 units in all")
-    }
-}
-
-fn short(number: usize, expected: &'static str) -> Result<u32> {
-    u32::try_from(number).map_err(|_| Error::Value { what: OP, expected, got: number as f64 })
-}
-
-/// Refuses a unit whose cohort is not in the table: the device would read beyond it.
-fn check_cohorts(units: &[u32], cohorts: usize) -> Result<()> {
-    match units.iter().enumerate().find(|(_, cohort)| **cohort as usize >= cohorts) {
-        None => Ok(()),
-        Some((place, &cohort)) => {
-            Err(Error::Index { what: "cohort of unit", index: cohort.into(), place, limit: cohorts })
-        }
-    }
-}
-
-/// Refuses sizes that the kernel for several cohorts does not count in 32 bits.
-fn check_rows(sizes: [u32; 4]) -> Result<()> {
-    let [a, b, c, width] = sizes.map(u64::from);
-    let rows = a.saturating_mul(b).saturating_mul(c);
-    let fits = rows < 1 << 32 && width < 1 << 31;
-    let expected = "fewer than 2^32 rows of fewer than 2^31 entries";
-    if fits { Ok(()) } else { Err(Error::Value { what: OP, expected, got: rows.max(width) as f64 }) }
-}
-
-impl Updates<Cuda> for CudaUpdates<'_> {
-    fn add_squares<S: Shape>(&mut self, tensor: &Param<S, Cuda>) -> Result<()> {
-        let gradient = self.gradient(tensor)?;
-        if gradient.count > 0 {
-            self.gradients.push(gradient);
-        }
-        Ok(())
-    }
-
-    fn judge(&mut self, loss: Option<&Param<(), Cuda>>, clip: f64) -> Result<()> {
-        (self.loss, self.clip) = (loss.cloned(), clip);
-        Ok(())
-    }
-
-    /// The parameter keeps its identity, by which gradients know it.
+impl AdamWKernel for Cuda {
     fn adamw<S: Shape>(
-        &mut self,
+        pass: &mut CudaPass<'_>,
         tensor: &mut Param<S, Cuda>,
-        first: &mut Param<S, Cuda>,
-        second: &mut Param<S, Cuda>,
+        moments: [&mut Param<S, Cuda>; 2],
         step: &AdamStep<'_>,
     ) -> Result<()> {
-        let count = tensor.shape().num_elements();
-        let gradient = self.gradient(tensor)?;
-        for (part, got) in [
-            ("entries of the gradient", gradient.count),
-            ("entries of the first moment", first.shape().num_elements()),
-            ("entries of the second moment", second.shape().num_elements()),
-            ("entries of the step", step.sizes.iter().product()),
-        ] {
-            same_size(OP, part, count, got)?;
-        }
-        if count == 0 {
-            return Ok(());
-        }
-        if self.gradients.get(self.updated) != Some(&gradient) {
-            let message = format!("parameter {} is another than when gradients were seen", self.updated);
-            return Err(Error::Device { op: OP, message });
-        }
-        let several = step.cohorts.len() > 1;
-        let sizes = padded(OP, step.sizes)?;
-        if several {
-            check_rows(sizes)?;
-        }
-        let begins = if several { self.lists(step)? } else { [NO_UNITS; 4] };
-        if step.cohorts.is_empty() {
-            return Err(Error::Zero { what: "cohorts of a step" });
-        }
-        let cohorts = short(self.cohorts.len() / 3, "fewer than 2^32 cohorts in all")?;
-        let numbers = step.cohorts.iter().flat_map(|c| [c.lr, c.step_size, c.root_correction]);
-        self.cohorts.extend(numbers.map(f32::to_bits));
-        let (first_at, second_at) = (raw_pointer::address(first)?, raw_pointer::address(second)?);
-        let saved = self.save(tensor)?;
-        // Last, so that the parameter keeps its values if anything above fails.
-        let value = raw_pointer::cleared(tensor)?;
-        self.updated += 1;
-        self.kept.extend([
-            Box::new(tensor.clone()) as Box<dyn Any>,
-            Box::new(first.clone()),
-            Box::new(second.clone()),
-        ]);
-
-        let tensors = if several { &mut self.several } else { &mut self.one_cohort };
-        for address in [value, first_at, second_at, gradient.address, saved] {
-            push_long(&mut tensors.words, aligned(address)?);
+        let groups = step.groups.iter().map(|group| [group.lr, group.step_size, group.root_correction]);
+        let Some(handed) = pass.hand_over(tensor, moments, step.entries, groups)? else { return Ok(()) };
+        let Handed { value, saved, grad, slots: [first, second], count, sizes, begins, group, several } =
+            handed;
+        let work: &mut AdamW = pass.work()?;
+        let tensors = if several { &mut work.several } else { &mut work.one_group };
+        for address in [value, first, second, grad, saved] {
+            push_long(&mut tensors.words, address);
         }
         push_long(&mut tensors.words, count as u64);
         push_long(&mut tensors.words, tensors.pieces as u64);
         tensors.words.extend(sizes);
         tensors.words.extend(begins);
-        tensors.words.push(cohorts);
+        tensors.words.push(group);
         let numbers = [step.first_share, step.beta2, step.second_share, step.eps, step.weight_decay];
         tensors.words.extend(numbers.map(f32::to_bits));
         tensors.count += 1;
         tensors.pieces += count.div_ceil(PIECE);
         Ok(())
     }
+}
 
-    fn finish(mut self) -> Result<Guard> {
-        let (mut words, pieces) = cuda::gradient_words(&self.gradients);
-        let mut place = |part: &mut Vec<u32>| {
-            let begin = words.len();
-            words.append(part);
-            (begin * size_of::<u32>()) as Address
-        };
-        let parts = [&mut self.one_cohort.words, &mut self.several.words, &mut self.cohorts];
-        let [one_cohort, several, cohorts] = parts.map(&mut place);
-        let lists = self.guard.lists(std::mem::take(&mut self.units))?;
-        let table = self.gpu.htod_copy(words).during(OP)?;
-        let at = *table.device_ptr();
+impl Work for AdamW {
+    fn place(&mut self, table: &mut Vec<u32>) {
+        for tensors in [&mut self.one_group, &mut self.several] {
+            tensors.begin = (table.len() * size_of::<u32>()) as Address;
+            table.append(&mut tensors.words);
+        }
+    }
 
-        let loss = self.loss.as_ref().map(raw_pointer::address).transpose()?;
-        let gradients = short(self.gradients.len(), "fewer than 2^32 gradients")?;
-        self.guard.judge((at, gradients, pieces), loss, self.clip)?;
-        self.launch("adamw_one_cohort", &self.one_cohort, [at + one_cohort, at + cohorts], None)?;
-        self.launch("adamw_cohorts", &self.several, [at + several, at + cohorts], Some(lists))?;
-        Ok(self.guard)
+    fn launch(&self, at: &Tables) -> Result<()> {
+        launch("adamw_one_group", &self.one_group, at, false)?;
+        launch("adamw_groups", &self.several, at, true)
+    }
+
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
     }
 }
 
-impl CudaUpdates<'_> {
-    /// Launches the kernel of that name for some tensors, where there are any; `adamw_cohorts` with the lists.
-    #[allow(unsafe_code, reason = "launches a kernel")]
-    fn launch(
-        &self,
-        name: &'static str,
-        tensors: &Tensors,
-        [table, cohorts]: [Address; 2],
-        lists: Option<Address>,
-    ) -> Result<()> {
-        if tensors.count == 0 {
-            return Ok(());
-        }
-        let kernel = MODULE.function(&self.gpu, name)?;
-        let blocks = cuda::blocks(OP, tensors.pieces)?;
-        let guard = self.guard.address();
-        // SAFETY: the parameters are those of `adamw_cohorts`, and but for the last those of
-        // `adamw_one_cohort`, which is told how many it has. The table has `count` tensors of `pieces` pieces
-        // in all, written by `adamw` above. The five buffers of each have as many floats as its count says,
-        // on boundaries of 16 bytes, and live: parameter and moments in `kept`, the gradient in `grads`, which
-        // is borrowed as long as `self` is, the copy in `saved`. What is written has no other owner in use: the
-        // parameter was parted from its clones, the moments are the optimizer's. Every list has one cohort for
-        // each unit of its axis, and every cohort is in the table. All of it outlives the launch on the stream,
-        // where its release is queued too.
-        match lists {
-            None => unsafe { kernel.launch(blocks, (table, tensors.count, guard, cohorts)) }.during(OP),
-            // SAFETY: as above.
-            Some(lists) => {
-                unsafe { kernel.launch(blocks, (table, tensors.count, guard, cohorts, lists)) }.during(OP)
-            }
-        }
+/// Launches the kernel of that name for some tensors, where there are any; `adamw_groups` takes the lists of units.
+#[allow(unsafe_code, reason = "launches a kernel")]
+fn launch(name: &'static str, tensors: &Tensors, at: &Tables, lists: bool) -> Result<()> {
+    if tensors.count == 0 {
+        return Ok(());
+    }
+    let kernel = MODULE.function(&at.gpu, name)?;
+    let blocks = blocks(OP, tensors.pieces)?;
+    let (table, count) = (at.table + tensors.begin, tensors.count);
+    let Tables { groups, units, status, .. } = *at;
+    // SAFETY: the parameters are those of `adamw_groups`, and but for the last those of `adamw_one_group`, which is
+    // told how many it has. The table has `count` tensors of `pieces` pieces in all, written by `adamw` above. The five
+    // buffers of each have as many floats as its count says, on boundaries of 16 bytes, and live: parameter, moments
+    // and the copy are kept by the pass, which borrows the gradients. What is written has no other owner in use: the
+    // parameter was parted from its clones, the moments are the optimizer's. Every list has one age group for each unit
+    // of its axis, and every age group is in the table. All of it outlives the launch on the stream, where its release
+    // is queued too.
+    if lists {
+        unsafe { kernel.launch(blocks, (table, count, status, groups, units)) }.during(OP)
+    } else {
+        // SAFETY: as above.
+        unsafe { kernel.launch(blocks, (table, count, status, groups)) }.during(OP)
     }
 }

@@ -127,10 +127,7 @@ impl BertHfConfig {
 mod tests {
     use super::*;
     use crate::sizes;
-    use msg_core::{
-        growth::{AxisMap, Growth},
-        mask::Ramp,
-    };
+    use msg_core::growth::{AxisMap, Growth, Ramp};
 
     #[test]
     fn what_is_written_is_read_again_and_an_unfinished_ramp_is_not_written() {

@@ -14,7 +14,7 @@ mod masking;
 mod pairs;
 mod spans;
 
-use super::{Batches, BertSpecials, Part, Permutation, Prepared, Specials};
+use super::{Batches, BertSpecials, Part, Permutation, Prepared};
 use crate::{
     config::MlmConfig,
     error::{Error, Result},
@@ -85,8 +85,10 @@ impl Mlm {
             expected: expected.into(),
             got,
         };
-        let Specials::Bert(specials) = data.tokenizer().specials() else {
-            return Err(refused("model.family", "data prepared for bert", "data prepared for gpt".into()));
+        let specials = data.tokenizer().specials();
+        let Some(specials) = specials.bert() else {
+            let got = format!("data prepared for {}", specials.kind().name());
+            return Err(refused("model.family", "data prepared for bert", got));
         };
         if !(config.rate > 0.0 && config.rate < 1.0) {
             return Err(refused("data.mlm.rate", "a share between 0 and 1", config.rate.to_string()));

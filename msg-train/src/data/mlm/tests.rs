@@ -1,10 +1,10 @@
 use super::*;
-use crate::{config::Family, data::testing::prepared};
+use crate::{config::SpecialTokens, data::testing::prepared};
 
 const LENGTH: usize = 48;
 
 fn mlm(folder: &tempfile::TempDir, documents: usize, config: MlmConfig) -> Mlm {
-    Mlm::new(prepared(folder.path(), Family::Bert, documents, 0.1), 7, config).unwrap()
+    Mlm::new(prepared(folder.path(), SpecialTokens::Bert, documents, 0.1), 7, config).unwrap()
 }
 
 /// The text of a row's segments before masking.
@@ -182,7 +182,7 @@ fn what_cannot_be_is_refused() {
         );
     }
     let folder = tempfile::tempdir().unwrap();
-    let gpt = prepared(folder.path(), Family::Gpt, 3, 0.0);
+    let gpt = prepared(folder.path(), SpecialTokens::EndOfText, 3, 0.0);
     assert_eq!(
         Mlm::new(gpt, 0, MlmConfig::default()).unwrap_err().to_string(),
         "configuration: model.family: expected data prepared for bert, got data prepared for gpt"

@@ -1,12 +1,13 @@
 //! Training a tokenizer on a sample of the text, and its tokenizer.json.
 
 use super::{
-    BERT_SPECIALS, END_OF_TEXT, Tokenizer,
+    Tokenizer,
     chunks::chunks,
     learn::{Learned, Start, learn},
+    specials::UNKNOWN,
 };
 use crate::{
-    config::{Family, TokenizerConfig, TokenizerKind},
+    config::{SpecialTokens, TokenizerConfig, TokenizerKind},
     error::{Error, Result},
 };
 use rayon::prelude::*;
@@ -40,7 +41,7 @@ pub(super) fn byte_characters() -> Vec<char> {
 #[derive(Debug)]
 pub struct Trainer {
     kind: Trained,
-    family: Family,
+    tokens: SpecialTokens,
     /// How often each chunk of text occurs.
     chunks: HashMap<String, u64>,
 }
@@ -58,14 +59,14 @@ impl Trainer {
     ///
     /// # Errors
     /// Where the size of the vocabulary is missing, too small, or given where it is fixed.
-    pub fn new(config: &TokenizerConfig, family: Family) -> Result<Option<Self>> {
+    pub fn new(config: &TokenizerConfig, tokens: SpecialTokens) -> Result<Option<Self>> {
         let refused = |expected: String| Error::Config {
             file: "configuration".into(),
             key: "data.tokenizer.vocab".into(),
             expected,
             got: config.vocab.map_or("none".to_owned(), |vocab| vocab.to_string()),
         };
-        let specials = specials(family, config.kind).len();
+        let specials = tokens.of_trained(config.kind).len();
         let at_least = |fewest: usize| match config.vocab {
             Some(vocab) if vocab >= fewest && u32::try_from(vocab).is_ok() => Ok(vocab),
             _ => Err(refused(format!("at least {fewest} entries"))),
@@ -80,7 +81,7 @@ impl Trainer {
             },
             TokenizerKind::File => return Ok(None),
         };
-        Ok(Some(Trainer { kind, family, chunks: HashMap::new() }))
+        Ok(Some(Trainer { kind, tokens, chunks: HashMap::new() }))
     }
 
     /// Whether it learns from text.
@@ -119,39 +120,30 @@ impl Trainer {
     /// Where the crate refuses a text, or what was learnt, which would be our mistake.
     pub fn finish(mut self) -> Result<Tokenizer> {
         let words = self.words()?;
-        let Trainer { kind, family, .. } = self;
+        let Trainer { kind, tokens, .. } = self;
         let json = match kind {
             Trained::Bpe(vocab) => {
                 // Specials first, then bytes in the order of their values.
-                let specials = specials(family, TokenizerKind::Bpe);
+                let specials = tokens.of_trained(TokenizerKind::Bpe);
                 let symbols = specials.iter().map(|&special| special.to_owned());
                 let symbols = symbols.chain(byte_characters().into_iter().map(String::from)).collect();
-                byte_level(family, &learn(words, Start { symbols, prefix: "", vocab }), &specials, true)
+                byte_level(tokens, &learn(words, Start { symbols, prefix: "", vocab }), &specials, true)
             }
             Trained::Bytes => {
                 // Here the id of a byte is its value.
-                let specials = specials(family, TokenizerKind::Bytes);
+                let specials = tokens.of_trained(TokenizerKind::Bytes);
                 let symbols = byte_characters().into_iter().map(String::from);
                 let symbols = symbols.chain(specials.iter().map(|&special| special.to_owned())).collect();
-                byte_level(family, &Learned { symbols, merges: Vec::new() }, &specials, false)
+                byte_level(tokens, &Learned { symbols, merges: Vec::new() }, &specials, false)
             }
-            Trained::WordPiece(vocab) => word_piece(family, words, vocab),
+            Trained::WordPiece(vocab) => word_piece(tokens, words, vocab),
         };
         let path = Path::new("tokenizer.json");
         // Written by the crate itself, which orders the vocabulary by id.
-        let tokenizer = Tokenizer::parse(path, json.to_string().into_bytes(), family)?;
+        let tokenizer = Tokenizer::parse(path, json.to_string().into_bytes(), tokens)?;
         let text = tokenizer.inner.to_string(true);
         let text = text.map_err(|error| Error::Data { path: path.into(), message: error.to_string() })?;
-        Tokenizer::parse(path, text.into_bytes(), family)
-    }
-}
-
-/// The special tokens of a trained tokenizer.
-pub(super) fn specials(family: Family, kind: TokenizerKind) -> Vec<&'static str> {
-    match (family, kind) {
-        (Family::Gpt, TokenizerKind::WordPiece) => vec![END_OF_TEXT, BERT_SPECIALS[1]],
-        (Family::Gpt, _) => vec![END_OF_TEXT],
-        (Family::Bert, _) => BERT_SPECIALS.to_vec(),
+        Tokenizer::parse(path, text.into_bytes(), tokens)
     }
 }
 
@@ -180,8 +172,8 @@ fn split(text: &str, word_piece: bool, mut word: impl FnMut(&str)) -> tokenizers
 }
 
 /// Learns a WordPiece vocabulary: the commonest letters, then merged pieces.
-fn word_piece(family: Family, words: HashMap<String, u64>, vocab: usize) -> Value {
-    let specials = specials(family, TokenizerKind::WordPiece);
+fn word_piece(tokens: SpecialTokens, words: HashMap<String, u64>, vocab: usize) -> Value {
+    let specials = tokens.of_trained(TokenizerKind::WordPiece);
     let mut letters: HashMap<char, u64> = HashMap::new();
     for (word, count) in &words {
         for letter in word.chars() {
@@ -199,7 +191,7 @@ fn word_piece(family: Family, words: HashMap<String, u64>, vocab: usize) -> Valu
     let symbols = symbols.chain(kept.iter().map(|letter| letter.to_string()));
     let symbols = symbols.chain(inner.iter().map(|letter| format!("{CONTINUES}{letter}"))).collect();
     let learned = learn(words, Start { symbols, prefix: CONTINUES, vocab });
-    pieces(family, &learned.symbols, &specials, Spelling::default())
+    pieces(tokens, &learned.symbols, &specials, Spelling::default())
 }
 
 /// What a WordPiece tokenizer does to letters before it looks words up.
@@ -219,9 +211,14 @@ impl Default for Spelling {
 }
 
 /// A WordPiece tokenizer of these symbols, the first with id 0.
-pub(super) fn pieces(family: Family, symbols: &[String], specials: &[&str], spelling: Spelling) -> Value {
+pub(super) fn pieces(
+    tokens: SpecialTokens,
+    symbols: &[String],
+    specials: &[&str],
+    spelling: Spelling,
+) -> Value {
     let model = json!({
-        "type": "WordPiece", "unk_token": BERT_SPECIALS[1], "continuing_subword_prefix": CONTINUES,
+        "type": "WordPiece", "unk_token": UNKNOWN, "continuing_subword_prefix": CONTINUES,
         "max_input_chars_per_word": 100, "vocab": vocabulary(symbols),
     });
     let Spelling { lowercase, strip_accents, chinese } = spelling;
@@ -234,11 +231,16 @@ pub(super) fn pieces(family: Family, symbols: &[String], specials: &[&str], spel
         decoder: json!({"type": "WordPiece", "prefix": CONTINUES, "cleanup": true}),
         model,
     };
-    parts.join(family, symbols, specials)
+    parts.join(tokens, symbols, specials)
 }
 
 /// A byte-level tokenizer, which can spell every text.
-pub(super) fn byte_level(family: Family, learned: &Learned, specials: &[&str], split_words: bool) -> Value {
+pub(super) fn byte_level(
+    tokens: SpecialTokens,
+    learned: &Learned,
+    specials: &[&str],
+    split_words: bool,
+) -> Value {
     let level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": split_words,
     });
@@ -251,7 +253,7 @@ pub(super) fn byte_level(family: Family, learned: &Learned, specials: &[&str], s
         "vocab": vocabulary(&learned.symbols), "merges": merges,
     });
     let parts = Parts { normalizer: Value::Null, pre_tokenizer: level.clone(), decoder: level, model };
-    parts.join(family, &learned.symbols, specials)
+    parts.join(tokens, &learned.symbols, specials)
 }
 
 fn vocabulary(symbols: &[String]) -> Map<String, Value> {
@@ -267,7 +269,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn join(self, family: Family, symbols: &[String], specials: &[&str]) -> Value {
+    fn join(self, tokens: SpecialTokens, symbols: &[String], specials: &[&str]) -> Value {
         let id = |token: &str| symbols.iter().position(|symbol| symbol == token);
         let added: Vec<Value> = specials
             .iter()
@@ -278,13 +280,7 @@ impl Parts {
                 })
             })
             .collect();
-        // What other programs add around a text; we add special tokens ourselves.
-        let post_processor = match family {
-            Family::Gpt => Value::Null,
-            Family::Bert => {
-                json!({"type": "BertProcessing", "sep": ["[SEP]", id("[SEP]")], "cls": ["[CLS]", id("[CLS]")]})
-            }
-        };
+        let post_processor = tokens.post_processor(id);
         json!({
             "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
             "normalizer": self.normalizer, "pre_tokenizer": self.pre_tokenizer,
@@ -301,9 +297,9 @@ mod tests {
     const TEXT: &str =
         "The quick brown fox, the lazy dog: <|endoftext|> [MASK]\n\tNaïve 漢字 \u{1F600}\u{0}\n\n  end ";
 
-    fn train(kind: TokenizerKind, vocab: Option<usize>, family: Family) -> Tokenizer {
+    fn train(kind: TokenizerKind, vocab: Option<usize>, tokens: SpecialTokens) -> Tokenizer {
         let config = TokenizerConfig { kind, vocab, path: None };
-        let mut trainer = Trainer::new(&config, family).unwrap().unwrap();
+        let mut trainer = Trainer::new(&config, tokens).unwrap().unwrap();
         if trainer.wants_text() {
             trainer.count(&[TEXT, "the quick fox and the dog", include_str!("build.rs")]);
         }
@@ -312,14 +308,14 @@ mod tests {
 
     #[test]
     fn byte_level_tokenizers_give_every_text_back() {
-        for family in [Family::Gpt, Family::Bert] {
+        for tokens in [SpecialTokens::EndOfText, SpecialTokens::Bert] {
             for (kind, vocab) in [(TokenizerKind::Bpe, Some(600)), (TokenizerKind::Bytes, None)] {
-                let tokenizer = train(kind, vocab, family);
+                let tokenizer = train(kind, vocab, tokens);
                 let ids = tokenizer.encode(TEXT).unwrap();
                 assert_eq!(tokenizer.decode(&ids).unwrap(), TEXT, "{kind:?}");
                 // What reads like a special token in the text is not one.
                 match tokenizer.specials() {
-                    Specials::Gpt { end } => assert!(!ids.contains(&end)),
+                    Specials::EndOfText { end } => assert!(!ids.contains(&end)),
                     Specials::Bert(specials) => assert!(!ids.contains(&specials.mask)),
                 }
                 assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab()));
@@ -335,7 +331,7 @@ mod tests {
 
     #[test]
     fn word_pieces_spell_words_and_mark_what_they_cannot() {
-        let tokenizer = train(TokenizerKind::WordPiece, Some(300), Family::Bert);
+        let tokenizer = train(TokenizerKind::WordPiece, Some(300), SpecialTokens::Bert);
         let ids = tokenizer.encode("The QUICK dog \u{1F980}").unwrap();
         let Specials::Bert(specials) = tokenizer.specials() else { panic!("BERT") };
         assert_eq!(ids.last(), Some(&specials.unk));
@@ -350,7 +346,7 @@ mod tests {
 
     #[test]
     fn bytes_join_into_words_between_spaces_and_marks() {
-        let tokenizer = train(TokenizerKind::Bytes, None, Family::Bert);
+        let tokenizer = train(TokenizerKind::Bytes, None, SpecialTokens::Bert);
         let (ids, parts) = (tokenizer.encode("ab, é").unwrap(), tokenizer.word_parts());
         let joins: Vec<bool> = ids.windows(2).map(|pair| parts.joins(pair[0], pair[1])).collect();
         assert_eq!(joins, [true, false, false, false, true]);
@@ -359,9 +355,9 @@ mod tests {
     #[test]
     fn training_twice_gives_the_same_file() {
         for (kind, vocab) in [(TokenizerKind::Bpe, 700), (TokenizerKind::WordPiece, 500)] {
-            let first = train(kind, Some(vocab), Family::Bert);
+            let first = train(kind, Some(vocab), SpecialTokens::Bert);
             for _ in 0..3 {
-                assert_eq!(first.json(), train(kind, Some(vocab), Family::Bert).json());
+                assert_eq!(first.json(), train(kind, Some(vocab), SpecialTokens::Bert).json());
             }
         }
     }
@@ -371,7 +367,7 @@ mod tests {
         let nasty = "  a\n\n\n b 's't ''re x'll\u{a0}\u{3000} \u{301}e\u{301} \u{1F600}\t\tdon't  \r\n I\u{307}\u{85}q \u{0}\u{200b} ";
         let text = [nasty, TEXT, include_str!("build.rs"), nasty, "  "].concat();
         for (kind, vocab) in [(TokenizerKind::Bpe, 700), (TokenizerKind::WordPiece, 500)] {
-            let tokenizer = train(kind, Some(vocab), Family::Bert);
+            let tokenizer = train(kind, Some(vocab), SpecialTokens::Bert);
             assert!(tokenizer.caches.is_some());
             let whole = tokenizer.encode_whole(&text).unwrap();
             for _ in 0..2 {
@@ -388,17 +384,20 @@ mod tests {
             (TokenizerKind::WordPiece, Some(3), "at least 4 entries, got 3"),
             (TokenizerKind::Bytes, Some(300), "257 entries for bytes, got 300"),
         ] {
-            let error = Trainer::new(&TokenizerConfig { kind, vocab, path: None }, Family::Gpt).unwrap_err();
+            let error = Trainer::new(&TokenizerConfig { kind, vocab, path: None }, SpecialTokens::EndOfText)
+                .unwrap_err();
             assert_eq!(error.to_string(), format!("configuration: data.tokenizer.vocab: expected {text}"));
         }
-        let gpt = train(TokenizerKind::Bytes, None, Family::Gpt);
-        let error = Tokenizer::parse(Path::new("t.json"), gpt.json().to_vec(), Family::Bert).unwrap_err();
+        let gpt = train(TokenizerKind::Bytes, None, SpecialTokens::EndOfText);
+        let error =
+            Tokenizer::parse(Path::new("t.json"), gpt.json().to_vec(), SpecialTokens::Bert).unwrap_err();
         assert_eq!(
             error.to_string(),
             "t.json: expected the special token [PAD], got a vocabulary without it"
         );
-        let error =
-            Tokenizer::parse(Path::new("t.json"), b"{".to_vec(), Family::Bert).unwrap_err().to_string();
+        let error = Tokenizer::parse(Path::new("t.json"), b"{".to_vec(), SpecialTokens::Bert)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("t.json: expected a tokenizer.json, got "), "{error}");
     }
 }

@@ -6,13 +6,15 @@ mod caught;
 mod chunks;
 mod learn;
 mod published;
+mod specials;
 mod words;
 
 pub use build::Trainer;
+pub use specials::{BertSpecials, END_OF_TEXT, Specials};
 pub use words::WordParts;
 
 use crate::{
-    config::Family,
+    config::SpecialTokens,
     error::{AtPath, Error, Result},
     files::bounded_json,
 };
@@ -25,50 +27,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Ends every document of a GPT.
-pub const END_OF_TEXT: &str = "<|endoftext|>";
-/// What ends documents in tokenizers of other makers, too: the first of them that a GPT's tokenizer has.
-pub const ENDS: [&str; 6] = [END_OF_TEXT, "</s>", "<|end_of_text|>", "<eos>", "[EOS]", "<s>"];
-/// BERT's special tokens: padding, unknown, start, separator, mask.
-pub const BERT_SPECIALS: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
-
-/// The special tokens that a family needs, by id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Specials {
-    /// GPT's.
-    Gpt {
-        /// Follows every document.
-        end: u32,
-    },
-    /// BERT's.
-    Bert(BertSpecials),
-}
-
-/// Ids of BERT's special tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BertSpecials {
-    /// Fills sequences up.
-    pub pad: u32,
-    /// Stands for what the vocabulary cannot spell.
-    pub unk: u32,
-    /// Starts a sequence.
-    pub cls: u32,
-    /// Ends a segment.
-    pub sep: u32,
-    /// Hides a token.
-    pub mask: u32,
-}
-
-impl BertSpecials {
-    /// All of them, in ascending order.
-    pub fn sorted(self) -> [u32; 5] {
-        let mut ids = [self.pad, self.unk, self.cls, self.sep, self.mask];
-        ids.sort_unstable();
-        ids
-    }
-}
-
-/// A tokenizer with the special tokens of its family.
+/// A tokenizer with the special tokens of its kind.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -84,16 +43,16 @@ impl Tokenizer {
     /// Reads a tokenizer.json.
     ///
     /// # Errors
-    /// Where the file cannot be read or is no tokenizer, or a special token of the family is missing.
-    pub fn read(path: &Path, family: Family) -> Result<Self> {
-        Tokenizer::parse(path, fs::read(path).at(path)?, family)
+    /// Where the file cannot be read or is no tokenizer, or a special token is missing.
+    pub fn read(path: &Path, specials: SpecialTokens) -> Result<Self> {
+        Tokenizer::parse(path, fs::read(path).at(path)?, specials)
     }
 
     /// Takes the bytes of a tokenizer.json; `path` names them in errors.
     ///
     /// # Errors
     /// As [`Tokenizer::read`].
-    pub fn parse(path: &Path, json: Vec<u8>, family: Family) -> Result<Self> {
+    pub fn parse(path: &Path, json: Vec<u8>, specials: SpecialTokens) -> Result<Self> {
         let refused = |message: String| Error::Data { path: path.to_owned(), message };
         let other =
             |error: &dyn std::fmt::Display| refused(format!("expected a tokenizer.json, got {}", error));
@@ -105,21 +64,7 @@ impl Tokenizer {
         inner.set_encode_special_tokens(true);
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| refused(error.to_string()))?;
-        let find = |token: &str| {
-            inner.token_to_id(token).ok_or_else(|| {
-                refused(format!("expected the special token {token}, got a vocabulary without it"))
-            })
-        };
-        let specials = match family {
-            Family::Gpt => {
-                let end = ENDS.iter().find_map(|end| inner.token_to_id(end));
-                Specials::Gpt { end: end.ok_or_else(|| refused(no_end()))? }
-            }
-            Family::Bert => {
-                let [pad, unk, cls, sep, mask] = BERT_SPECIALS.map(find);
-                Specials::Bert(BertSpecials { pad: pad?, unk: unk?, cls: cls?, sep: sep?, mask: mask? })
-            }
-        };
+        let specials = specials.find(|token| inner.token_to_id(token)).map_err(refused)?;
         // Ids may have holes: what a model needs is one more than the largest.
         let vocab = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         // Whoever asks for a fact of each id makes a table of them.
@@ -191,11 +136,6 @@ impl Tokenizer {
     pub fn word_parts(&self) -> WordParts {
         WordParts::of(&self.inner, self.vocab)
     }
-}
-
-/// What is said of a GPT's tokenizer without any of [`ENDS`].
-fn no_end() -> String {
-    format!("expected one of the special tokens {}, got a vocabulary without them", ENDS.join(", "))
 }
 
 /// The tokenizer's own words as our error.

@@ -3,13 +3,12 @@
 //! Sources: `tokenization_bert.py` and `tokenization_gpt2.py` of transformers.
 
 use super::{
-    ENDS, Tokenizer,
-    build::{Spelling, byte_level, pieces, specials},
+    Tokenizer,
+    build::{Spelling, byte_level, pieces},
     learn::Learned,
-    no_end,
 };
 use crate::{
-    config::{Family, TokenizerKind},
+    config::SpecialTokens,
     error::{Error, Result},
     files::bounded_json,
 };
@@ -41,18 +40,18 @@ impl Tokenizer {
     /// The tokenizer of a published folder, where there is one.
     ///
     /// # Errors
-    /// Where its files cannot be read, are none, or lack the special tokens of the family.
-    pub fn published(folder: &Path, family: Family) -> Result<Option<Self>> {
+    /// Where its files cannot be read, are none, or lack the special tokens.
+    pub fn published(folder: &Path, tokens: SpecialTokens) -> Result<Option<Self>> {
         let whole = folder.join(WHOLE);
         if whole.exists() {
-            return Tokenizer::parse(&whole, bounded_json::bytes(&whole, LARGEST)?, family).map(Some);
+            return Tokenizer::parse(&whole, bounded_json::bytes(&whole, LARGEST)?, tokens).map(Some);
         }
-        let made = match family {
-            Family::Gpt => from_merges(folder)?,
-            Family::Bert => from_words(folder)?,
+        let made = match tokens {
+            SpecialTokens::EndOfText => from_merges(folder)?,
+            SpecialTokens::Bert => from_words(folder)?,
         };
         let Some((path, value)) = made else { return Ok(None) };
-        Tokenizer::parse(&path, value.to_string().into_bytes(), family).map(Some)
+        Tokenizer::parse(&path, value.to_string().into_bytes(), tokens).map(Some)
     }
 }
 
@@ -67,7 +66,7 @@ fn from_words(folder: &Path) -> Result<Made> {
     let text = text(&path)?;
     let symbols: Vec<String> = text.lines().map(|line| line.trim_end_matches('\r').to_owned()).collect();
     distinct(&path, &symbols)?;
-    let found = has_specials(&path, &symbols, Family::Bert, TokenizerKind::WordPiece)?;
+    let found = has_specials(&path, &symbols, SpecialTokens::Bert)?;
     let settings = folder.join(SETTINGS);
     let settings: Settings =
         if settings.exists() { bounded_json::read(&settings)? } else { Settings::default() };
@@ -77,7 +76,7 @@ fn from_words(folder: &Path) -> Result<Made> {
         strip_accents: settings.strip_accents,
         chinese: settings.tokenize_chinese_chars.unwrap_or(default.chinese),
     };
-    Ok(Some((path, pieces(Family::Bert, &symbols, &found, spelling))))
+    Ok(Some((path, pieces(SpecialTokens::Bert, &symbols, &found, spelling))))
 }
 
 /// `vocab.json`, a table of ids, and `merges.txt`, one pair a line, the most frequent first.
@@ -96,7 +95,7 @@ fn from_merges(folder: &Path) -> Result<Made> {
         })?;
         symbol.clone_into(place);
     }
-    let found = has_specials(&path, &symbols, Family::Gpt, TokenizerKind::Bpe)?;
+    let found = has_specials(&path, &symbols, SpecialTokens::EndOfText)?;
     let ids: HashMap<&str, u32> = table.iter().map(|(symbol, &id)| (symbol.as_str(), id)).collect();
     let text = text(&merges)?;
     let pairs = text.lines().enumerate().filter(|(at, line)| {
@@ -113,7 +112,7 @@ fn from_merges(folder: &Path) -> Result<Made> {
         })
     });
     let merges = merges.collect::<Result<Vec<_>>>()?;
-    Ok(Some((path, byte_level(Family::Gpt, &Learned { symbols, merges }, &found, true))))
+    Ok(Some((path, byte_level(SpecialTokens::EndOfText, &Learned { symbols, merges }, &found, true))))
 }
 
 fn text(path: &Path) -> Result<String> {
@@ -136,24 +135,10 @@ fn distinct(path: &Path, symbols: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The special tokens of a family, all of which must be there.
-fn has_specials(
-    path: &Path,
-    symbols: &[String],
-    family: Family,
-    kind: TokenizerKind,
-) -> Result<Vec<&'static str>> {
-    if family == Family::Gpt {
-        let end = ENDS.into_iter().find(|end| symbols.iter().any(|symbol| symbol == end));
-        return end.map(|end| vec![end]).ok_or_else(|| refused(path, no_end()));
-    }
-    let specials = specials(family, kind);
-    match specials.iter().find(|special| !symbols.iter().any(|symbol| symbol == *special)) {
-        None => Ok(specials),
-        Some(missing) => {
-            Err(refused(path, format!("expected the special token {missing}, got a vocabulary without it")))
-        }
-    }
+/// The special tokens, all of which must be there.
+fn has_specials(path: &Path, symbols: &[String], tokens: SpecialTokens) -> Result<Vec<&'static str>> {
+    let has = |token: &str| symbols.iter().any(|symbol| symbol == token);
+    tokens.among(has).map_err(|message| refused(path, message))
 }
 
 #[cfg(test)]
@@ -166,7 +151,7 @@ mod tests {
     fn a_list_of_pieces_spells_as_its_settings_say() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        let read = || Tokenizer::published(folder.path(), Family::Bert);
+        let read = || Tokenizer::published(folder.path(), SpecialTokens::Bert);
         assert!(read().unwrap().is_none());
         write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\n##able\nUn\n");
         assert_eq!(read().unwrap().unwrap().encode("Unable UNABLE").unwrap(), [5, 6, 5, 6]);
@@ -192,16 +177,16 @@ mod tests {
     fn a_table_and_its_merges_make_a_byte_level_tokenizer() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-        let read = || Tokenizer::published(folder.path(), Family::Gpt);
+        let read = || Tokenizer::published(folder.path(), SpecialTokens::EndOfText);
         write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4, "<|endoftext|>": 5}"#);
         assert!(read().unwrap_err().to_string().contains("merges.txt"));
         write("merges.txt", "#version: 0.2\na b\nĠ ab\n");
         let tokenizer = read().unwrap().unwrap();
         assert_eq!(tokenizer.encode("ab ab").unwrap(), [2, 4]);
-        assert_eq!(tokenizer.specials(), Specials::Gpt { end: 5 });
+        assert_eq!(tokenizer.specials(), Specials::EndOfText { end: 5 });
         // Other makers end documents otherwise; the first spelling known counts.
         write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4, "<s>": 5, "</s>": 6}"#);
-        assert_eq!(read().unwrap().unwrap().specials(), Specials::Gpt { end: 6 });
+        assert_eq!(read().unwrap().unwrap().specials(), Specials::EndOfText { end: 6 });
         write("vocab.json", r#"{"a": 0, "b": 1, "ab": 2, "Ġ": 3, "Ġab": 4, "<end>": 5}"#);
         let refused = read().unwrap_err().to_string();
         assert!(refused.contains("expected one of the special tokens <|endoftext|>, </s>, "), "{refused}");

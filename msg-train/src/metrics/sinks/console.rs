@@ -1,10 +1,16 @@
-//! What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
+//! What a person sees during a run: a bar on a terminal, plain lines elsewhere.
 //!
-//! The only module that words these. Everything shown is taken from records; the time that is left is
-//! reckoned in FLOPs, since the steps of later stages take longer than those of earlier ones.
+//! The columns are those of [`columns`](crate::metrics::columns); the sentences are worded here. The time that is left
+//! is measured in FLOPs, since the steps of later stages take longer than those of earlier ones.
 
 use crate::{
-    metrics::{Growth, Receipt, Record, RunPlan, Step, StepTiming},
+    error::Result,
+    metrics::{
+        columns::{Cell, Column, EVAL_COLUMNS, Eval, STEP_COLUMNS, Step, StepTiming, TIMING_COLUMNS},
+        plan::RunPlan,
+        record::{Growth, Receipt, Record},
+        sink::Sink,
+    },
     text::quantity::{count, duration},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -23,7 +29,7 @@ pub struct Console {
     plan: RunPlan,
     out: Out,
     step: Option<Step>,
-    validation: Option<f64>,
+    eval: Option<Eval>,
     flops_per_second: Option<f64>,
     flops_before: Option<f64>,
     last_line: Option<f64>,
@@ -36,7 +42,7 @@ enum Out {
 }
 
 impl Console {
-    /// A bar where stderr is a terminal, plain lines on stderr elsewhere. `done` steps lie behind.
+    /// A bar if stderr is a terminal, else plain lines on stderr. `done` steps are done.
     pub fn stderr(plan: RunPlan, done: u64) -> Self {
         match std::io::stderr().is_terminal() {
             true => Self::bar(plan, done, ProgressDrawTarget::stderr()),
@@ -47,7 +53,7 @@ impl Console {
     /// A bar on a target.
     pub fn bar(plan: RunPlan, done: u64, target: ProgressDrawTarget) -> Self {
         let bar = ProgressBar::with_draw_target(Some(plan.total_steps), target);
-        // The template is fixed and tested; were it refused, indicatif's own would do.
+        // The template is fixed and tested; without it indicatif's own serves.
         if let Ok(style) =
             ProgressStyle::with_template("{prefix} [{bar:24}] {pos}/{len} {percent:>3} %\n{wide_msg}")
         {
@@ -61,7 +67,7 @@ impl Console {
     /// Plain lines with fixed columns, one in ten seconds of training and one for every event.
     pub fn lines(plan: RunPlan, out: Box<dyn Write + Send>) -> Self {
         let mut console = Self::new(plan, Out::Lines(out));
-        console.print(HEADER);
+        console.print(&header());
         console
     }
 
@@ -70,20 +76,69 @@ impl Console {
             plan,
             out,
             step: None,
-            validation: None,
+            eval: None,
             flops_per_second: None,
             flops_before: None,
             last_line: None,
         }
     }
 
-    /// Shows a record.
-    pub fn record(&mut self, record: &Record) {
+    /// Shows a text, above the bar where there is one.
+    fn say(&mut self, text: &str) {
+        match &self.out {
+            // indicatif drops the lines of a finished bar.
+            Out::Bar(bar) if bar.is_finished() => {
+                let _ = writeln!(std::io::stderr(), "{text}");
+            }
+            Out::Bar(bar) => bar.println(text),
+            Out::Lines(_) => self.print(text),
+        }
+    }
+
+    /// Ignores errors: a display that cannot be written to (a closed pipe) must not end a run of days.
+    fn print(&mut self, line: &str) {
+        if let Out::Lines(out) = &mut self.out {
+            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        }
+    }
+
+    /// Smooths the speed in FLOPs a second, from which the time that is left follows.
+    fn measure(&mut self, step: &Step, timing: &StepTiming) {
+        let flops = match (self.flops_before, self.plan.stage_of(step.step)) {
+            (Some(before), _) => step.flops - before,
+            (None, Some(stage)) => stage.flops_per_step(),
+            (None, None) => return,
+        };
+        let speed = flops / timing.step_seconds;
+        if speed.is_finite() && speed > 0.0 {
+            let before = self.flops_per_second.unwrap_or(speed);
+            self.flops_per_second = Some(before + SPEED_WEIGHT * (speed - before));
+        }
+    }
+
+    fn bar_message(&self, step: &Step, timing: &StepTiming, left: Option<f64>) -> String {
+        let cell = |(cell, text): (Cell, String)| format!("{} {text}  ", cell.head);
+        let cells: String = self.cells(step, timing).into_iter().map(cell).collect();
+        format!("{cells}ETA {}", or_dash(left.map(duration)))
+    }
+
+    fn line(&self, step: &Step, timing: &StepTiming, left: Option<f64>) -> String {
+        let stage = format!("{}/{}", step.stage, self.plan.stages.len());
+        let at = format!("{}/{}", step.step, self.plan.total_steps);
+        line(&stage, &at, self.cells(step, timing), &or_dash(left.map(duration)))
+    }
+
+    fn cells(&self, step: &Step, timing: &StepTiming) -> Vec<(Cell, String)> {
+        cells(Some(step), self.eval.as_ref(), Some(timing))
+    }
+}
+
+impl Sink for Console {
+    fn record(&mut self, record: &Record) -> Result<()> {
         match record {
             Record::Start(start) => {
-                let text =
-                    format!("{}: {} parameters, {}", start.name, count(start.params as f64), start.sizes);
-                self.say(&text);
+                let params = count(start.params as f64);
+                self.say(&format!("{}: {params} parameters, {}", start.name, start.sizes));
             }
             Record::Step(step) => {
                 if step.skipped {
@@ -96,14 +151,12 @@ impl Console {
                 self.step = Some(*step);
             }
             Record::Eval(eval) => {
-                self.validation = Some(eval.loss);
-                let accuracy = eval.accuracy.map_or(String::new(), |heads| {
-                    format!(", MLM {:.1} %, NSP {:.1} %", heads.mlm * 100.0, heads.nsp * 100.0)
-                });
-                self.say(&format!(
-                    "step {}: validation loss {:.4}, perplexity {:.2}{accuracy}",
-                    eval.step, eval.loss, eval.perplexity
-                ));
+                self.eval = Some(*eval);
+                let number = |column: &Column<Eval>| {
+                    Some(format!("{} {}", column.name, column.format.text((column.value)(eval)?)))
+                };
+                let numbers: Vec<String> = EVAL_COLUMNS.iter().filter_map(number).collect();
+                self.say(&format!("step {}: {}", eval.step, numbers.join(", ")));
             }
             Record::Growth(growth) => {
                 // The next line is the first of its stage, so it is shown at once.
@@ -117,20 +170,16 @@ impl Console {
                 if let Out::Bar(bar) = &self.out {
                     bar.finish();
                 }
-                let text = format!(
-                    "step {}: done; {} tokens, {} FLOPs",
-                    end.step,
-                    count(end.tokens as f64),
-                    count(end.flops)
-                );
-                self.say(&text);
+                let (tokens, flops) = (count(end.tokens as f64), count(end.flops));
+                self.say(&format!("step {}: done; {tokens} tokens, {flops} FLOPs", end.step));
             }
         }
+        Ok(())
     }
 
     /// Shows the step that was recorded last, with its speed.
-    pub fn timing(&mut self, timing: &StepTiming) {
-        let Some(step) = self.step else { return };
+    fn timing(&mut self, timing: &StepTiming) -> Result<()> {
+        let Some(step) = self.step else { return Ok(()) };
         self.measure(&step, timing);
         let left = self.flops_per_second.map(|speed| self.plan.flops_after(step.step) / speed);
         match &self.out {
@@ -149,72 +198,42 @@ impl Console {
                 }
             }
         }
-    }
-
-    /// Shows a text, above the bar where there is one.
-    pub fn say(&mut self, text: &str) {
-        match &self.out {
-            // indicatif drops lines of a bar that is not drawn any more.
-            Out::Bar(bar) if bar.is_finished() => {
-                let _ = writeln!(std::io::stderr(), "{text}");
-            }
-            Out::Bar(bar) => bar.println(text),
-            Out::Lines(_) => self.print(text),
-        }
-    }
-
-    /// A display that cannot be written to (a closed pipe) must not end a run of days, so its errors go.
-    fn print(&mut self, line: &str) {
-        if let Out::Lines(out) = &mut self.out {
-            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-        }
-    }
-
-    /// Smooths the speed in FLOPs a second, which tells the time that is left across stages.
-    fn measure(&mut self, step: &Step, timing: &StepTiming) {
-        let flops = match (self.flops_before, self.plan.stage_of(step.step)) {
-            (Some(before), _) => step.flops - before,
-            (None, Some(stage)) => stage.flops_per_step(),
-            (None, None) => return,
-        };
-        let speed = flops / timing.step_seconds;
-        if speed.is_finite() && speed > 0.0 {
-            let before = self.flops_per_second.unwrap_or(speed);
-            self.flops_per_second = Some(before + SPEED_WEIGHT * (speed - before));
-        }
-    }
-
-    fn bar_message(&self, step: &Step, timing: &StepTiming, left: Option<f64>) -> String {
-        format!(
-            "loss {:.4}  val {}  lr {:.2e}  |g| {:.2}  mask {:.3}  {} tok/s  ETA {}",
-            step.loss,
-            self.validation.map_or("-".to_owned(), |loss| format!("{loss:.4}")),
-            step.lr,
-            step.grad_norm,
-            step.mask,
-            count(timing.tokens_per_second),
-            left.map_or("-".to_owned(), duration),
-        )
-    }
-
-    fn line(&self, step: &Step, timing: &StepTiming, left: Option<f64>) -> String {
-        format!(
-            "{:>5} {:>15} {:>8.4} {:>8} {:>9.2e} {:>8.3} {:>6.3} {:>7} {:>9}",
-            format!("{}/{}", step.stage, self.plan.stages.len()),
-            format!("{}/{}", step.step, self.plan.total_steps),
-            step.loss,
-            self.validation.map_or("-".to_owned(), |loss| format!("{loss:.4}")),
-            step.lr,
-            step.grad_norm,
-            step.mask,
-            count(timing.tokens_per_second),
-            left.map_or("-".to_owned(), duration),
-        )
+        Ok(())
     }
 }
 
-/// The heads of [`Console::line`]'s columns.
-const HEADER: &str = "stage            step     loss      val        lr     norm   mask   tok/s       ETA";
+/// The columns of a table that the console shows, with the numbers of a record.
+fn shown<'a, R>(columns: &'a [Column<R>], record: Option<&'a R>) -> impl Iterator<Item = (Cell, String)> {
+    let number = move |column: &Column<R>| Some(column.format.text((column.value)(record?)?));
+    columns.iter().filter_map(move |column| Some((column.console?, or_dash(number(column)))))
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".to_owned())
+}
+
+/// The columns in their order, with what is known of their numbers. The loss of the last evaluation stands beside
+/// that of the step.
+fn cells(step: Option<&Step>, eval: Option<&Eval>, timing: Option<&StepTiming>) -> Vec<(Cell, String)> {
+    let (loss, others) = STEP_COLUMNS.split_at(1);
+    shown(loss, step)
+        .chain(shown(EVAL_COLUMNS, eval))
+        .chain(shown(others, step))
+        .chain(shown(TIMING_COLUMNS, timing))
+        .collect()
+}
+
+/// The heads of the columns.
+fn header() -> String {
+    let heads = cells(None, None, None).into_iter().map(|(cell, _)| (cell, cell.head.to_owned()));
+    line("stage", "step", heads.collect(), "ETA")
+}
+
+fn line(stage: &str, step: &str, cells: Vec<(Cell, String)>, left: &str) -> String {
+    let cells: String =
+        cells.iter().map(|(cell, text)| format!(" {text:>width$}", width = cell.width)).collect();
+    format!("{stage:>5} {step:>15}{cells} {left:>9}")
+}
 
 fn grown(growth: &Growth) -> String {
     format!(

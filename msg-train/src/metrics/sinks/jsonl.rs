@@ -1,9 +1,12 @@
-//! Files of one JSON object a line, that only grow while a run goes on.
+//! Files of one JSON object a line, which only grow during a run.
 //!
 //! A line is whole once its newline is there. A killed writer can leave one broken line, the last.
 
-use crate::error::{AtPath, Result};
-use crate::metrics::Damage;
+use crate::{
+    error::{AtPath, Result},
+    files::names::{METRICS, TIMING},
+    metrics::{Damage, columns::StepTiming, record::Record, sink::Sink},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::{File, OpenOptions},
@@ -20,8 +23,8 @@ pub struct JsonlWriter {
 }
 
 impl JsonlWriter {
-    /// Opens a file for appending, making it where there is none. A file with a broken last line must
-    /// have gone through [`truncate_after`] before.
+    /// Opens a file for appending and creates it if it does not exist. [`truncate_after`] must have removed a broken
+    /// last line.
     ///
     /// # Errors
     /// Where the system refuses.
@@ -31,8 +34,7 @@ impl JsonlWriter {
         Ok(JsonlWriter { path, file, line: Vec::new() })
     }
 
-    /// Writes one line. It is with the system, whole, when this returns: no buffer is left behind that a
-    /// kill could lose.
+    /// Writes one line. The system has all of it when this returns: a kill loses nothing.
     ///
     /// # Errors
     /// Where the system refuses.
@@ -40,16 +42,49 @@ impl JsonlWriter {
         self.line.clear();
         serde_json::to_writer(&mut self.line, record).map_err(std::io::Error::from).at(&self.path)?;
         self.line.push(b'\n');
-        // One call, so that a kill between two calls cannot part the line from its newline.
+        // One call: a kill between two could separate the line from its newline.
         self.file.write_all(&self.line).at(&self.path)
     }
 
-    /// Waits until all lines are on the disk, as a checkpoint that counts on them needs.
+    /// Waits until all lines are on the disk.
     ///
     /// # Errors
     /// Where the system refuses.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().at(&self.path)
+    }
+}
+
+/// The files of a run's records and clock readings.
+#[derive(Debug)]
+pub struct JsonlFiles {
+    metrics: JsonlWriter,
+    timing: JsonlWriter,
+}
+
+impl JsonlFiles {
+    /// Opens the files of the run in `folder` for appending.
+    ///
+    /// # Errors
+    /// Where the system refuses.
+    pub fn append(folder: &Path) -> Result<Self> {
+        let [metrics, timing] = [METRICS, TIMING].map(|name| JsonlWriter::append(folder.join(name)));
+        Ok(JsonlFiles { metrics: metrics?, timing: timing? })
+    }
+}
+
+impl Sink for JsonlFiles {
+    fn record(&mut self, record: &Record) -> Result<()> {
+        self.metrics.write(record)
+    }
+
+    fn timing(&mut self, timing: &StepTiming) -> Result<()> {
+        self.timing.write(timing)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.metrics.sync()?;
+        self.timing.sync()
     }
 }
 
@@ -64,15 +99,14 @@ pub struct Cut {
     pub cut_bytes: u64,
 }
 
-/// All of a line that cutting needs to know.
+/// The part of a line that [`truncate_after`] reads.
 #[derive(Deserialize)]
 struct Dated {
     step: u64,
 }
 
-/// Cuts off all lines whose step is beyond `step`, and a broken last line. What stays is the file's
-/// beginning, untouched: the cut is one change of the file's length, so a kill leaves either the old file
-/// or the new one. A missing file stays missing.
+/// Cuts off all lines whose step is beyond `step`, and a broken last line. The cut is one change of the file's
+/// length, so a kill leaves either the old file or the new one. A missing file stays missing.
 ///
 /// # Errors
 /// Where the system refuses, a line before the cut is no record, or steps fall.
@@ -106,7 +140,7 @@ pub fn truncate_after(path: &Path, step: u64) -> Result<Cut> {
     Ok(cut)
 }
 
-/// All records of a file. A broken last line is left out: the run was killed, or is writing it now.
+/// All records of a file. A broken last line is skipped: the run was killed, or is writing it now.
 ///
 /// # Errors
 /// Where the system refuses, or a line before the last is no record.
@@ -141,8 +175,8 @@ impl<'a> Lines<'a> {
         Ok(line.ends_with(b"\n").then_some(line))
     }
 
-    /// What a line says. None for a broken one that is the last: a disk that lost its power may end a
-    /// file with a stretch of zeros, newline and all.
+    /// The record of a line; none for a broken last line. After a power cut a file may end in zeros that hold a
+    /// newline.
     fn parse<T: DeserializeOwned>(&mut self, line: &[u8]) -> Result<Option<T>> {
         match serde_json::from_slice(line) {
             Ok(record) => Ok(Some(record)),

@@ -1,6 +1,6 @@
 //! Products with what follows them in one kernel, by cuBLASLt: `y = x W^T + b`, and GELU of it. For bf16.
 //!
-//! Where cuBLASLt has no such kernel (sizes that are not aligned, older versions), the caller does both apart.
+//! Where cuBLASLt has no such kernel (sizes that are not aligned, older versions), the caller does both separately.
 
 use super::{
     super::{super::raw_pointer::Address, element::Values},
@@ -26,7 +26,7 @@ const ALIGNED: usize = 8;
 
 /// What follows the product. All vectors and matrices are bf16.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Then {
+pub(crate) enum Epilogue {
     /// `y = z`, with `z = x W^T + b`.
     Bias(Address),
     /// `y = gelu(z)` by the tanh form, and z itself at `sum`.
@@ -38,11 +38,11 @@ pub(crate) enum Then {
     },
 }
 
-impl Then {
+impl Epilogue {
     fn kind(self) -> Kind {
         match self {
-            Then::Bias(_) => Kind::CUBLASLT_EPILOGUE_BIAS,
-            Then::BiasAndGelu { .. } => Kind::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+            Epilogue::Bias(_) => Kind::CUBLASLT_EPILOGUE_BIAS,
+            Epilogue::BiasAndGelu { .. } => Kind::CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
         }
     }
 }
@@ -94,7 +94,7 @@ fn set<T>(what: sys::cublasLtMatmulDesc_t, attribute: Of, value: &T) -> Result<(
 }
 
 impl Plan {
-    fn new(handle: sys::cublasLtHandle_t, size: Sizes, then: Then) -> Result<Self, CublasError> {
+    fn new(handle: sys::cublasLtHandle_t, size: Sizes, epilogue: Epilogue) -> Result<Self, CublasError> {
         let Sizes { rows, inputs, outputs } = size;
         let [rows, inputs, outputs] = [rows, inputs, outputs].map(|size| size as u64);
         let layout = |rows: u64, columns: u64| {
@@ -106,17 +106,17 @@ impl Plan {
             kernel: sys::cublasLtMatmulAlgo_t { data: [0; 8] },
         };
         set(plan.what, Of::CUBLASLT_MATMUL_DESC_TRANSA, &CUBLAS_OP_T)?;
-        plan.follow(then, outputs)?;
+        plan.follow(epilogue, outputs)?;
         plan.kernel = plan.choose(handle)?;
         Ok(plan)
     }
 
     /// Says what follows, and where its operands lie.
-    fn follow(&self, then: Then, outputs: u64) -> Result<(), CublasError> {
-        set(self.what, Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &then.kind())?;
-        match then {
-            Then::Bias(bias) => set(self.what, Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias),
-            Then::BiasAndGelu { bias, sum } => {
+    fn follow(&self, epilogue: Epilogue, outputs: u64) -> Result<(), CublasError> {
+        set(self.what, Of::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue.kind())?;
+        match epilogue {
+            Epilogue::Bias(bias) => set(self.what, Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias),
+            Epilogue::BiasAndGelu { bias, sum } => {
                 set(self.what, Of::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias)?;
                 set(self.what, Of::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &sum)?;
                 set(self.what, Of::CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, &(outputs as i64))
@@ -124,7 +124,7 @@ impl Plan {
         }
     }
 
-    /// The kernel that cuBLASLt holds for the fastest.
+    /// The kernel that cuBLASLt considers the fastest.
     #[allow(unsafe_code, reason = "hands a value to cuBLASLt")]
     fn choose(&self, handle: sys::cublasLtHandle_t) -> Result<sys::cublasLtMatmulAlgo_t, CublasError> {
         let preference = result::create_matmul_pref()?;
@@ -156,23 +156,29 @@ impl Fused {
 
     /// Queues the product and what follows; false where there is no kernel for both, and then nothing is done.
     #[allow(unsafe_code, reason = "calls cuBLASLt")]
-    pub(super) fn run(&self, sizes: Sizes, (x, weight): (Address, Address), y: Address, then: Then) -> bool {
+    pub(super) fn run(
+        &self,
+        sizes: Sizes,
+        (x, weight): (Address, Address),
+        y: Address,
+        epilogue: Epilogue,
+    ) -> bool {
         let Sizes { rows, inputs, outputs } = sizes;
         let fit = |count: usize| size(count) > 0;
         if ![inputs, outputs].iter().all(|size| size.is_multiple_of(ALIGNED)) || !fit(rows) {
             return false;
         }
-        let key = [rows, inputs, outputs, then.kind() as usize];
+        let key = [rows, inputs, outputs, epilogue.kind() as usize];
         let known = self.plans.borrow().get(&key).cloned();
         let plan = known.unwrap_or_else(|| {
-            let plan = Plan::new(self.handle, sizes, then).ok().map(Rc::new);
+            let plan = Plan::new(self.handle, sizes, epilogue).ok().map(Rc::new);
             self.plans.borrow_mut().insert(key, plan.clone());
             plan
         });
         let Some(plan) = plan else { return false };
         let [one, zero] = [1.0_f32, 0.0];
         let [of_weight, of_x, of_y] = plan.layouts;
-        plan.follow(then, outputs as u64).is_ok()
+        plan.follow(epilogue, outputs as u64).is_ok()
             // SAFETY: the layouts are those of W (outputs x inputs), x (rows x inputs) and y (rows x outputs), row-major;
             // the bias has `outputs` values and the sum is as y. The factors are read before the call returns. The
             // workspace is used by products on this stream alone, one after the other.

@@ -4,22 +4,19 @@ mod fused;
 #[cfg(test)]
 mod tests;
 
-use super::{
-    super::raw_pointer::Address,
-    element::{DeviceResult, Element},
-};
+use super::{super::raw_pointer::Address, element::Element, launch::DeviceResult};
 use cudarc::{
     cublas::{CudaBlas, result, sys},
     driver::CudaDevice,
 };
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
-pub(crate) use fused::Then;
-use sys::cublasOperation_t::{CUBLAS_OP_N as AS_IS, CUBLAS_OP_T as TURNED};
+pub(crate) use fused::Epilogue;
+use sys::cublasOperation_t::{CUBLAS_OP_N as AS_IS, CUBLAS_OP_T as TRANSPOSED};
 
 /// What f32 products are computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Single {
+pub(crate) enum F32Mode {
     /// f32.
     Exact,
     /// Operands cut to TF32, on tensor cores.
@@ -38,7 +35,7 @@ pub(crate) struct Sizes {
 #[derive(Clone, Debug)]
 pub(crate) struct Products {
     on: Rc<Handles>,
-    single: Single,
+    f32_mode: F32Mode,
 }
 
 /// One thread's handles on a device.
@@ -51,7 +48,7 @@ struct Handles {
 
 /// One product in cuBLAS' terms: column-major, `C = op(A) op(B)`, or added to C.
 struct Call {
-    turned: [bool; 2],
+    transposed: [bool; 2],
     size: [usize; 3],
     operands: [Address; 2],
     strides: [usize; 2],
@@ -61,7 +58,7 @@ struct Call {
 
 impl Products {
     /// Those of a device: one cuBLAS handle a thread, on dfdx's stream.
-    pub(crate) fn on(gpu: &Arc<CudaDevice>, single: Single) -> DeviceResult<Self> {
+    pub(crate) fn on(gpu: &Arc<CudaDevice>, f32_mode: F32Mode) -> DeviceResult<Self> {
         thread_local! {
             static HANDLES: RefCell<HashMap<usize, Rc<Handles>>> = RefCell::default();
         }
@@ -76,7 +73,7 @@ impl Products {
                 on
             }
         };
-        Ok(Products { on, single })
+        Ok(Products { on, f32_mode })
     }
 
     /// `y = x W^T`.
@@ -88,7 +85,7 @@ impl Products {
     ) -> DeviceResult {
         let Sizes { rows, inputs, outputs } = size;
         self.run::<E, Y>(Call {
-            turned: [true, false],
+            transposed: [true, false],
             size: [outputs, rows, inputs],
             operands: [weight, x],
             strides: [inputs, inputs],
@@ -98,14 +95,14 @@ impl Products {
     }
 
     /// `x W^T` and what follows, all in bf16, in one kernel; false where there is none, and then nothing is done.
-    pub(crate) fn linear_then(
+    pub(crate) fn linear_with_epilogue(
         &self,
         size: Sizes,
         operands: (Address, Address),
         y: Address,
-        then: Then,
+        epilogue: Epilogue,
     ) -> bool {
-        self.on.fused.as_ref().is_some_and(|fused| fused.run(size, operands, y, then))
+        self.on.fused.as_ref().is_some_and(|fused| fused.run(size, operands, y, epilogue))
     }
 
     /// `dx = dy W`.
@@ -117,7 +114,7 @@ impl Products {
     ) -> DeviceResult {
         let Sizes { rows, inputs, outputs } = size;
         self.run::<E, X>(Call {
-            turned: [false, false],
+            transposed: [false, false],
             size: [inputs, rows, outputs],
             operands: [weight, dy],
             strides: [inputs, outputs],
@@ -136,7 +133,7 @@ impl Products {
     ) -> DeviceResult {
         let Sizes { rows, inputs, outputs } = size;
         self.run::<E, f32>(Call {
-            turned: [false, true],
+            transposed: [false, true],
             size: [inputs, outputs, rows],
             operands: [x, dy],
             strides: [inputs, outputs],
@@ -147,13 +144,13 @@ impl Products {
 
     #[allow(unsafe_code, reason = "calls cuBLAS")]
     fn run<E: Element, C: Element>(&self, call: Call) -> DeviceResult {
-        let compute = match (E::KIND, self.single) {
-            (sys::cudaDataType::CUDA_R_32F, Single::Tf32) => {
+        let compute = match (E::KIND, self.f32_mode) {
+            (sys::cudaDataType::CUDA_R_32F, F32Mode::Tf32) => {
                 sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
             }
             _ => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
-        let [op_a, op_b] = call.turned.map(|turned| if turned { TURNED } else { AS_IS });
+        let [op_a, op_b] = call.transposed.map(|transposed| if transposed { TRANSPOSED } else { AS_IS });
         let [m, n, k] = call.size.map(size);
         let [a, b] = call.operands;
         let [stride_a, stride_b] = call.strides.map(size);

@@ -1,7 +1,8 @@
 //! The products of a block in each precision. Rows of activations are stored as the type itself.
 
 use crate::{
-    device::{buffers::Buffer, storage::Stored},
+    device::buffers::Buffer,
+    float::Stored,
     ops::{
         attention::cpu::Attend,
         matmul::{

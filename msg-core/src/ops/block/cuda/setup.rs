@@ -1,24 +1,22 @@
 //! What a block's pass on Cuda begins with: addresses, masks, dropout, and weights as operands.
 
-use super::{
-    super::{Block, Pair},
-    Pass,
-};
+use super::super::{Block, Pair};
 use crate::{
     axis::{Batch, Hidden, Qkv, Query},
     device::{
         cuda::{
-            element::{Element, Operand},
-            products::{Products, Single},
+            cast::{Operand, operand},
+            element::Element,
+            products::{F32Mode, Products},
         },
         raw_pointer::{self, Address},
     },
     error::{Context, Result},
     mask::Mask,
     ops::{
-        Gelu,
         attention::cuda::{AttentionKernels, Sequences},
-        elementwise::DropoutNumbers,
+        dropout::cuda::DropoutNumbers,
+        gelu::Gelu,
         masked_norm::cuda::Norm,
     },
     params::Param,
@@ -35,6 +33,29 @@ pub(super) struct Biases {
     pub(super) down: Address,
 }
 
+/// A block at work on one batch. The block's tensors live as long as the addresses.
+pub(super) struct Pass<E: AttentionKernels> {
+    pub(super) block: Block<Cuda>,
+    pub(super) gpu: Arc<CudaDevice>,
+    pub(super) products: Products,
+    pub(super) sequences: Sequences,
+    pub(super) norms: [Norm; 2],
+    pub(super) qkv_mask: [Address; 3],
+    pub(super) units_mask: Address,
+    pub(super) branch_dropout: [DropoutNumbers; 2],
+    pub(super) biases: Biases,
+    /// Those of qkv and up rounded, where the product may add them.
+    pub(super) fused: [Option<Operand<E>>; 2],
+    pub(super) qkv: Operand<E>,
+    pub(super) output: Operand<E>,
+    pub(super) up: Operand<E>,
+    pub(super) down: Operand<E>,
+    pub(super) rows: usize,
+    pub(super) hidden: usize,
+    pub(super) inner: usize,
+    pub(super) ffn: usize,
+}
+
 impl<E: AttentionKernels> Pass<E> {
     pub(super) fn new(block: Block<Cuda>, device: &Cuda, shape: (Batch, Query, Hidden)) -> Result<Self> {
         let (batch, length, hidden) = shape;
@@ -45,7 +66,7 @@ impl<E: AttentionKernels> Pass<E> {
             let (dropout, site) = block.dropout_at(place);
             DropoutNumbers::from(dropout.stream(site))
         };
-        let (padding, causal) = block.seen.on_device(batch, length)?;
+        let (padding, causal) = block.attention_mask.on_device(batch, length)?;
         let masks = &block.masks;
         masks.attention_norm.count();
         masks.feed_forward_norm.count();
@@ -55,11 +76,12 @@ impl<E: AttentionKernels> Pass<E> {
         for (address, mask) in qkv_mask.iter_mut().zip(&masks.qkv) {
             *address = mask.values().map_or(Ok(0), raw_pointer::address)?;
         }
-        let norm =
-            |(gain, shift): &Pair<(Hidden,), (Hidden,), Cuda>, mask| Norm::new(gain, shift, mask, block.eps);
-        let single = if block.compute.tf32 { Single::Tf32 } else { Single::Exact };
+        let norm = |(weight, bias): &Pair<(Hidden,), (Hidden,), Cuda>, mask| {
+            Norm::new(weight, bias, mask, block.eps)
+        };
+        let f32_mode = if block.compute.tf32 { F32Mode::Tf32 } else { F32Mode::Exact };
         let bias = |of: Address, count, unmasked: bool| match E::FUSES && unmasked {
-            true => E::operand(&gpu, of, count).map(Some).during("block"),
+            true => operand::<E>(&gpu, of, count).map(Some).during("block"),
             false => Ok(None),
         };
         let biases = Biases {
@@ -74,7 +96,7 @@ impl<E: AttentionKernels> Pass<E> {
                 bias(biases.qkv, 3 * inner.0, qkv_mask == [0; 3])?,
                 bias(biases.up, ffn.0, units_mask == 0 && block.gelu == Gelu::Tanh)?,
             ],
-            products: Products::on(&gpu, single).during("block")?,
+            products: Products::on(&gpu, f32_mode).during("block")?,
             sequences: Sequences {
                 batch: batch.0,
                 length: length.0,
@@ -92,10 +114,10 @@ impl<E: AttentionKernels> Pass<E> {
             units_mask,
             branch_dropout: [at("attention output"), at("feed-forward output")],
             biases,
-            qkv: operand(&gpu, &block.qkv.0)?,
-            output: operand(&gpu, &block.output.0)?,
-            up: operand(&gpu, &block.up.0)?,
-            down: operand(&gpu, &block.down.0)?,
+            qkv: weight_operand(&gpu, &block.qkv.0)?,
+            output: weight_operand(&gpu, &block.output.0)?,
+            up: weight_operand(&gpu, &block.up.0)?,
+            down: weight_operand(&gpu, &block.down.0)?,
             rows: batch.0 * length.0,
             hidden: hidden.0,
             inner: inner.0,
@@ -107,9 +129,9 @@ impl<E: AttentionKernels> Pass<E> {
 }
 
 /// A weight as an operand of the products.
-fn operand<E: Element, S: dfdx::shapes::Shape>(
+fn weight_operand<E: Element, S: dfdx::shapes::Shape>(
     gpu: &Arc<CudaDevice>,
     weight: &Param<S, Cuda>,
 ) -> Result<Operand<E>> {
-    E::operand(gpu, raw_pointer::address(weight)?, weight.shape().num_elements()).during("block")
+    operand::<E>(gpu, raw_pointer::address(weight)?, weight.shape().num_elements()).during("block")
 }

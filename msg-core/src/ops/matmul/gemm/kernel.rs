@@ -2,7 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{BLOCK, Element, Matrix};
+use super::matrix::{BLOCK, Element, Matrix};
 
 /// Steps of K per turn of the innermost loop, whose counting takes ports from the multiply-adds.
 const UNROLL: usize = 4;

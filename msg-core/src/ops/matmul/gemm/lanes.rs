@@ -43,7 +43,7 @@ pub trait Lanes: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     /// The packing buffer of this thread.
     fn buffer() -> &'static LocalKey<Cell<Vec<Self>>>;
 
-    /// Lends `len` elements, aligned to cache lines, with any contents.
+    /// Calls with `len` elements, aligned to cache lines, with any contents.
     ///
     /// The buffer is taken out while lent: a thread that waits for others may be given another
     /// product to compute, which then finds no buffer and makes a new one.

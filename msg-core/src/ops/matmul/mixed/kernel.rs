@@ -1,19 +1,11 @@
 //! The sums over K of one pair of panels, by the best instructions of this machine.
 
-use super::pack::Tile;
+use super::tile::{Sums, Tile};
 use crate::simd::vectorized;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
-
-/// Rows, or columns, of a panel.
-pub(super) const SIDE: usize = 32;
-/// Steps of K in a tile.
-pub(super) const TILE_STEPS: usize = 32;
-
-/// The sums of 32 rows and 32 columns.
-pub(super) type Sums = [[f32; SIDE]; SIDE];
 
 /// Which instructions sum the products up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +68,7 @@ pub(super) enum Running {
 }
 
 impl Running {
-    /// Goes on with the chains of 32 rows by 32 columns, from what is there or, `fresh`, from +0. Tiles come in
+    /// Continues the chains of 32 rows by 32 columns from their present sums or, if `fresh`, from +0. Tiles come in
     /// pairs, one pair for 32 steps of K.
     ///
     /// # Panics
@@ -121,7 +113,7 @@ fn portable(left: &[Tile], right: &[Tile], sums: &mut Sums, fresh: bool) {
     );
 }
 
-/// Goes on with some rows' chains for 16 columns over 32 steps.
+/// Continues some rows' chains for 16 columns over 32 steps.
 #[inline(always)]
 fn pairs(left: &[[[u32; 16]; ROWS]], right: &Tile, chains: &mut [[f32; 16]; ROWS]) {
     let left = &left[0];

@@ -1,13 +1,7 @@
 //! Packing: any operand, of f32 or bf16, to tiles of bf16.
 
-use super::kernel::{SIDE, TILE_STEPS};
-use crate::{device::storage::Stored, ops::matmul::gemm::Matrix, simd::vectorized};
-
-/// Rows (or columns) of a tile, and pairs of steps of K in it.
-const EDGE: usize = 16;
-
-/// 16 rows (or columns) by 32 steps of K; an entry is a pair of steps, the earlier in its low half.
-pub(super) type Tile = [[u32; EDGE]; EDGE];
+use super::tile::{EDGE, SIDE, TILE_STEPS, Tile};
+use crate::{float::Stored, ops::matmul::gemm::Matrix, simd::vectorized};
 
 /// Which index of a tile comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +66,7 @@ fn fill<E: Stored>(
         *tile = [[0; EDGE]; EDGE];
         for outer in 0..extent.0 {
             for step in 0..extent.1 {
-                let bits = data[outer * src.row_stride + step * src.col_stride].half_bits();
+                let bits = data[outer * src.row_stride + step * src.col_stride].bf16_bits();
                 tile[outer][step / 2] |= u32::from(bits) << (16 * (step % 2));
             }
         }
@@ -89,7 +83,7 @@ fn by_row<E: Stored>(data: &[E], stride: usize, tile: &mut Tile) {
     for (outer, row) in tile.iter_mut().enumerate() {
         let data = &data[outer * stride..][..TILE_STEPS];
         for (pair, entry) in row.iter_mut().enumerate() {
-            let (low, high) = (data[2 * pair].half_bits(), data[2 * pair + 1].half_bits());
+            let (low, high) = (data[2 * pair].bf16_bits(), data[2 * pair + 1].bf16_bits());
             *entry = u32::from(low) | u32::from(high) << 16;
         }
     }
@@ -102,7 +96,7 @@ fn by_pair<E: Stored>(data: &[E], stride: usize, tile: &mut Tile) {
         let low = &data[2 * pair * stride..][..EDGE];
         let high = &data[(2 * pair + 1) * stride..][..EDGE];
         for (outer, entry) in entries.iter_mut().enumerate() {
-            *entry = u32::from(low[outer].half_bits()) | u32::from(high[outer].half_bits()) << 16;
+            *entry = u32::from(low[outer].bf16_bits()) | u32::from(high[outer].bf16_bits()) << 16;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Every kernel against sums in f64, and against the promise that nothing but row and column reaches a bit.
 
-use super::{kernel::Sums, pack::Tile, *};
+use super::*;
 use half::bf16;
 
 /// Numbers in [-1, 1), the same everywhere.
@@ -82,7 +82,7 @@ fn products_are_those_of_rounded_operands_in_every_layout() {
 fn every_kernel_sums_the_same_up_to_rounding() {
     let tiles = |seed| -> Vec<Tile> {
         let values = numbers(6 * 512, seed);
-        let pair = |x: &[f32]| u32::from(x[0].half_bits()) | u32::from(x[1].half_bits()) << 16;
+        let pair = |x: &[f32]| u32::from(x[0].bf16_bits()) | u32::from(x[1].bf16_bits()) << 16;
         let entries: Vec<u32> = values.chunks_exact(2).map(pair).collect();
         entries.as_chunks::<16>().0.as_chunks::<16>().0.to_vec()
     };
@@ -103,7 +103,7 @@ fn every_kernel_sums_the_same_up_to_rounding() {
     }
 }
 
-/// The bits of a product in the upper left corner of a larger one, whose K goes on with zeros.
+/// The bits of a product in the upper left corner of a larger one, whose K continues with zeros.
 #[test]
 fn growth_reaches_no_bit() {
     for (m, n, k) in SIZES {

@@ -1,6 +1,7 @@
 //! The kernel against a twin that looks up every entry by its coordinates.
 
 use super::*;
+use crate::optim::{age_groups::EntryGroups, cpu::sum_of_squares};
 
 /// What clipping makes of gradients here.
 const GRAD_SCALE: f32 = 0.75;
@@ -16,21 +17,20 @@ fn values(seed: u32, count: usize) -> Vec<f32> {
     (0..count).map(value).collect()
 }
 
-/// `count` cohorts with numbers that no two share.
-fn cohorts(count: u32) -> Vec<Cohort> {
-    let cohort = |at: u32| Cohort {
+/// `count` age groups with numbers that no two share.
+fn age_groups(count: u32) -> Vec<AgeGroup> {
+    let group = |at: u32| AgeGroup {
         lr: 1e-3 * (at + 1) as f32,
         step_size: 1e-2 * (at + 2) as f32,
         root_correction: 0.1 + 0.2 * at as f32,
     };
-    (0..count).map(cohort).collect()
+    (0..count).map(group).collect()
 }
 
-fn step<'a>(sizes: &'a [usize], units: &'a [Vec<u32>], cohorts: &'a [Cohort]) -> AdamStep<'a> {
+fn step<'a>(sizes: &'a [usize], units: &'a [Vec<u32>], groups: &'a [AgeGroup]) -> AdamStep<'a> {
     AdamStep {
-        sizes,
-        units,
-        cohorts,
+        entries: EntryGroups { sizes, units },
+        groups,
         first_share: 0.1,
         beta2: 0.99,
         second_share: 0.01,
@@ -39,22 +39,22 @@ fn step<'a>(sizes: &'a [usize], units: &'a [Vec<u32>], cohorts: &'a [Cohort]) ->
     }
 }
 
-/// One entry after another, each with the latest cohort of its coordinates.
+/// One entry after another, each with the latest age group of its coordinates.
 fn naive(state: &mut [Vec<f32>; 3], grads: &[f32], step: &AdamStep<'_>) {
     let [p, m, v] = state;
     for at in 0..grads.len() {
         let (mut rest, mut latest) = (at, 0);
-        for axis in (0..step.sizes.len()).rev() {
-            let unit = rest % step.sizes[axis];
-            rest /= step.sizes[axis];
-            latest = latest.max(*step.units[axis].get(unit).unwrap_or(&0));
+        for axis in (0..step.entries.sizes.len()).rev() {
+            let unit = rest % step.entries.sizes[axis];
+            rest /= step.entries.sizes[axis];
+            latest = latest.max(*step.entries.units[axis].get(unit).unwrap_or(&0));
         }
-        let cohort = step.cohorts[latest as usize];
+        let group = step.groups[latest as usize];
         let g = grads[at] * GRAD_SCALE;
-        p[at] = p[at] - p[at] * (cohort.lr * step.weight_decay);
+        p[at] = p[at] - p[at] * (group.lr * step.weight_decay);
         m[at] = m[at] + (g - m[at]) * step.first_share;
         v[at] = v[at] * step.beta2 + g * g * step.second_share;
-        p[at] -= cohort.step_size * m[at] / (v[at].sqrt() / cohort.root_correction + step.eps);
+        p[at] -= group.step_size * m[at] / (v[at].sqrt() / group.root_correction + step.eps);
     }
 }
 
@@ -73,15 +73,15 @@ fn bits(state: &[Vec<f32>; 3]) -> Vec<u32> {
     state.iter().flatten().map(|x| x.to_bits()).collect()
 }
 
-/// `units[axis]`: old units are cohort 0, then blocks of the given cohorts of one or more units.
+/// `units[axis]`: old units are age group 0, then blocks of the given age groups of one or more units.
 fn blocks(size: usize, late: &[u32]) -> Vec<u32> {
     let old = size - late.len() * (size / (late.len() + 1));
     (0..size).map(|at| if at < old { 0 } else { late[(at - old) * late.len() / (size - old)] }).collect()
 }
 
 #[test]
-fn the_kernel_is_its_naive_twin_for_every_rank_and_any_cohorts() {
-    let table = cohorts(4);
+fn the_kernel_is_its_naive_twin_for_every_rank_and_any_age_groups() {
+    let table = age_groups(4);
     let shapes: [&[usize]; 10] = [
         &[1],
         &[7],
@@ -119,7 +119,7 @@ fn the_kernel_is_its_naive_twin_for_every_rank_and_any_cohorts() {
 
 #[test]
 fn cohorts_that_alternate_from_unit_to_unit_are_kept_apart() {
-    let table = cohorts(3);
+    let table = age_groups(3);
     let sizes = [50, 400];
     let units = [(0..50).map(|at| at % 2).collect(), (0..400).map(|at| at * 7 % 3).collect::<Vec<u32>>()];
     let step = step(&sizes, &units, &table);
@@ -131,8 +131,8 @@ fn cohorts_that_alternate_from_unit_to_unit_are_kept_apart() {
 }
 
 #[test]
-fn a_single_cohort_may_be_listed_or_left_out() {
-    let table = cohorts(1);
+fn a_single_age_group_may_be_listed_or_left_out() {
+    let table = age_groups(1);
     let sizes = [130, 1025];
     let (before, grads) = case(130 * 1025);
     let run = |units: [Vec<u32>; 2]| {
@@ -145,7 +145,7 @@ fn a_single_cohort_may_be_listed_or_left_out() {
 
 #[test]
 fn no_result_depends_on_the_number_of_threads() {
-    let table = cohorts(4);
+    let table = age_groups(4);
     let sizes = [9, 31, 333];
     let units = [blocks(9, &[1]), blocks(31, &[2, 3]), blocks(333, &[3])];
     let step = step(&sizes, &units, &table);
@@ -163,7 +163,7 @@ fn no_result_depends_on_the_number_of_threads() {
 
 #[test]
 fn a_zero_gradient_on_zero_moments_leaves_them_zero_and_only_decays() {
-    let table = cohorts(1);
+    let table = age_groups(1);
     let units = [vec![]];
     let mut state = [vec![2.0, -3.0, 0.0], vec![0.0; 3], vec![0.0; 3]];
     fast(&mut state, &[0.0; 3], &step(&[3], &units, &table));
@@ -172,33 +172,9 @@ fn a_zero_gradient_on_zero_moments_leaves_them_zero_and_only_decays() {
 }
 
 #[test]
-fn the_sum_of_squares_is_that_of_double_precision() {
-    for count in [0, 1, LANES - 1, LANES + 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 11] {
-        let values = values(5, count);
-        let want: f64 = values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-        let got = sum_of_squares(&values);
-        assert!((got - want).abs() <= 1e-12 * want, "{count}: {got} {want}");
-    }
-    // Squares that overflow or vanish in f32 count in full.
-    assert_eq!(sum_of_squares(&[1e30, -1e30]), 2.0 * f64::from(1e30_f32) * f64::from(1e30_f32));
-    assert!(sum_of_squares(&[1e-30]) > 0.0);
-}
-
-#[test]
-fn one_entry_that_is_not_finite_makes_the_sum_of_squares_not_finite() {
-    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for at in [0, CHUNK, 2 * CHUNK + 4] {
-            let mut values = values(6, 2 * CHUNK + 5);
-            values[at] = bad;
-            assert!(!sum_of_squares(&values).is_finite());
-        }
-    }
-}
-
-#[test]
-#[should_panic(expected = "cohorts of an axis")]
-fn a_list_of_cohorts_of_another_size_than_its_axis_is_refused() {
-    let table = cohorts(2);
+#[should_panic(expected = "age groups of an axis")]
+fn a_list_of_age_groups_of_another_size_than_its_axis_is_refused() {
+    let table = age_groups(2);
     let units = [vec![0, 1], vec![]];
     let (mut state, grads) = case(6);
     fast(&mut state, &grads, &step(&[3, 2], &units, &table));

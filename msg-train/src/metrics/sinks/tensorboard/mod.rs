@@ -1,16 +1,20 @@
-//! Event files that TensorBoard reads: a run's scalars, written by ourselves.
+//! Event files that TensorBoard reads: the numbers of a run that have a tag.
 //!
 //! The format is small and frozen: TFRecord frames (tensorflow/core/lib/io/record_writer.cc) around the
 //! protobuf message `Event` (tensorflow/core/util/event.proto), of which scalars need seven fields. The
 //! crates that write it pull in a protobuf generator and read the clock and host name themselves.
 //!
-//! A resumed run goes on in a file of its own that begins with TensorBoard's own mark of a restart, so
-//! that a TensorBoard which is open meanwhile drops what it showed beyond the checkpoint.
+//! A resumed run writes a new file that begins with TensorBoard's mark of a restart: a TensorBoard that is open
+//! drops what it showed beyond the checkpoint.
 
 mod frame;
 mod message;
 
-use crate::metrics::{Record, StepTiming};
+use crate::metrics::{
+    columns::{Column, EVAL_COLUMNS, STEP_COLUMNS, StepTiming, TIMING_COLUMNS},
+    record::{Receipt, Record},
+    sink::Sink,
+};
 use crate::{
     error::{AtPath, Result},
     files::names::EVENTS,
@@ -23,7 +27,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Seconds since 1970, from whoever has a clock.
+/// The time in seconds since 1970.
 pub type WallClock = Box<dyn Fn() -> f64 + Send>;
 
 /// Appends scalars to an event file.
@@ -42,7 +46,7 @@ impl TensorBoardWriter {
         Self::open(folder, clock, None)
     }
 
-    /// Cuts off everything beyond `step` and goes on in a new file.
+    /// Cuts off everything beyond `step` and begins a new file.
     ///
     /// # Errors
     /// Where the system refuses.
@@ -66,60 +70,19 @@ impl TensorBoardWriter {
         Ok(writer)
     }
 
-    /// Writes the scalars of a record.
-    ///
-    /// # Errors
-    /// Where the system refuses.
-    pub fn record(&mut self, record: &Record) -> Result<()> {
-        match record {
-            Record::Step(step) => {
-                let scalars = [
-                    ("loss/train", step.loss),
-                    ("schedule/lr", step.lr as f32),
-                    ("grad_norm", step.grad_norm),
-                    ("schedule/mask", step.mask),
-                    ("schedule/stage", step.stage as f32),
-                ];
-                self.scalars(step.step, &scalars)
-            }
-            Record::Eval(eval) => {
-                let mut scalars =
-                    vec![("loss/val", eval.loss as f32), ("val/perplexity", eval.perplexity as f32)];
-                if let Some(heads) = eval.accuracy {
-                    scalars.push(("val/mlm_accuracy", heads.mlm as f32));
-                    scalars.push(("val/nsp_accuracy", heads.nsp as f32));
-                }
-                self.scalars(eval.step, &scalars)
-            }
-            Record::Growth(growth) => {
-                self.scalars(growth.step, &[("receipt/max_dlogit", growth.receipt.max_dlogit as f32)])
-            }
-            Record::RampEnd(end) => {
-                self.scalars(end.step, &[("receipt/max_dlogit", end.receipt.max_dlogit as f32)])
-            }
-            Record::Start(_) | Record::End(_) => Ok(()),
-        }
-    }
-
-    /// Writes a step's speed.
-    ///
-    /// # Errors
-    /// Where the system refuses.
-    pub fn timing(&mut self, timing: &StepTiming) -> Result<()> {
-        self.scalars(timing.step, &[("tokens_per_second", timing.tokens_per_second as f32)])
-    }
-
-    /// Waits until all events are on the disk.
-    ///
-    /// # Errors
-    /// Where the system refuses.
-    pub fn sync(&self) -> Result<()> {
-        self.file.sync_data().at(&self.path)
-    }
-
-    fn scalars(&mut self, step: u64, scalars: &[(&str, f32)]) -> Result<()> {
+    /// Writes the numbers that have a tag.
+    fn scalars<R>(
+        &mut self,
+        step: u64,
+        columns: &[Column<R>],
+        record: &R,
+        more: &[(&str, f32)],
+    ) -> Result<()> {
+        let tagged = |column: &Column<R>| Some((column.tag?, (column.value)(record)? as f32));
+        let mut scalars: Vec<(&str, f32)> = columns.iter().filter_map(tagged).collect();
+        scalars.extend(more);
         let now = (self.clock)();
-        self.event(&Event::scalars(now, step, scalars))
+        self.event(&Event::scalars(now, step, &scalars))
     }
 
     fn event(&mut self, event: &Event) -> Result<()> {
@@ -127,9 +90,32 @@ impl TensorBoardWriter {
     }
 }
 
+impl Sink for TensorBoardWriter {
+    fn record(&mut self, record: &Record) -> Result<()> {
+        let receipt = |receipt: &Receipt| [("receipt/max_dlogit", receipt.max_dlogit as f32)];
+        match record {
+            Record::Step(step) => {
+                self.scalars(step.step, STEP_COLUMNS, step, &[("schedule/stage", step.stage as f32)])
+            }
+            Record::Eval(eval) => self.scalars(eval.step, EVAL_COLUMNS, eval, &[]),
+            Record::Growth(growth) => self.scalars(growth.step, &[], growth, &receipt(&growth.receipt)),
+            Record::RampEnd(end) => self.scalars(end.step, &[], end, &receipt(&end.receipt)),
+            Record::Start(_) | Record::End(_) => Ok(()),
+        }
+    }
+
+    fn timing(&mut self, timing: &StepTiming) -> Result<()> {
+        self.scalars(timing.step, TIMING_COLUMNS, timing, &[])
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.file.sync_data().at(&self.path)
+    }
+}
+
 /// Cuts off, in every event file of a folder, the events whose step is beyond `step` and a broken last
 /// event. A file that holds nothing else afterwards is removed. Each file's cut is one change of its
-/// length, and doing it twice is doing it once, so a kill in between does no harm.
+/// length, and a second cut changes nothing, so a kill in between does no harm.
 ///
 /// # Errors
 /// Where the system refuses.

@@ -9,9 +9,7 @@ fn step(step: u64, stage: usize) -> Record {
         lr: 0.5,
         grad_norm: 2.0,
         mask: 1.0,
-        tokens: 0,
-        flops: 0.0,
-        skipped: false,
+        ..Step::default()
     })
 }
 

@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code, reason = "instructions for which the standard library has no safe functions")]
 
-use super::{SIDE, Sums, Tile};
+use crate::ops::matmul::mixed::tile::{SIDE, Sums, Tile};
 use std::{
     arch::{asm, x86_64::*},
     marker::PhantomData,
@@ -157,7 +157,7 @@ impl Amx {
 
 impl Drop for Amx {
     fn drop(&mut self) {
-        // SAFETY: AMX is there, as `self` is; gives the tiles' state up, which nobody uses any more.
+        // SAFETY: AMX is there, as `self` is; releases the tiles' state, which is no longer used.
         unsafe {
             asm!("tilerelease", options(nostack, nomem));
         }
