@@ -7,11 +7,7 @@
 //! passes: one forward, two backward (gradients of inputs and of weights).
 
 use crate::sizes::Sizes;
-use msg_core::{
-    ops::{Compute, Precision},
-    optim::Rule,
-    params::Role,
-};
+use msg_core::ops::{Compute, Precision};
 
 /// Forward passes that one training step is worth.
 const FORWARD_PASSES: f64 = 3.0;
@@ -69,23 +65,13 @@ pub struct Memory {
     pub activations: f64,
 }
 
-/// f32 numbers that an optimizer keeps for each entry.
+/// f32 numbers that an optimizer keeps for each entry of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptimizerNumbers {
     /// Of a matrix.
     pub matrices: usize,
     /// Of any other parameter.
     pub others: usize,
-}
-
-impl OptimizerNumbers {
-    /// Those of an optimizer.
-    pub fn of(rule: &impl Rule) -> Self {
-        OptimizerNumbers {
-            matrices: rule.numbers_per_entry(&Role::weight()),
-            others: rule.numbers_per_entry(&Role::embedding()),
-        }
-    }
 }
 
 impl Memory {

@@ -188,7 +188,7 @@ pub fn golden_distances<D: Backend>(device: &D, precision: Precision) -> Result<
 }
 
 fn distance<D: Backend>(device: &D, golden: &Golden, case: &Case, precision: Precision) -> Result<f64> {
-    let sizes = |when: usize| ["Vocab", "Hidden", "Ffn", "AttnDim"].map(|axis| golden.axes[axis][when]);
+    let sizes = |when: usize| ["Vocab", "Hidden", "Ffn", "Inner"].map(|axis| golden.axes[axis][when]);
     let mut module = Matrices::zeros(device, sizes(0))?;
     module.set(|name, _, at| Some(golden.parameters[name][at] as f32))?;
     let (beta1, beta2) = case.betas;
@@ -210,7 +210,7 @@ fn distance<D: Backend>(device: &D, golden: &Golden, case: &Case, precision: Pre
     for (step, (&lr, grads)) in (1..).zip(golden.learning_rates.iter().zip(&golden.gradients)) {
         if step == golden.growth_after + 1 {
             let mut growth = Growth::new(1, 1);
-            for axis in ["Hidden", "Ffn", "AttnDim"] {
+            for axis in ["Hidden", "Ffn", "Inner"] {
                 let [old, new] = golden.axes[axis];
                 growth = growth.with_axis(AxisMap::append(axis, old, new)?);
             }

@@ -12,7 +12,10 @@ use crate::{
         trainer::{Flops, Trainer},
     },
 };
-use msg_core::{Backend, optim::AnyOptimizer};
+use msg_core::{
+    Backend,
+    optim::{AnyOptimizer, Optimizer, OptimizerConfig, RuleOn},
+};
 use msg_models::Sizes;
 use std::sync::Arc;
 
@@ -30,16 +33,20 @@ pub struct TrainerBuilder<D: Backend, M: Trainable<D>, S> {
 
 impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M, S> {
     /// Begins a trainer that walks `plan` with batches of `source`. The optimizer is one of that model.
-    pub fn builder(
+    pub fn builder<R>(
         plan: Plan,
         model: M,
-        optimizer: AnyOptimizer<D>,
+        optimizer: Optimizer<D, R>,
         source: impl Into<Arc<S>>,
-    ) -> TrainerBuilder<D, M, S> {
+    ) -> TrainerBuilder<D, M, S>
+    where
+        R: RuleOn<D>,
+        OptimizerConfig: From<R>,
+    {
         TrainerBuilder {
             plan,
             model,
-            optimizer,
+            optimizer: optimizer.into_rule(),
             source: source.into(),
             options: StepOptions::default(),
             state: None,
