@@ -36,7 +36,7 @@ pub(crate) use crate::files::names::{MODEL, STATE, TOKENIZER};
 
 use crate::step::state::State;
 use msg_core::optim::{BirthSteps, all_slots};
-use msg_models::Growing;
+use msg_models::GrowthState;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -70,7 +70,7 @@ pub struct Header {
     /// Where the run stands.
     pub state: State,
     /// Sizes, ramps and layer identities.
-    pub growing: Growing,
+    pub growing: GrowthState,
     /// What a model of its sizes is made from, in the family's own terms.
     pub model: serde_json::Value,
     /// When units and layers were created, in applied updates.
