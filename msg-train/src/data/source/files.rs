@@ -1,7 +1,7 @@
 //! Files and folders of text: which files are read, and in which order.
 
 use super::{
-    CargoFolders,
+    cargo::CargoFolders,
     kind::{Pieces, Source},
     read::{FileDocuments, ReadOptions, compression, ending},
 };
