@@ -1,8 +1,13 @@
 //! A device without memory left, told so that a user sees what to change.
 
-use crate::{config::Resolved, error::Error, schedule::plan::Plan, text::quantity::count};
+use crate::{
+    config::{Resolved, optimizer_numbers},
+    error::Error,
+    schedule::plan::Plan,
+    text::quantity::count,
+};
 use msg_core::{Backend, ops::Precision};
-use msg_models::{Cost, OptimizerNumbers, hf};
+use msg_models::{Cost, hf};
 
 /// Where a device had no memory left in the step: the refusal with the plan's estimate and the ways out. Any
 /// other refusal as it is.
@@ -22,7 +27,7 @@ pub(super) fn explained<D: Backend>(
     let train = config.train();
     let micro_batch = train.micro_batch.unwrap_or(stage.batch);
     let (logits, compute) = (config.logits(), train.compute());
-    let (batch, state) = ((stage.sequence, micro_batch), OptimizerNumbers::of(config.optimizer()));
+    let (batch, state) = ((stage.sequence, micro_batch), optimizer_numbers(config.optimizer()));
     let memory = cost.memory(stage.sizes, batch, logits, compute, D::LOGITS, state).total();
     let mut ways = Vec::new();
     if micro_batch > 1 {
