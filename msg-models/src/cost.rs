@@ -125,7 +125,7 @@ impl Cost {
         let outside = match self.family {
             Kind::Gpt => 0,
             // Pooler, transform of masked tokens, classes.
-            Kind::Bert { .. } => 2 * hidden * hidden + hidden * CLASSES as u128,
+            Kind::Bert { .. } => 2 * hidden * hidden + hidden * CLASSES,
         };
         u64::try_from(layers * block + outside).unwrap_or(u64::MAX)
     }
