@@ -5,6 +5,7 @@ use msg_core::{
     ops::Precision,
     optim::{AdamWConfig, MuonConfig, OptimizerConfig, Rule},
 };
+use msg_tests::optimizers::every_optimizer;
 use msg_train::{config::RunConfig, run::Resume};
 use std::{fs, path::Path};
 
@@ -65,23 +66,19 @@ fn resumes_to_the_bit(family: &str, optimizer: OptimizerConfig) {
 }
 
 #[test]
-fn a_gpt_run_resumes_to_the_bit_after_every_step() {
-    resumes_to_the_bit("gpt", AdamWConfig::default().into());
+fn a_gpt_run_resumes_to_the_bit_after_every_step_with_every_optimizer() {
+    for optimizer in every_optimizer() {
+        // Muon has no weight decay by default.
+        let with_decay = MuonConfig { weight_decay: 0.1, ..MuonConfig::default() };
+        resumes_to_the_bit("gpt", if optimizer.kind() == "muon" { with_decay.into() } else { optimizer });
+    }
 }
 
 #[test]
-fn a_bert_run_resumes_to_the_bit_after_every_step() {
-    resumes_to_the_bit("bert", AdamWConfig::default().into());
-}
-
-#[test]
-fn a_gpt_run_with_muon_resumes_to_the_bit_after_every_step() {
-    resumes_to_the_bit("gpt", MuonConfig { weight_decay: 0.1, ..MuonConfig::default() }.into());
-}
-
-#[test]
-fn a_bert_run_with_muon_resumes_to_the_bit_after_every_step() {
-    resumes_to_the_bit("bert", MuonConfig::default().into());
+fn a_bert_run_resumes_to_the_bit_after_every_step_with_every_optimizer() {
+    for optimizer in every_optimizer() {
+        resumes_to_the_bit("bert", optimizer);
+    }
 }
 
 #[test]
