@@ -7,6 +7,7 @@ mod blocks;
 mod cli;
 mod config;
 mod eval;
+mod families;
 mod files;
 mod generate;
 mod golden;
