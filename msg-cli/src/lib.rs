@@ -1,10 +1,4 @@
-//! The `msg` command as a library: what `msg` does, for any process that wants to be it.
-//!
-//! The only crate that prints, exits and picks a device. A refusal is one line on stderr.
-//!
-//! Exit codes: 0 for done, 2 for refused (nothing that was saved is lost), 130 for a run that was asked to
-//! stop: `--resume auto` goes on.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 // First, since its macros hold from here on.

@@ -7,9 +7,9 @@
 
 template <class E> struct Attention {
     const E *qkv;         // [rows][3][heads * head_dim]
-    E *attn_out;             // [rows][heads * head_dim]
-    float *logsumexp;      // [batch][heads][length]: log of the sum of exponentials of a query's scores
-    const E *dattn_out;      // backward
+    E *attn_out;          // [rows][heads * head_dim]
+    float *logsumexp;     // [batch][heads][length]: log of the sum of exponentials of a query's scores
+    const E *dattn_out;   // backward
     float *deltas;        // backward, as logsumexp: inner products of attn_out and dattn_out
     E *dqkv;              // backward
     const float *padding; // [batch][length], added to the scores of a key; null: 0

@@ -7,11 +7,7 @@
 //! passes: one forward, two backward (gradients of inputs and of weights).
 
 use crate::{Sizes, bert::BertConfig, gpt::GptConfig};
-use msg_core::{
-    ops::{Compute, Precision},
-    optim::Rule,
-    params::Role,
-};
+use msg_core::ops::{Compute, Precision};
 
 /// Forward passes that one training step is worth.
 const FORWARD_PASSES: f64 = 3.0;
@@ -66,23 +62,13 @@ pub struct Memory {
     pub activations: f64,
 }
 
-/// f32 numbers that an optimizer keeps for each entry.
+/// f32 numbers that an optimizer keeps for each entry of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptimizerNumbers {
     /// Of a matrix.
     pub matrices: usize,
     /// Of any other parameter.
     pub others: usize,
-}
-
-impl OptimizerNumbers {
-    /// Those of an optimizer.
-    pub fn of(rule: &impl Rule) -> Self {
-        OptimizerNumbers {
-            matrices: rule.numbers_per_entry(&Role::weight()),
-            others: rule.numbers_per_entry(&Role::embedding()),
-        }
-    }
 }
 
 impl Memory {
@@ -233,8 +219,7 @@ mod tests {
         axis::NamedShape,
         growth::Init,
         ops::head::LOGITS_ON_CPU,
-        optim::{AdamWConfig, MuonConfig},
-        params::{self, Module, Param, ParamName, Visitor},
+        params::{self, Module, Param, ParamName, Role, Visitor},
     };
 
     const ADAMW: OptimizerNumbers = OptimizerNumbers { matrices: 2, others: 2 };
@@ -260,15 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn an_optimizer_is_asked_for_the_memory_of_its_state() {
+    fn the_optimizers_state_is_counted_by_matrices_and_others() {
         let cost = Cost::gpt(&GptConfig::default());
         let of = |state| {
             cost.memory(BASE, (1024, 1), Logits::Everywhere, Compute::default(), LOGITS_ON_CPU, state)
                 .optimizer
         };
         let matrices = 12.0 * (4.0 * 768.0 * 768.0 + 2.0 * 768.0 * 3072.0);
-        assert_eq!(of(OptimizerNumbers::of(&AdamWConfig::default())), 8.0 * 124_439_808.0);
-        assert_eq!(of(OptimizerNumbers::of(&MuonConfig::default())), 8.0 * 124_439_808.0 - 4.0 * matrices);
+        assert_eq!(of(ADAMW), 8.0 * 124_439_808.0);
+        let one_for_matrices = OptimizerNumbers { matrices: 1, others: 2 };
+        assert_eq!(of(one_for_matrices), 8.0 * 124_439_808.0 - 4.0 * matrices);
     }
 
     #[test]

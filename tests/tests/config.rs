@@ -200,11 +200,11 @@ fn each_value_out_of_its_range_is_refused_with_the_range() {
         ("run.name=..", "run.name: expected a plain file name, got \"..\""),
         (
             "data.sources=",
-            "data.sources: expected either it or `data.crates`, one that is not empty, got neither",
+            "data.sources: expected exactly one of `data.sources`, `data.crates`, not empty, got none of them",
         ),
         (
             "data.crates=[\"dfdx\"]",
-            "data.sources: expected either it or `data.crates`, one that is not empty, got both",
+            "data.sources: expected exactly one of `data.sources`, `data.crates`, not empty, got `data.sources`, `data.crates`",
         ),
         ("data.held_out=0.6", "data.held_out: expected a share from 0 to 0.5, got 0.6"),
         ("data.held_out=nan", "data.held_out: expected a share from 0 to 0.5, got NaN"),

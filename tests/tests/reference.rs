@@ -9,7 +9,8 @@ use msg_train::{Error, Result, config::Resolved, families::registry};
 use std::{fmt::Write, fs, path::Path};
 use toml::{Table, Value};
 
-/// The tables by the names that a user writes, and the structs that they are read into.
+/// The tables by the names that a user writes, and the structs that they are read into. `optimizer<muon>` is that table
+/// with `kind = "muon"`.
 const TABLES: &[(&str, &str, &str)] = &[
     ("run", "msg-train/src/config/train.rs", "RunTable"),
     ("data", "msg-train/src/config/data.rs", "DataConfig"),
@@ -18,6 +19,8 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("model", "msg-train/src/config/model.rs", "ModelConfig"),
     ("train", "msg-train/src/config/train.rs", "TrainConfig"),
     ("optimizer", "msg-core/src/optim/adamw/mod.rs", "AdamWConfig"),
+    ("optimizer<muon>", "msg-core/src/optim/muon/mod.rs", "MuonConfig"),
+    ("optimizer<muon>.adamw", "msg-core/src/optim/muon/mod.rs", "AuxiliaryAdamW"),
     ("lr", "msg-train/src/config/schedule.rs", "LrConfig"),
     ("stage", "msg-train/src/config/schedule.rs", "StageConfig"),
     ("init", "msg-train/src/config/train.rs", "InitFrom"),
@@ -63,10 +66,20 @@ fn read(overrides: &[String]) -> Result<Resolved> {
     registry::parse(SMALL, "small.toml", overrides)
 }
 
+/// A key as a user writes it, and the kind of its table, where it is one of another kind than by default.
+fn of_kind(key: &str) -> (String, Option<String>) {
+    match key.split_once('<').and_then(|(table, rest)| Some((table, rest.split_once('>')?))) {
+        Some((table, (kind, rest))) => (format!("{table}{rest}"), Some(format!("{table}.kind={kind}"))),
+        None => (key.to_owned(), None),
+    }
+}
+
 /// The run with a key set to `value`, or taken away.
 fn with(key: &str, value: &str) -> Result<Resolved> {
     let beside = BESIDE.iter().filter(|(of, _)| *of == key).flat_map(|(_, beside)| beside.iter());
     let mut overrides: Vec<String> = beside.map(|&text| text.to_owned()).collect();
+    let (key, kind) = of_kind(key);
+    overrides.extend(kind);
     overrides.push(format!("{key}={value}"));
     read(&overrides)
 }
@@ -74,7 +87,7 @@ fn with(key: &str, value: &str) -> Result<Resolved> {
 /// What would do for a key, where `value` does not.
 fn expected(key: &str, value: &str) -> Option<String> {
     match with(key, value) {
-        Err(Error::Config { key: of, expected, .. }) if of == key => Some(expected),
+        Err(Error::Config { key: of, expected, .. }) if of == of_kind(key).0 => Some(expected),
         _ => None,
     }
 }
@@ -141,14 +154,18 @@ fn written(run: &Resolved, key: &str) -> Option<Value> {
 }
 
 fn default_of(key: &str, about: &str) -> String {
-    let required = matches!(with(key, ""), Err(Error::MissingKey { key: of, .. }) if of == key);
+    let (plain, kind) = of_kind(key);
+    let required = matches!(with(key, ""), Err(Error::MissingKey { key: of, .. }) if of == plain);
     if required {
         return "required".to_owned();
     }
     if about.contains("by default") {
         return "see there".to_owned();
     }
-    let family = |name: &str| written(&read(&[format!("model.family={name}")]).unwrap(), key);
+    let family = |name: &str| {
+        let overrides: Vec<String> = kind.iter().cloned().chain([format!("model.family={name}")]).collect();
+        written(&read(&overrides).unwrap(), &plain)
+    };
     let shown = |value: Option<Value>| value.map_or("none".to_owned(), |value| format!("`{value}`"));
     match (family("gpt"), family("bert")) {
         (gpt, bert) if gpt == bert => shown(gpt),
@@ -166,8 +183,10 @@ fn page() -> String {
     );
     for (table, file, name) in TABLES {
         let Documented { about, fields } = documented(file, name);
-        let heading = if *table == "stage" { "[[stage]]".to_owned() } else { format!("[{table}]") };
-        write!(page, "\n## `{heading}`\n\n{about}\n\n").unwrap();
+        let (plain, kind) = of_kind(table);
+        let heading = if *table == "stage" { "[[stage]]".to_owned() } else { format!("[{plain}]") };
+        let with_kind = kind.map_or(String::new(), |kind| format!(" with `{}`", kind.replace('=', " = ")));
+        write!(page, "\n## `{heading}`{with_kind}\n\n{about}\n\n").unwrap();
         page.push_str("| key | type | range | default | meaning |\n|---|---|---|---|---|\n");
         let place = if *table == "stage" { "stage.2" } else { table };
         if *table == "optimizer" {
@@ -184,7 +203,7 @@ fn page() -> String {
                 writeln!(
                     page,
                     "| `{field}` | a table | | see [below](#{}) | {about} |",
-                    key.replace('.', "")
+                    of_kind(&key).0.replace('.', "")
                 )
                 .unwrap();
                 continue;

@@ -260,7 +260,7 @@ impl<D: Backend + Synchronize> Suite<D> {
             optimizer.apply(&mut model, &mut grads, None, Update { clip: Some(1.0), ..Update::at(1e-4) })
         })?;
         for (name, precision) in [("Muon, f32", Precision::F32), ("Muon, bf16", Precision::Bf16)] {
-            if self.wants("Muon") {
+            if self.wants(name) {
                 let mut optimizer =
                     Muon::new(&model, MuonConfig { precision: Some(precision), ..MuonConfig::default() })?;
                 // What is told is the memory that AdamW would touch: most of the time goes into products.

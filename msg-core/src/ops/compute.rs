@@ -29,15 +29,15 @@ pub enum Precision {
 pub struct Compute {
     /// Of the matrix products.
     pub precision: Precision,
-    /// Whether blocks make their activations again for the backward pass, from their input, which alone is kept:
-    /// less memory for one more forward pass, the same bits. The plain body of a block keeps everything.
+    /// Whether blocks keep only their input and recompute their activations in the backward pass: less memory, one
+    /// more forward pass, the same bits. The plain form of a block keeps everything.
     pub recompute: bool,
     /// On Cuda, whether f32 products of blocks may cut their operands to TF32 for tensor cores. Elsewhere, and in
     /// bf16, nothing changes.
     pub tf32: bool,
 }
 
-/// An operand as the products of a precision take it; the gradient passes through unchanged.
+/// An operand rounded to a precision; the gradient passes through unchanged.
 pub fn rounded<S: Shape, E: Float, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
     precision: Precision,

@@ -11,7 +11,7 @@ use dfdx::{
     tensor_ops::{Device, SelectTo, SumTo, TryMul, TrySub},
 };
 
-/// The label that asks for no prediction.
+/// The label of a place that is not predicted.
 pub const IGNORED: i64 = -100;
 
 const OP: &str = "cross_entropy";
@@ -28,7 +28,7 @@ pub struct Labels<A: Axis, S: Shape, E: Float, D: Device<E>> {
 }
 
 impl<A: Axis, S: Shape, E: Float, D: Device<E>> Labels<A, S, E, D> {
-    /// Checks host labels against the number of classes and hands them to the device.
+    /// Checks host labels against the number of classes and copies them to the device.
     ///
     /// # Errors
     /// [`Error::Count`], [`Error::Zero`], or [`Error::Index`] for the first label that is neither a
@@ -119,7 +119,7 @@ where
     sum.try_mul(E::of(1.0 / divisor.max(1) as f64)).during(OP)
 }
 
-/// What logits are worth at every counted place, in order, on the host.
+/// Loss and correctness at every counted place, in order, on the host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Scores {
     /// `-log softmax(logits)[label]`, in nats.
@@ -128,8 +128,8 @@ pub struct Scores {
     pub right: Vec<bool>,
 }
 
-/// Loss and right answers of every counted place. Nothing is summed here, so that a mean over many batches
-/// does not depend on how places were put into batches.
+/// Loss and correctness of every counted place. Nothing is summed here, so that a mean over many batches does not
+/// depend on how places are batched.
 ///
 /// # Errors
 /// As [`cross_entropy`].

@@ -64,7 +64,7 @@ parameters! {
     }
 }
 
-/// A matrix of rows in one buffer: what passes over it need to know.
+/// The sizes of a matrix of rows in one buffer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) rows: usize,
@@ -180,7 +180,7 @@ impl Shape {
     }
 }
 
-/// Adds up `parts`, of `kinds` rows of columns each, to the rows at `to`; a null one is left out.
+/// Adds up `parts`, of `kinds` rows of columns each, to the rows at `to`; a null one is skipped.
 #[allow(unsafe_code, reason = "launches a kernel")]
 pub(crate) fn add_totals(
     gpu: &Arc<CudaDevice>,

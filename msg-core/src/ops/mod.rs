@@ -1,7 +1,6 @@
 //! The masked operations, differentiable on dfdx tensors with a tape.
 //!
-//! Each has a plain form, a chain of dfdx operations and of [`matmul`]: the reference that faster ones are
-//! held against. On the Cpu the norm, embeddings, whole blocks ([`block`]) and the head with its loss ([`head`]) are
+//! Each has a plain form, a chain of dfdx operations and of [`matmul`]: the reference of the faster ones. On the Cpu the norm, embeddings, whole blocks ([`block`]) and the head with its loss ([`head`]) are
 //! single nodes. Each obeys the summation contract: an output element depends on the values and
 //! their indices along the reduced axis alone, so that a tail of zeros changes no bit.
 

@@ -295,7 +295,10 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
     }
 
     /// The same optimizer under another type of rule, such as one of a list.
-    pub fn into_rule<T: From<R>>(self) -> Optimizer<D, T> {
+    pub fn into_rule<T>(self) -> Optimizer<D, T>
+    where
+        R: Into<T>,
+    {
         let Optimizer { rule, slots, birth_steps, applied, fitted, status, pending, shared, settled } = self;
         let rule = rule.into();
         Optimizer { rule, slots, birth_steps, applied, fitted, status, pending, shared, settled }

@@ -107,23 +107,28 @@ impl<D: Backend> Masks<D> {
         axes + self.gates.iter().filter(|gate| !gate.is_open()).count()
     }
 
-    pub(crate) fn hidden(&self, site: Site) -> Mask<Hidden, f32, D> {
+    /// The mask of the residual stream at a site.
+    pub fn hidden(&self, site: Site) -> Mask<Hidden, f32, D> {
         self.unless_omitted(site, &self.hidden)
     }
 
-    pub(crate) fn hidden_out(&self, site: Site) -> Mask<HiddenOut, f32, D> {
+    /// The same on the output side of a square map.
+    pub fn hidden_out(&self, site: Site) -> Mask<HiddenOut, f32, D> {
         self.unless_omitted(site, &self.hidden_out)
     }
 
-    pub(crate) fn ffn(&self, site: Site) -> Mask<Ffn, f32, D> {
+    /// The mask of the feed-forward units at a site.
+    pub fn ffn(&self, site: Site) -> Mask<Ffn, f32, D> {
         self.unless_omitted(site, &self.ffn)
     }
 
-    pub(crate) fn inner(&self, site: Site) -> Mask<AttnDim, f32, D> {
+    /// The mask of the heads' units at a site.
+    pub fn inner(&self, site: Site) -> Mask<AttnDim, f32, D> {
         self.unless_omitted(site, &self.inner)
     }
 
-    pub(crate) fn gate(&self, layer: usize) -> Gate {
+    /// The gate of a layer.
+    pub fn gate(&self, layer: usize) -> Gate {
         let omitted = self.omitted == Some(Site::in_layer(layer, Place::Layer));
         if omitted { Gate::OPEN } else { self.gates.get(layer).copied().unwrap_or(Gate::OPEN) }
     }

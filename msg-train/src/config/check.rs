@@ -92,14 +92,8 @@ impl Rules<'_> {
     }
 
     fn data(self, data: &DataConfig) -> Result<()> {
-        let (sources, crates) = (!data.sources.is_empty(), !data.crates.is_empty());
-        let given = if sources { "both" } else { "neither" };
-        self.need(
-            sources != crates,
-            "data.sources",
-            "either it or `data.crates`, one that is not empty",
-            given,
-        )?;
+        let other = data.source().err();
+        self.need(other.is_none(), "data.sources", DataConfig::one_source(), other.unwrap_or_default())?;
         let share = data.held_out;
         let holds = DataConfig::HELD_OUT.contains(&share);
         self.number(holds, "data.held_out", DataConfig::HELD_OUT_IN_WORDS, share)?;
@@ -233,6 +227,23 @@ impl Rules<'_> {
         };
         self.need((1..=MOST).contains(&count), key(name), "at least 1", count)?;
         Ok(count.div_ceil(per_step))
+    }
+
+    /// A schedule that was made in code.
+    pub(super) fn schedule(self, stages: &[ResolvedStage], lr: &LrConfig) -> Result<()> {
+        self.need(!stages.is_empty(), "stage", "at least one stage", "none")?;
+        for (number, stage) in (1..).zip(stages) {
+            let key = |name: &str| format!("stage.{number}.{name}");
+            self.need((1..=MOST).contains(&stage.steps), key("steps"), "at least 1", stage.steps)?;
+            for (axis, size) in stage.sizes.iter() {
+                self.size(key(axis.key()), Some(size))?;
+            }
+            self.size(key("sequence"), Some(stage.sequence))?;
+            self.size(key("batch"), Some(stage.batch))?;
+        }
+        self.lr(lr)?;
+        self.growths(stages, None)?;
+        self.steps(lr, stages)
     }
 
     /// The family of that name.
@@ -389,6 +400,14 @@ impl Rules<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses a schedule that was made in code, by the rules of configurations.
+///
+/// # Errors
+/// [`Error::Config`] for the first rule that does not hold; the file's name in it is `plan`.
+pub(crate) fn check_schedule(stages: &[ResolvedStage], lr: &LrConfig) -> Result<()> {
+    Rules { file: "plan" }.schedule(stages, lr)
 }
 
 /// A value as TOML writes it.

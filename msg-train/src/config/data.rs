@@ -39,10 +39,40 @@ pub struct DataConfig {
 }
 
 impl DataConfig {
+    /// The keys that say where text comes from, and whether a configuration has each.
+    pub(crate) const SOURCES: &[(&str, fn(&DataConfig) -> bool)] =
+        &[("sources", |data| !data.sources.is_empty()), ("crates", |data| !data.crates.is_empty())];
+
+    /// The key of them that is given.
+    ///
+    /// # Errors
+    /// What is given instead, where that is not exactly one.
+    pub(crate) fn source(&self) -> Result<&'static str, String> {
+        let given: Vec<&str> =
+            Self::SOURCES.iter().filter(|(_, given)| given(self)).map(|(key, _)| *key).collect();
+        match given[..] {
+            [key] => Ok(key),
+            [] => Err("none of them".to_owned()),
+            _ => Err(in_words(&given)),
+        }
+    }
+
+    /// What is expected of them, in words.
+    pub(crate) fn one_source() -> String {
+        let keys: Vec<&str> = Self::SOURCES.iter().map(|(key, _)| *key).collect();
+        format!("exactly one of {}, not empty", in_words(&keys))
+    }
+
     /// The share that may be held out.
     pub(crate) const HELD_OUT: RangeInclusive<f64> = 0.0..=0.5;
     /// That range in words.
     pub(crate) const HELD_OUT_IN_WORDS: &str = "a share from 0 to 0.5";
+}
+
+/// Keys of `[data]`, with their table.
+fn in_words(keys: &[&str]) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| format!("`data.{key}`")).collect();
+    keys.join(", ")
 }
 
 /// How bytes that are not UTF-8 are read.

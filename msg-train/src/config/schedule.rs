@@ -25,6 +25,13 @@ pub struct LrConfig {
     pub decay: Option<u64>,
 }
 
+impl LrConfig {
+    /// The same rate throughout.
+    pub fn constant(peak: f64) -> Self {
+        LrConfig { shape: LrShape::Constant, peak, r#final: None, warmup: 0, decay: None }
+    }
+}
+
 /// How the learning rate reacts to a growth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

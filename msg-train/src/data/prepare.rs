@@ -6,14 +6,14 @@
 use super::{
     documents::to_bytes,
     manifest::{Counts, Dtype, Manifest, Recipe},
-    source::{self, CargoFolders, Documents, Piece, ReadOptions},
+    source::{self, CargoFolders, Piece, Source},
     split::{Selection, select},
     tokenizer::{Tokenizer, Trainer},
     writer::{ShardWriter, clear, lock},
 };
 use crate::{
     config::{DataConfig, SpecialTokens, TokenizerKind},
-    error::{AtPath, Error, Result},
+    error::{Error, Result},
     files::{
         atomic::replace_file,
         names::{DOCUMENTS, TOKENIZER},
@@ -21,17 +21,12 @@ use crate::{
 };
 use msg_core::random::{Key, philox4x32};
 use rayon::prelude::*;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 /// Text tokenised at a time, in bytes.
 const BATCH: usize = 2 << 20;
 /// Text that a tokenizer is trained on, in bytes; of a larger corpus a sample of about this size.
 const SAMPLE: u64 = 64 << 20;
-/// How much larger the text of a compressed file is taken to be, for that sample and for progress.
-const PACKED: u64 = 4;
 
 /// What to prepare.
 #[derive(Clone, Debug)]
@@ -174,36 +169,23 @@ struct Text {
     invalid: u64,
 }
 
-/// The files to read.
+/// The source, and the hash that its text must have.
 struct Sources<'a> {
-    config: &'a DataConfig,
-    files: Vec<PathBuf>,
-    /// Bytes of text, by the sizes of the files.
-    estimate: u64,
+    source: Box<dyn Source>,
+    expect_hash: Option<&'a str>,
 }
 
 impl<'a> Sources<'a> {
     fn find(request: &Prepare<'a>) -> Result<Self> {
-        let files = source::files(request.config, &request.cargo)?;
-        let mut estimate = 0;
-        for file in &files {
-            let packed = file.extension().is_some_and(|ending| ending == "gz" || ending == "zst");
-            estimate += fs::metadata(file).at(file)?.len() * if packed { PACKED } else { 1 };
-        }
-        Ok(Sources { config: request.config, files, estimate })
-    }
-
-    fn documents(&self) -> Documents {
-        let options =
-            ReadOptions { field: self.config.jsonl_field.clone(), invalid: self.config.invalid_utf8 };
-        Documents::new(self.files.clone(), options)
+        let source = source::open(request.config, &request.cargo)?;
+        Ok(Sources { source, expect_hash: request.config.expect_hash.as_deref() })
     }
 
     /// Reads all text, hashes it, and lets a trainer see its sample.
     fn scan(&self, mut trainer: Option<&mut Trainer>, progress: &mut dyn FnMut(Progress)) -> Result<Text> {
-        let mut documents = self.documents();
+        let mut documents = self.source.documents()?;
         let mut hash = TextHash::default();
-        let mut sample = Sample::of(self.estimate);
+        let mut sample = Sample::of(self.source.estimate());
         let mut pieces = documents.batch(BATCH)?;
         while !pieces.is_empty() {
             pieces.iter().for_each(|piece| hash.add(piece));
@@ -215,17 +197,17 @@ impl<'a> Sources<'a> {
                     .collect();
                 trainer.count(&texts);
             }
-            let total = self.estimate.max(hash.bytes);
+            let total = self.source.estimate().max(hash.bytes);
             progress(Progress { phase: Phase::Scan, done: hash.bytes, total });
             pieces = documents.batch(BATCH)?;
         }
-        let path = || self.files.first().cloned().unwrap_or_default();
+        let path = || self.source.place().to_owned();
         if hash.bytes == 0 {
-            let message = format!("expected text, got {} empty files", self.files.len());
+            let message = "expected text, got none".to_owned();
             return Err(Error::Data { path: path(), message });
         }
         let text = Text { bytes: hash.bytes, hash: hash.finish(), invalid: documents.invalid() };
-        match &self.config.expect_hash {
+        match self.expect_hash {
             Some(expected) if !expected.eq_ignore_ascii_case(&text.hash) => {
                 let message = format!(
                     "expected all text from here on to have the BLAKE3 hash {expected}, got {}",
@@ -245,7 +227,7 @@ impl<'a> Sources<'a> {
         writer: &mut Writer<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
-        let mut documents = self.documents();
+        let mut documents = self.source.documents()?;
         let mut hash = TextHash::default();
         let mut pieces = documents.batch(BATCH)?;
         while !pieces.is_empty() {
@@ -265,7 +247,7 @@ impl<'a> Sources<'a> {
             return Ok(());
         }
         Err(Error::Data {
-            path: self.files.first().cloned().unwrap_or_default(),
+            path: self.source.place().to_owned(),
             message: format!("the text changed while it was read: expected BLAKE3 {}, got {got}", text.hash),
         })
     }

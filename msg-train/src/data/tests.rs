@@ -202,7 +202,7 @@ fn texts_that_cannot_be_used_are_refused() {
     let shown = text.join("a.txt").display().to_string();
     let run =
         |config: &DataConfig| refusal(prepare(&request(config, SpecialTokens::EndOfText, &out), &mut |_| ()));
-    assert_eq!(run(&config(&text)), format!("{shown}: expected text, got 1 empty files"));
+    assert_eq!(run(&config(&text)), format!("{shown}: expected text, got none"));
     write(&text.join("a.txt"), b"ab\xFF");
     let refuse = DataConfig { invalid_utf8: InvalidUtf8::Refuse, ..config(&text) };
     assert_eq!(run(&refuse), format!("{shown}: expected UTF-8, got an invalid sequence at byte 2"));

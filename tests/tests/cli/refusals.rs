@@ -119,7 +119,7 @@ fn texts_that_cannot_be_used_take_one_line_and_name_the_file() {
             &["data.sources=[\"image\"]"],
             &["msg: image: expected files ending in txt, md, rs, jsonl, got none"],
         ),
-        (&["data.sources=[\"empty\"]"], &["empty/a.txt: expected text, got 1 empty files"]),
+        (&["data.sources=[\"empty\"]"], &["empty/a.txt: expected text, got none"]),
         (
             &["data.sources=[\"invalid\"]", "data.invalid_utf8=refuse"],
             &["invalid/a.txt: expected UTF-8, got an invalid sequence at byte 2"],

@@ -1,8 +1,8 @@
 //! Attention on host slices, a block of queries at a time: the score matrix is never whole in memory.
 //!
-//! Queries, keys and values lie side by side in rows of 3 x AttnDim. A task is one head of one sequence; what
-//! it computes depends on that head alone. The backward pass computes the probabilities again from the
-//! logarithms of their sums. A causal mask leaves out what no query of a block can see.
+//! Queries, keys and values lie side by side in rows of 3 x AttnDim. A task is one head of one sequence; its
+//! result depends on that head alone. The backward pass recomputes the probabilities from the logsumexp of each row.
+//! Under a causal mask, keys that no query of a block can see are skipped.
 
 use crate::{
     float::Stored,
@@ -135,7 +135,7 @@ impl<E> Head<'_, E> {
         })
     }
 
-    /// How many keys a query can see at the most.
+    /// The most keys that a query can see.
     fn visible(&self, query: usize) -> usize {
         if self.of.causal { query + 1 } else { self.of.length }
     }

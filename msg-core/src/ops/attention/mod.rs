@@ -1,6 +1,6 @@
 //! Multi-head attention on projected queries, keys and values, with causal and padding masks.
 //!
-//! The growth masks of AttnDim act on the projections before they come here: a head whose query, key and
+//! The growth masks of AttnDim are applied to the projections beforehand: a head whose query, key and
 //! value are 0 adds an exact 0 to every output. This chain of operations is the reference of the slice kernels, which a
 //! whole block uses.
 
@@ -24,12 +24,11 @@ use dfdx::{
     tensor_ops::{BroadcastTo, Device, TryAdd, TryMul},
 };
 
-/// Added to the score of a key that may not be seen: its probability underflows to exactly 0, and a row
-/// that may see nothing becomes uniform instead of NaN (its scores still get a gradient, though rounding hides
-/// them: so it is with every additive mask).
+/// Added to the score of a hidden key: its probability underflows to exactly 0, and a row whose keys are all hidden
+/// becomes uniform instead of NaN (its scores still get a gradient, as with every additive mask).
 const UNSEEN: f64 = -1e30;
 
-/// Which keys each query may see.
+/// Which keys each query attends to.
 #[derive(Clone, Debug)]
 pub struct AttentionMask<E: Float, D: Device<E>> {
     /// The length of the sequences in which no query sees a later key.
@@ -43,7 +42,7 @@ impl<E: Float, D: Device<E>> AttentionMask<E, D> {
         AttentionMask { causal: None, padding: None }
     }
 
-    /// Each query of sequences of this length sees itself and what came before.
+    /// Each query of sequences of this length sees itself and earlier positions.
     pub fn causal(length: Query) -> Self {
         AttentionMask { causal: Some(length), padding: None }
     }

@@ -2,8 +2,8 @@
 //!
 //! Kept for the backward pass are, in rows of the batch: the input, queries, keys, values and the attention output, the
 //! inputs of the norms (pre-norm: the first one's is the block's), and the feed-forward units before their
-//! activation: 6 or 7 of Hidden's or AttnDim's width and one of Ffn's. Norm outputs and activations are computed
-//! again; with `recompute` all but the input is.
+//! activation: 6 or 7 of Hidden's or AttnDim's width and one of Ffn's. Norm outputs and activations are
+//! recomputed; with `recompute`, everything but the input.
 
 use super::{Block, BlockKernel, NormOrder, Pair};
 use crate::{
@@ -269,7 +269,7 @@ impl Pass {
         Ok(dx)
     }
 
-    /// What a branch's gate is worth where it multiplies the branch itself.
+    /// The gate's factor on a branch.
     fn branch_gate(&self) -> f32 {
         match self.block.order {
             NormOrder::Pre => self.block.masks.gate.value(),

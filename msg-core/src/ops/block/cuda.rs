@@ -142,7 +142,7 @@ impl<E: AttentionKernels> Pass<E> {
         }
     }
 
-    /// What a branch's gate is worth where it multiplies the branch itself.
+    /// The gate's factor on a branch.
     fn branch_gate(&self) -> f32 {
         match self.block.order {
             NormOrder::Pre => self.block.masks.gate.value(),

@@ -1,7 +1,7 @@
 //! A Transformer block as one operation: attention, feed-forward layer, norms, residuals, masks and gate.
 //!
-//! The granularity is the block because each node costs a tensor and a gradient for every activation that
-//! leaves it: between finer nodes all would be allocated and summed, within one node only the residual stream is.
+//! The granularity is the block because every activation that leaves a node costs a tensor and a gradient: with finer
+//! nodes all of them would be allocated and summed, with this one only the residual stream is.
 //! The plain body ([`plain`]) is a chain of the operations in [`crate::ops`]; tests hold each
 //! device's [`BlockKernel::block`] against it.
 
@@ -26,7 +26,7 @@ use crate::{
 };
 use dfdx::{shapes::HasShape, tensor::Tape, tensor_ops::Device};
 
-/// Where a block's norms stand.
+/// The place of a block's norms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormOrder {
     /// `x + m f(norm(x))` for both branches f (GPT).
@@ -38,10 +38,10 @@ pub enum NormOrder {
 /// Weight and bias of a linear map or of a norm.
 pub type Pair<W, B, D> = (Param<W, D>, Param<B, D>);
 
-/// A block: its tensors (shared with the module that owns them) and all that acts on them in one pass.
+/// A block: its tensors (shared with the module that owns them) and everything else that one pass needs.
 #[derive(Clone, Debug)]
 pub struct Block<D: Device<f32>> {
-    /// Where the norms stand.
+    /// The place of the norms.
     pub order: NormOrder,
     /// Weight and bias of the attention branch's norm.
     pub attention_norm: Pair<(Hidden,), (Hidden,), D>,
@@ -88,14 +88,14 @@ pub struct BlockMasks<D: Device<f32>> {
     pub gate: Gate,
 }
 
-/// A device's way to compute a block.
+/// A device that computes a block.
 pub trait BlockKernel: Kernels<f32> {
     /// The block's output; sizes fit ([`Block::forward`] has checked them).
     fn block<T: Tape<f32, Self>>(x: Stream<Self, T>, block: Block<Self>) -> Result<Stream<Self, T>>;
 }
 
 impl<D: BlockKernel> Block<D> {
-    /// The block's output by the device's fastest way.
+    /// The block's output, by the device's fastest implementation.
     ///
     /// # Errors
     /// Where the sizes differ.

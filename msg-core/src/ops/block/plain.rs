@@ -1,4 +1,4 @@
-//! The block as a chain of operations: the reference that faster ones are held against.
+//! The block as a chain of operations: the reference of the faster ones.
 
 use super::{Block, BlockKernel, NormOrder, Pair};
 use crate::{

@@ -1,4 +1,4 @@
-//! Dropout whose masks are a function of where and when: no state, no order of draws.
+//! Dropout whose masks are a pure function of place and step: no state, no order of draws.
 //!
 //! An entry's fate depends on (seed, step, micro-batch, layer, site, coordinates) alone, so a resumed
 //! run, a recomputed activation and any number of threads draw the same, and old units draw after a
@@ -83,7 +83,7 @@ impl Dropout {
     }
 }
 
-/// A device's way to make the factors of a whole tensor.
+/// A device that computes the factors of a whole tensor.
 pub trait DropoutKernel<E: Float>: Device<E> {
     /// The factors of a tensor of at most four axes.
     fn factors<S: Shape>(device: &Self, stream: &Stream, shape: &S) -> Result<Tensor<S, E, Self>> {

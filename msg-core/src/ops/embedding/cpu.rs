@@ -17,7 +17,7 @@ use dfdx::{
 };
 use rayon::prelude::*;
 
-/// Tasks that a table's rows are dealt out to, when gradients are added.
+/// Tasks that share a table's rows when gradients are added.
 const TASKS: usize = 16;
 
 impl EmbedKernel for Cpu {

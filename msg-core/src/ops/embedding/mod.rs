@@ -1,4 +1,4 @@
-//! Tables of vectors, and indices that are checked before they reach a device.
+//! Embedding tables, and indices that are checked before they reach a device.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -25,7 +25,7 @@ pub struct Ids<A: Axis, S: Shape, D: dfdx::tensor::Storage<usize>> {
 }
 
 impl<A: Axis, S: Shape, D: TensorFromVec<usize>> Ids<A, S, D> {
-    /// Checks host indices against the table's size and hands them to the device.
+    /// Checks host indices against the table's size and copies them to the device.
     ///
     /// # Errors
     /// [`Error::Count`] where their number does not fill the shape, [`Error::Index`] for the first one
@@ -94,7 +94,7 @@ pub struct Embeddings<'a, D: Device<f32>> {
     pub positions: Rows<'a, Position, (Query,), D>,
 }
 
-/// A device's way to add embeddings up.
+/// A device that sums embeddings.
 pub trait EmbedKernel: Device<f32> {
     /// The sum of the tables' rows at every place; sizes fit.
     fn embed_sum<T: Tape<f32, Self>>(of: Embeddings<'_, Self>, tape: T) -> Result<Stream<Self, T>> {
@@ -103,7 +103,7 @@ pub trait EmbedKernel: Device<f32> {
 }
 
 impl<D: EmbedKernel> Embeddings<'_, D> {
-    /// The sum of the tables' rows at every place, by the device's fastest way.
+    /// The sum of the tables' rows at every place, by the device's fastest implementation.
     ///
     /// # Errors
     /// Where the ids were checked against tables of other sizes or do not fit each other.
@@ -121,7 +121,7 @@ impl<D: EmbedKernel> Embeddings<'_, D> {
     }
 }
 
-/// Checks a table against its ids, and gives the size of its rows.
+/// Checks a table against its ids, and returns the size of its rows.
 fn fits<A: Axis, S: Shape, D: Device<f32>>(
     (table, ids): Rows<'_, A, S, D>,
     rows: Option<usize>,

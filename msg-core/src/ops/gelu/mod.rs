@@ -48,9 +48,9 @@ where
     }
 }
 
-/// dfdx 0.13 computes this form rightly but derives it wrongly (`accurate_gelu` lacks the inner
+/// dfdx 0.13 computes this form correctly, but not its derivative (`accurate_gelu` lacks the inner
 /// derivative 1/sqrt(2) of erf(x/sqrt(2))). So the value is taken off the tape, and its gradient goes
-/// to `x * slope` with the constant `slope = Phi(x) + x phi(x)`, (value unused).
+/// to `x * slope` with the constant `slope = Phi(x) + x phi(x)` (value unused).
 fn gelu_erf<S: Shape, E: Float, D: Device<E>, T: Tape<E, D>>(
     x: Tensor<S, E, D, T>,
 ) -> Result<Tensor<S, E, D, T>, D::Err> {

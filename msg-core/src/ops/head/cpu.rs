@@ -1,7 +1,7 @@
 //! The head with its loss as one node on the Cpu, some rows at a time.
 //!
-//! The loss is a scalar whose own gradient is a factor, so the gradients of input, table and bias are made
-//! in the forward pass, while a chunk's logits are there; the backward pass only adds them.
+//! The loss is a scalar whose own gradient is a factor, so the gradients of input, table and bias are computed
+//! in the forward pass, while a chunk's logits are in memory; the backward pass only scales and adds them.
 
 use super::{HeadKernel, LOGITS_ON_CPU};
 use crate::{
@@ -108,7 +108,7 @@ struct Head {
     /// The label of each row, 0 where ignored, and 1 where it counts, else 0.
     labels: Vec<usize>,
     counts: Vec<f32>,
-    /// What one counted row is worth.
+    /// The factor of one counted row.
     share: f32,
 }
 
@@ -169,7 +169,7 @@ impl Head {
         });
     }
 
-    /// What a row's loss is worth in the whole.
+    /// The factor of a row's loss in the sum.
     fn worth(&self, row: usize) -> f32 {
         self.counts[row] * self.share
     }

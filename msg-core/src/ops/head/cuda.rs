@@ -1,6 +1,6 @@
 //! The head with its loss as one node on Cuda, some rows at a time: launches of `head.cu`.
 //!
-//! As on the Cpu the gradients are made in the forward pass, while a chunk's logits are there.
+//! As on the Cpu the gradients are computed in the forward pass, while a chunk's logits are in memory.
 
 use super::{HeadKernel, LOGITS_ON_GPU};
 use crate::{
@@ -34,7 +34,7 @@ use std::sync::Arc;
 const MODULE: Module = module!("head", each["cross_entropy"], others["total_loss"]);
 
 /// Classes are padded to a multiple of this where the products' operands are copies, so that rows of logits and their
-/// gradients begin where tensor cores like it.
+/// gradients are aligned for tensor cores.
 const PADDED: usize = 64;
 /// Threads that work on a row.
 const THREADS: u32 = 512;
@@ -155,7 +155,7 @@ struct Head {
 }
 
 impl Head {
-    /// Writes the loss, and gives the gradients where they are asked for.
+    /// Writes the loss, and returns the gradients where they are asked for.
     fn run<E: Element>(
         &self,
         (x, table): (Address, Address),

@@ -27,7 +27,7 @@ pub const LOGITS_ON_CPU: usize = 1 << 24;
 /// Logits that a GPU holds at once, in numbers: 256 MB, unless one row has more.
 pub const LOGITS_ON_GPU: usize = 1 << 26;
 
-/// A device's way to compute a head's loss.
+/// A device that computes a head's loss.
 pub trait HeadKernel: Matmul<f32> {
     /// Logits held at once, in numbers, for plans of memory.
     const LOGITS: usize;
@@ -53,7 +53,7 @@ pub trait HeadKernel: Matmul<f32> {
     }
 }
 
-/// The cross-entropy of `x table^T + bias`, by the device's fastest way: the sum over counted labels,
+/// The cross-entropy of `x table^T + bias`, by the device's fastest implementation: the sum over counted labels,
 /// divided by `divisor` (see [`cross_entropy()`]).
 ///
 /// # Errors

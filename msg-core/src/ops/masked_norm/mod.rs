@@ -1,8 +1,8 @@
-//! Masked LayerNorm: statistics over the units that are there, each counted by its mask.
+//! Masked LayerNorm: statistics over the active units, each weighted by its mask.
 //!
 //! `mu = sum(c x)/sum(c)`, `var = sum(c (x-mu)^2)/sum(c)` (biased), `y = c ((x-mu)/sqrt(var+eps) weight + bias)`.
 //! Sums run in a fixed order; a unit at `c = 0` is left out even where it holds NaN. [`plain`] is the chain
-//! of dfdx operations; devices that do better override [`NormKernel::layer_norm`].
+//! of dfdx operations; devices with a faster one override [`NormKernel::layer_norm`].
 
 pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
@@ -21,7 +21,7 @@ use dfdx::{
     tensor_ops::Device,
 };
 
-/// A device's way to compute the norm.
+/// A device that computes the norm.
 pub trait NormKernel<E: Float>: Device<E> {
     /// The norm of operands that [`masked_layer_norm`] has checked.
     fn layer_norm<A, S, T>(

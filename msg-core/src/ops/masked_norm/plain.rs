@@ -1,4 +1,4 @@
-//! The norm as a chain of dfdx operations: the reference that faster ones are held against.
+//! The norm as a chain of dfdx operations: the reference of the faster ones.
 
 use crate::{
     axis::{Axis, EndsWith},

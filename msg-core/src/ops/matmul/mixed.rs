@@ -48,7 +48,7 @@ pub(crate) trait Output: Sized + Send {
     /// Whether the chains start from the elements that are there.
     const ACCUMULATES: bool = false;
 
-    /// Parts the first rows from the others.
+    /// Splits off the first rows.
     fn split(self, rows: usize) -> (Self, Self);
 
     /// Reads some elements of a row from a column on.
@@ -223,7 +223,7 @@ struct Place {
 }
 
 impl Place {
-    /// Lays the beginnings of the chains down.
+    /// Initialises the chains.
     fn start<O: Output>(self, out: &O, sums: &mut [Sums]) {
         vectorized(
             #[inline(always)]
@@ -239,7 +239,7 @@ impl Place {
         );
     }
 
-    /// Hands complete sums on.
+    /// Passes complete sums on.
     fn finish<O: Output>(self, out: &mut O, sums: &mut [Sums]) {
         vectorized(
             #[inline(always)]

@@ -13,14 +13,14 @@ struct Tensor {
     size_t piece;            // how many pieces the tensors before it have
     unsigned int size[4];    // padded by leading axes of one unit
     unsigned int units[4];   // where the age groups of the axis' units begin; NO_UNITS: all are in age group 0
-    unsigned int groups;    // where its age groups begin
+    unsigned int groups;     // where its age groups begin
     float first_share, beta2, second_share, eps, weight_decay;
 };
 
 #define NO_UNITS 0xFFFFFFFFu
 #define PIECE 4096
 
-// As kernels/status.cu left it.
+// As status/status.cu left it.
 struct UpdateStatus {
     double square, grad_scale, applied, loss;
 };
@@ -64,7 +64,7 @@ __device__ __forceinline__ void put_back(const Tensor &t, size_t begin, size_t e
 
 // Tensors whose entries all belong to one age group. One block a piece.
 extern "C" __global__ void adamw_one_group(const Tensor *tensors, const unsigned int count, const UpdateStatus *status,
-                                            const AgeGroup *groups) {
+                                           const AgeGroup *groups) {
     const Tensor t = tensor_of(tensors, count);
     const AgeGroup c = groups[t.groups];
     const size_t begin = (blockIdx.x - t.piece) * PIECE;

@@ -6,7 +6,7 @@
 
 use super::{
     field::{Found, text_field},
-    list::ending,
+    kind::{Piece, Pieces},
 };
 use crate::{
     config::InvalidUtf8,
@@ -26,24 +26,15 @@ const LONGEST_LINE: u64 = 16 << 20;
 
 /// How documents are read.
 #[derive(Clone, Debug)]
-pub struct ReadOptions {
+pub(super) struct ReadOptions {
     /// The field of `.jsonl` lines that holds the text.
-    pub field: String,
+    pub(super) field: String,
     /// What becomes of bytes that are no UTF-8.
-    pub invalid: InvalidUtf8,
-}
-
-/// A part of a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// The text; never empty.
-    pub text: String,
-    /// Whether the document ends here.
-    pub last: bool,
+    pub(super) invalid: InvalidUtf8,
 }
 
 /// The documents of a list of files, piece by piece. Empty documents are passed over.
-pub struct Documents {
+pub(super) struct FileDocuments {
     files: vec::IntoIter<PathBuf>,
     options: ReadOptions,
     open: Option<Open>,
@@ -79,22 +70,15 @@ struct Lines {
     given: usize,
 }
 
-impl Documents {
+impl FileDocuments {
     /// Documents of `files`, in order.
-    pub fn new(files: Vec<PathBuf>, options: ReadOptions) -> Self {
-        Documents { files: files.into_iter(), options, open: None, invalid: 0 }
+    pub(super) fn new(files: Vec<PathBuf>, options: ReadOptions) -> Self {
+        FileDocuments { files: files.into_iter(), options, open: None, invalid: 0 }
     }
+}
 
-    /// Invalid UTF-8 sequences replaced so far, each by one U+FFFD.
-    pub fn invalid(&self) -> u64 {
-        self.invalid
-    }
-
-    /// The next piece; `None` after the last.
-    ///
-    /// # Errors
-    /// Where a file cannot be read, is no UTF-8 and that is refused, or a line has no text.
-    pub fn next_piece(&mut self) -> Result<Option<Piece>> {
+impl Pieces for FileDocuments {
+    fn next_piece(&mut self) -> Result<Option<Piece>> {
         loop {
             if self.open.is_none() {
                 let Some(path) = self.files.next() else { return Ok(None) };
@@ -112,29 +96,40 @@ impl Documents {
         }
     }
 
-    /// Pieces of about `bytes` of text together; none after the last.
-    ///
-    /// # Errors
-    /// As [`Documents::next_piece`].
-    pub fn batch(&mut self, bytes: usize) -> Result<Vec<Piece>> {
-        let (mut pieces, mut size) = (Vec::new(), 0);
-        while size < bytes
-            && let Some(piece) = self.next_piece()?
-        {
-            size += piece.text.len();
-            pieces.push(piece);
-        }
-        Ok(pieces)
+    fn invalid(&self) -> u64 {
+        self.invalid
     }
+}
+
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compression {
+    Gzip,
+    Zstd,
+}
+
+/// How a file is compressed, by the ending of its name; none for one that is not.
+pub(super) fn compression(path: &Path) -> Option<Compression> {
+    match path.extension()?.to_str()? {
+        "gz" => Some(Compression::Gzip),
+        "zst" => Some(Compression::Zstd),
+        _ => None,
+    }
+}
+
+/// The ending that tells what a file holds: the one before that of its compression.
+pub(super) fn ending(path: &Path) -> Option<String> {
+    let name = if compression(path).is_some() { path.file_stem()? } else { path.file_name()? };
+    Path::new(name).extension()?.to_str().map(str::to_owned)
 }
 
 impl Content {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).at(path)?;
-        let reader: Box<dyn Read + Send> = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(file)),
-            Some("zst") => Box::new(zstd::Decoder::new(file).at(path)?),
-            _ => Box::new(file),
+        let reader: Box<dyn Read + Send> = match compression(path) {
+            Some(Compression::Gzip) => Box::new(flate2::read::MultiGzDecoder::new(file)),
+            Some(Compression::Zstd) => Box::new(zstd::Decoder::new(file).at(path)?),
+            None => Box::new(file),
         };
         Ok(match ending(path).as_deref() {
             Some("jsonl") => Content::Lines(Lines {
@@ -261,7 +256,7 @@ mod tests {
     }
 
     fn all(path: &Path, invalid: InvalidUtf8) -> Result<(Vec<Piece>, u64)> {
-        let mut documents = Documents::new(vec![path.to_owned()], options(invalid));
+        let mut documents = FileDocuments::new(vec![path.to_owned()], options(invalid));
         let mut pieces = Vec::new();
         while let Some(piece) = documents.next_piece()? {
             pieces.push(piece);

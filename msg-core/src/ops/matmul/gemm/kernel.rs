@@ -368,7 +368,7 @@ impl Place {
     }
 }
 
-/// Hands a whole tile's sums on from the registers in which they are: no loop, no test of a width.
+/// Passes on a whole tile's sums straight from their registers: no loop, no test of a width.
 #[inline(always)]
 fn store<E: Element, S: Simd, const R: usize, const V: usize, const FRESH: bool>(
     simd: S,

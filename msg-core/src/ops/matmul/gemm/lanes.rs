@@ -43,10 +43,10 @@ pub trait Lanes: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     /// The packing buffer of this thread.
     fn buffer() -> &'static LocalKey<Cell<Vec<Self>>>;
 
-    /// Calls with `len` elements, aligned to cache lines, with any contents.
+    /// Runs `work` with `len` elements, aligned to cache lines, with any contents.
     ///
-    /// The buffer is taken out while lent: a thread that waits for others may be given another
-    /// product to compute, which then finds no buffer and makes a new one.
+    /// The buffer is taken out meanwhile: a thread that waits for others may be given another product to compute,
+    /// which then finds no buffer and makes a new one.
     #[inline(always)]
     fn with_buffer<R>(len: usize, work: impl FnOnce(&mut [Self]) -> R) -> R {
         const LINE: usize = 64;
