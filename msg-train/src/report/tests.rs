@@ -116,7 +116,6 @@ impl Made {
                     tokens,
                     flops,
                     skipped: bad,
-                    ..Step::default()
                 };
                 metrics.write(&Record::Step(record)).unwrap();
                 let tokens_per_second = stage.tokens_per_step() as f64 / step_seconds;
