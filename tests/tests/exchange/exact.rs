@@ -12,7 +12,7 @@ use msg_core::{
 use msg_models::GrowingModel;
 use msg_models::{
     DepthInit, GrowthSpec, WidthInit,
-    function_preserving::{self, Exact, Form, Plan},
+    function_preserving::{self, Exact, Plan, ResidualForm},
 };
 
 /// Differences of exact growth, as a share of the largest logit.
@@ -113,7 +113,7 @@ fn a_wrong_rule_changes_the_function() {
     let rule = FillRule::default();
     for order in [NormOrder::Pre, NormOrder::Post] {
         // Without the epsilon of the new size even the right form is a bit off.
-        let operator = Exact { rule, form: Form { order, ..form } };
+        let operator = Exact { rule, form: ResidualForm { order, ..form } };
         let wrong = model.grown(&growth, &operator, Ramp { start: 0, length: 0 }).unwrap();
         let distance = distance(&before, &outputs(&wrong));
         assert!(distance > if order == NormOrder::Pre { 1e-7 } else { 1e-2 }, "{order:?}: {distance:e}");
@@ -121,8 +121,8 @@ fn a_wrong_rule_changes_the_function() {
     let model = <Bert<Cpu> as Publishable>::tiny();
     let before = outputs(&model);
     let form = <Bert<Cpu> as function_preserving::Architecture<Cpu>>::FORM;
-    let plain = Form { closing_norm: |_| false, ..form };
-    let untied = Form { tied_norm: |_| false, ..form };
+    let plain = ResidualForm { closing_norm: |_| false, ..form };
+    let untied = ResidualForm { tied_norm: |_| false, ..form };
     for (target, form) in [("layers=3", plain), ("hidden=12,heads=6", untied)] {
         let sizes = to(target);
         let spec = GrowthSpec { units: WidthInit::Copy, ..spec };
