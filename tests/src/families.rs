@@ -107,6 +107,22 @@ pub trait Family<D: Backend>: msg_train::families::family::Family<D> {
     }
 }
 
+/// Does the same for the model type of every family, on one type of device: `every_family!(Cpu, M => check::<M>())`.
+/// `tests/tests/families.rs` holds the list against the registry.
+#[macro_export]
+macro_rules! every_family {
+    ($device:ty, $model:ident => $body:expr) => {{
+        {
+            type $model = msg_models::gpt::Gpt<$device>;
+            $body;
+        }
+        {
+            type $model = msg_models::bert::Bert<$device>;
+            $body;
+        }
+    }};
+}
+
 /// Everything that a model puts out for a batch.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use msg_core::{
 use msg_models::{DepthInit, GrowthSpec, MaskPlace, MaskSite, Sizes, WidthInit, bert::Bert, gpt::Gpt, sizes};
 use msg_tests::{
     entries::visit_entries,
+    every_family,
     families::{Family, Spec, names},
 };
 use proptest::prelude::*;
@@ -98,8 +99,7 @@ fn strict_on_each_axis_alone_and_all_at_once() {
     for target in targets {
         for precision in [Precision::F32, Precision::Bf16] {
             let spec = Spec { precision, ..TINY };
-            one_growth::<Gpt<Cpu>>(&spec, target, &GrowthSpec::default());
-            one_growth::<Bert<Cpu>>(&spec, target, &GrowthSpec::default());
+            every_family!(Cpu, M => one_growth::<M>(&spec, target, &GrowthSpec::default()));
         }
     }
 }
@@ -109,8 +109,7 @@ fn strict_under_every_initialisation_of_units_and_layers() {
     for units in [WidthInit::Normal, WidthInit::Zero, WidthInit::Copy, WidthInit::MatchedStd] {
         for layers in [DepthInit::Stack, DepthInit::Interpolate, DepthInit::Fresh] {
             let growth = GrowthSpec { units, layers, ..GrowthSpec::default() };
-            one_growth::<Gpt<Cpu>>(&TINY, ALL, &growth);
-            one_growth::<Bert<Cpu>>(&TINY, ALL, &growth);
+            every_family!(Cpu, M => one_growth::<M>(&TINY, ALL, &growth));
         }
     }
 }
@@ -148,8 +147,7 @@ fn strict_at_the_sizes_that_users_have_bert() {
 /// In bf16 operands are rounded one by one, so that the bound is the same: no bit.
 #[test]
 fn strict_in_bf16_at_the_sizes_that_users_have() {
-    users_sizes::<Gpt<Cpu>>(Precision::Bf16);
-    users_sizes::<Bert<Cpu>>(Precision::Bf16);
+    every_family!(Cpu, M => users_sizes::<M>(Precision::Bf16));
 }
 
 /// A sequence of growths, each while earlier ramps may still run.
@@ -209,8 +207,7 @@ proptest! {
     ) {
         let precision = if half { Precision::Bf16 } else { Precision::F32 };
         let spec = Spec { vocab, head_dim, sizes, batch, seed, precision };
-        sequence::<Gpt<Cpu>>(&spec, &steps, growth, wild);
-        sequence::<Bert<Cpu>>(&spec, &steps, growth, wild);
+        every_family!(Cpu, M => sequence::<M>(&spec, &steps, growth, wild));
     }
 }
 
@@ -233,8 +230,7 @@ fn every_mask_is_needed<M: Family<Cpu>>() {
 
 #[test]
 fn strict_fails_without_any_single_mask() {
-    every_mask_is_needed::<Gpt<Cpu>>();
-    every_mask_is_needed::<Bert<Cpu>>();
+    every_family!(Cpu, M => every_mask_is_needed::<M>());
 }
 
 /// NaN and infinity in new entries are left out too: masks select, they do not multiply.
@@ -251,8 +247,7 @@ fn nothing_leaks<M: Family<Cpu>>() {
 
 #[test]
 fn strict_even_where_a_new_layer_holds_nan() {
-    nothing_leaks::<Gpt<Cpu>>();
-    nothing_leaks::<Bert<Cpu>>();
+    every_family!(Cpu, M => nothing_leaks::<M>());
 }
 
 /// On Cuda sums have no fixed order, so the outputs may differ by rounding: in f32 by 1e-5 of their scale; in bf16,
@@ -292,12 +287,10 @@ mod on_cuda {
     fn strict_cuda_within_rounding() {
         let old = TINY.sizes;
         for target in [Sizes { hidden: 13, ..old }, Sizes { heads: 3, ffn: 19, ..old }, ALL] {
-            close::<Gpt<Cuda>>(target, &GrowthSpec::default());
-            close::<Bert<Cuda>>(target, &GrowthSpec::default());
+            every_family!(Cuda, M => close::<M>(target, &GrowthSpec::default()));
         }
         let copies =
             GrowthSpec { units: WidthInit::Copy, layers: DepthInit::Interpolate, ..GrowthSpec::default() };
-        close::<Gpt<Cuda>>(ALL, &copies);
-        close::<Bert<Cuda>>(ALL, &copies);
+        every_family!(Cuda, M => close::<M>(ALL, &copies));
     }
 }

@@ -21,7 +21,12 @@ impl Cost {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cost::Logits, gpt::model::Gpt, sizes, sizes::Sizes};
+    use crate::{
+        cost::{Logits, OptimizerNumbers, tests::in_matrices},
+        gpt::model::Gpt,
+        sizes,
+        sizes::Sizes,
+    };
     use dfdx::tensor::Cpu;
     use msg_core::{
         growth::Init,

@@ -7,6 +7,7 @@
 //! A model without an optimizer (imported, grown or converted) is a checkpoint, too: it lacks the slots, and
 //! the configuration and tokenizer where its source had none.
 
+mod config;
 mod find;
 mod keep;
 mod mend;
@@ -17,7 +18,8 @@ mod saved;
 mod slots;
 mod write;
 
-pub use find::{config_of, family_of, find};
+pub use config::config_of;
+pub use find::{family_of, find};
 pub use keep::{Action, remove, retention};
 pub use mend::mend;
 pub use model::{ModelSnapshot, save_model};
