@@ -17,10 +17,8 @@ use msg_core::{
     ops::NormOrder,
 };
 
-/// A model grown exactly, and the maps of its axes. The old one's memory is given back on the way.
-///
-/// # Errors
-/// Where the device fails; `plan` says beforehand whether the growth is exact.
+/// The grown model, which computes the same function without masks, and the maps of its axes. Old tensors are freed
+/// during the growth. `plan` has checked that the growth is exact.
 pub fn grow<D: Backend, M: Architecture<D>>(model: M, plan: &Plan, spec: &GrowthSpec) -> Result<(M, Growth)> {
     let (from, eps) = (model.growing().sizes, model.eps());
     let mut growth = model.growth_to(plan.sizes, spec)?;

@@ -6,7 +6,7 @@ use msg_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What new units start from.
+/// The values that new units start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WidthInit {
@@ -41,7 +41,7 @@ impl WidthInit {
     }
 }
 
-/// Where new layers stand and what they start from.
+/// The position of new layers and the values that they start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DepthInit {
