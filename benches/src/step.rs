@@ -113,8 +113,9 @@ impl Case {
     /// Bytes that the plan expects of a process that trains this on the Cpu.
     pub fn planned_memory(&self) -> f64 {
         let (cost, logits) = self.cost();
-        let (shape, state) = ((self.shape.1, self.shape.0), OptimizerNumbers::of(&AdamWConfig::default()));
-        cost.memory(self.sizes, shape, logits, self.compute, LOGITS_ON_CPU, state).total()
+        let (rows, length) = self.shape;
+        let state = OptimizerNumbers { matrices: 2, others: 2 };
+        cost.memory(self.sizes, (length, rows), logits, self.compute, LOGITS_ON_CPU, state).total()
     }
 
     /// A model of this case with all that its steps need.

@@ -1,9 +1,4 @@
-//! Staged pre-training: one TOML file to a model that grew through its stages.
-//!
-//! Data flows one way: [`config`] (what the user wrote, checked) makes a [`plan`] (what each optimizer
-//! step is, a pure function of the step); the trainer walks the plan over [`data`], grows the model at
-//! boundaries, and hands a record of every step to whoever listens.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;

@@ -8,4 +8,6 @@ pub mod finite;
 pub mod fuzz;
 pub mod lineage;
 pub mod matrices;
+pub mod operations;
+pub mod optimizers;
 pub mod toy;

@@ -11,7 +11,7 @@ use msg_core::{
     error::Context,
     growth::{AxisMap, Growth, Masked, grow},
     ops::Precision,
-    optim::{AuxiliaryAdamW, Muon, MuonConfig, StatePolicy, Update},
+    optim::{AuxiliaryAdamW, Muon, MuonConfig, Optimizer, RuleOn, StatePolicy, Update},
     params::{Module, Param, ParamName, Role, TensorMap, Visitor},
 };
 use serde::Deserialize;
@@ -112,11 +112,11 @@ impl<D: Backend> Matrices<D> {
     ///
     /// # Errors
     /// Where the optimizer is not the module's.
-    pub fn slots(&self, optimizer: &Muon<D>) -> Result<Values> {
-        struct Read<'a, D: Backend>(&'a Muon<D>, Values);
-        impl<D: Backend> Visitor<D> for Read<'_, D> {
+    pub fn slots<R: RuleOn<D>>(&self, optimizer: &Optimizer<D, R>) -> Result<Values> {
+        struct Read<'a, D: Backend, R: RuleOn<D>>(&'a Optimizer<D, R>, Values);
+        impl<D: Backend, R: RuleOn<D>> Visitor<D> for Read<'_, D, R> {
             fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, _: &mut Param<S, D>) -> Result<()> {
-                for slot in ["momentum", "first_moment", "second_moment"] {
+                for slot in self.0.rule().slots() {
                     if let Ok(tensor) = self.0.slot::<S>(slot, name) {
                         self.1.insert(format!("{slot}.{name}"), tensor.as_vec());
                     }
@@ -266,9 +266,12 @@ fn shapes<D: Backend>(module: &Matrices<D>) -> Result<BTreeMap<String, Vec<usize
 ///
 /// # Errors
 /// Where the optimizer is not the module's.
-pub fn copied_slots<D: Backend>(module: &Matrices<D>, optimizer: &Muon<D>) -> Result<Vec<TensorMap<D>>> {
-    struct Copy<'a, D: Backend>(&'a Muon<D>, &'static str, TensorMap<D>);
-    impl<D: Backend> Visitor<D> for Copy<'_, D> {
+pub fn copied_slots<D: Backend, R: RuleOn<D>>(
+    module: &Matrices<D>,
+    optimizer: &Optimizer<D, R>,
+) -> Result<Vec<TensorMap<D>>> {
+    struct Copy<'a, D: Backend, R: RuleOn<D>>(&'a Optimizer<D, R>, &'static str, TensorMap<D>);
+    impl<D: Backend, R: RuleOn<D>> Visitor<D> for Copy<'_, D, R> {
         fn visit<S: NamedShape>(&mut self, name: &ParamName, _: Role, _: &mut Param<S, D>) -> Result<()> {
             if let Ok(tensor) = self.0.slot::<S>(self.1, name) {
                 let copy =

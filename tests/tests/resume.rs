@@ -5,7 +5,8 @@ use msg_core::{
     ops::Precision,
     optim::{AdamWConfig, MuonConfig, OptimizerConfig, Rule},
 };
-use msg_train::{config::RunConfig, run::Resume};
+use msg_tests::optimizers::every_optimizer;
+use msg_train::{config::RunConfig, families::registry, run::Resume};
 use std::{fs, path::Path};
 
 /// A run's configuration; BERT's runs compute in bf16, so that both precisions are resumed.
@@ -65,23 +66,23 @@ fn resumes_to_the_bit(family: &str, optimizer: OptimizerConfig) {
 }
 
 #[test]
-fn a_gpt_run_resumes_to_the_bit_after_every_step() {
-    resumes_to_the_bit("gpt", AdamWConfig::default().into());
+fn a_run_of_every_family_resumes_to_the_bit_after_every_step() {
+    for family in registry::names() {
+        resumes_to_the_bit(family, OptimizerConfig::default());
+    }
 }
 
 #[test]
-fn a_bert_run_resumes_to_the_bit_after_every_step() {
-    resumes_to_the_bit("bert", AdamWConfig::default().into());
+fn a_run_with_every_other_optimizer_resumes_to_the_bit_after_every_step() {
+    for optimizer in every_optimizer().filter(|optimizer| *optimizer != OptimizerConfig::default()) {
+        resumes_to_the_bit("gpt", optimizer);
+        resumes_to_the_bit("bert", optimizer);
+    }
 }
 
 #[test]
-fn a_gpt_run_with_muon_resumes_to_the_bit_after_every_step() {
+fn a_run_with_muon_and_weight_decay_resumes_to_the_bit_after_every_step() {
     resumes_to_the_bit("gpt", MuonConfig { weight_decay: 0.1, ..MuonConfig::default() }.into());
-}
-
-#[test]
-fn a_bert_run_with_muon_resumes_to_the_bit_after_every_step() {
-    resumes_to_the_bit("bert", MuonConfig::default().into());
 }
 
 #[test]

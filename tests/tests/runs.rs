@@ -36,8 +36,7 @@ pub(crate) fn corpus(folder: &Path) {
 /// Three stages over 12 steps: all widths grow after 4, layers after 8; the first ramp outlasts its stage and
 /// ends inside the second.
 pub(crate) fn config(folder: &Path, family: &str, name: &str) -> RunConfig {
-    let tokenizer = if family == "gpt" { "bytes" } else { "word_piece" };
-    let vocab = if family == "gpt" { "" } else { ", vocab = 60" };
+    let (tokenizer, vocab) = if family == "bert" { ("word_piece", ", vocab = 60") } else { ("bytes", "") };
     let text = format!(
         r#"
         [run]

@@ -7,9 +7,10 @@ use msg_core::{
     mask::take_masked_nodes,
     ops::Precision,
 };
-use msg_models::{GrowthSpec, LayerInit, Place, Site, Sizes, UnitInit, bert::Bert, gpt::Gpt, sizes};
+use msg_models::{DepthInit, GrowthSpec, MaskPlace, MaskSite, Sizes, WidthInit, bert::Bert, gpt::Gpt, sizes};
 use msg_tests::{
     entries::visit_entries,
+    every_family,
     families::{Family, Spec, names},
 };
 use proptest::prelude::*;
@@ -98,19 +99,17 @@ fn strict_on_each_axis_alone_and_all_at_once() {
     for target in targets {
         for precision in [Precision::F32, Precision::Bf16] {
             let spec = Spec { precision, ..TINY };
-            one_growth::<Gpt<Cpu>>(&spec, target, &GrowthSpec::default());
-            one_growth::<Bert<Cpu>>(&spec, target, &GrowthSpec::default());
+            every_family!(Cpu, M => one_growth::<M>(&spec, target, &GrowthSpec::default()));
         }
     }
 }
 
 #[test]
 fn strict_under_every_initialisation_of_units_and_layers() {
-    for units in [UnitInit::Normal, UnitInit::Zero, UnitInit::Copy, UnitInit::MatchedStd] {
-        for layers in [LayerInit::Stack, LayerInit::Interpolate, LayerInit::Fresh] {
+    for units in [WidthInit::Normal, WidthInit::Zero, WidthInit::Copy, WidthInit::MatchedStd] {
+        for layers in [DepthInit::Stack, DepthInit::Interpolate, DepthInit::Fresh] {
             let growth = GrowthSpec { units, layers, ..GrowthSpec::default() };
-            one_growth::<Gpt<Cpu>>(&TINY, ALL, &growth);
-            one_growth::<Bert<Cpu>>(&TINY, ALL, &growth);
+            every_family!(Cpu, M => one_growth::<M>(&TINY, ALL, &growth));
         }
     }
 }
@@ -148,8 +147,7 @@ fn strict_at_the_sizes_that_users_have_bert() {
 /// In bf16 operands are rounded one by one, so that the bound is the same: no bit.
 #[test]
 fn strict_in_bf16_at_the_sizes_that_users_have() {
-    users_sizes::<Gpt<Cpu>>(Precision::Bf16);
-    users_sizes::<Bert<Cpu>>(Precision::Bf16);
+    every_family!(Cpu, M => users_sizes::<M>(Precision::Bf16));
 }
 
 /// A sequence of growths, each while earlier ramps may still run.
@@ -181,9 +179,13 @@ fn any_sizes(layers: usize, units: usize, heads: usize, least: usize) -> impl St
 }
 
 fn any_growth() -> impl Strategy<Value = GrowthSpec> {
-    let units =
-        prop::sample::select(vec![UnitInit::Normal, UnitInit::Zero, UnitInit::Copy, UnitInit::MatchedStd]);
-    let layers = prop::sample::select(vec![LayerInit::Stack, LayerInit::Interpolate, LayerInit::Fresh]);
+    let units = prop::sample::select(vec![
+        WidthInit::Normal,
+        WidthInit::Zero,
+        WidthInit::Copy,
+        WidthInit::MatchedStd,
+    ]);
+    let layers = prop::sample::select(vec![DepthInit::Stack, DepthInit::Interpolate, DepthInit::Fresh]);
     (units, layers, any::<u64>()).prop_map(|(units, layers, seed)| GrowthSpec {
         seed,
         number: 1,
@@ -205,8 +207,7 @@ proptest! {
     ) {
         let precision = if half { Precision::Bf16 } else { Precision::F32 };
         let spec = Spec { vocab, head_dim, sizes, batch, seed, precision };
-        sequence::<Gpt<Cpu>>(&spec, &steps, growth, wild);
-        sequence::<Bert<Cpu>>(&spec, &steps, growth, wild);
+        every_family!(Cpu, M => sequence::<M>(&spec, &steps, growth, wild));
     }
 }
 
@@ -218,8 +219,8 @@ fn every_mask_is_needed<M: Family<Cpu>>() {
     let (grown, _) = grow(&small, ALL, &GrowthSpec::default(), 0, true);
     let masks = grown.masks(0).unwrap();
     assert_eq!(before, bits(&grown.all_outputs(&batch, &masks).unwrap()));
-    let gates = (TINY.sizes.layers..ALL.layers).map(|layer| Site::in_layer(layer, Place::Layer));
-    let sites: Vec<Site> = M::sites(TINY.sizes.layers).into_iter().chain(gates).collect();
+    let gates = (TINY.sizes.layers..ALL.layers).map(|layer| MaskSite::in_layer(layer, MaskPlace::Layer));
+    let sites: Vec<MaskSite> = M::sites(TINY.sizes.layers).into_iter().chain(gates).collect();
     assert!(sites.len() >= 11);
     for site in sites {
         let outputs = grown.all_outputs(&batch, &masks.clone().without(site)).unwrap();
@@ -229,8 +230,7 @@ fn every_mask_is_needed<M: Family<Cpu>>() {
 
 #[test]
 fn strict_fails_without_any_single_mask() {
-    every_mask_is_needed::<Gpt<Cpu>>();
-    every_mask_is_needed::<Bert<Cpu>>();
+    every_family!(Cpu, M => every_mask_is_needed::<M>());
 }
 
 /// NaN and infinity in new entries are left out too: masks select, they do not multiply.
@@ -240,15 +240,14 @@ fn nothing_leaks<M: Family<Cpu>>() {
     let before = small.outputs_at(&batch, 0).unwrap();
     let growth = small.growth_to(Sizes { layers: 3, ..TINY.sizes }, &GrowthSpec::default()).unwrap();
     let ramp = Ramp { start: 0, length: RAMP };
-    let mut grown = small.grown(&growth, &UnitInit::Normal.operator(), ramp).unwrap();
+    let mut grown = small.grown(&growth, &WidthInit::Normal.operator(), ramp).unwrap();
     visit_entries(&small.tensors(), &mut grown, &growth, |_, _| Some(f32::NAN)).unwrap();
     assert_same::<M>("with NaN in a new layer", &before, &grown.outputs_at(&batch, 0).unwrap());
 }
 
 #[test]
 fn strict_even_where_a_new_layer_holds_nan() {
-    nothing_leaks::<Gpt<Cpu>>();
-    nothing_leaks::<Bert<Cpu>>();
+    every_family!(Cpu, M => nothing_leaks::<M>());
 }
 
 /// On Cuda sums have no fixed order, so the outputs may differ by rounding: in f32 by 1e-5 of their scale; in bf16,
@@ -288,12 +287,10 @@ mod on_cuda {
     fn strict_cuda_within_rounding() {
         let old = TINY.sizes;
         for target in [Sizes { hidden: 13, ..old }, Sizes { heads: 3, ffn: 19, ..old }, ALL] {
-            close::<Gpt<Cuda>>(target, &GrowthSpec::default());
-            close::<Bert<Cuda>>(target, &GrowthSpec::default());
+            every_family!(Cuda, M => close::<M>(target, &GrowthSpec::default()));
         }
         let copies =
-            GrowthSpec { units: UnitInit::Copy, layers: LayerInit::Interpolate, ..GrowthSpec::default() };
-        close::<Gpt<Cuda>>(ALL, &copies);
-        close::<Bert<Cuda>>(ALL, &copies);
+            GrowthSpec { units: WidthInit::Copy, layers: DepthInit::Interpolate, ..GrowthSpec::default() };
+        every_family!(Cuda, M => close::<M>(ALL, &copies));
     }
 }

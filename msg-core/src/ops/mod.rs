@@ -16,6 +16,7 @@ pub mod gelu;
 pub mod head;
 mod kernels;
 pub mod linear;
+mod list;
 pub mod masked_norm;
 pub(crate) mod math;
 pub mod matmul;

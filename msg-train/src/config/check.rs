@@ -229,6 +229,23 @@ impl Rules<'_> {
         Ok(count.div_ceil(per_step))
     }
 
+    /// A schedule that was made in code.
+    pub(super) fn schedule(self, stages: &[ResolvedStage], lr: &LrConfig) -> Result<()> {
+        self.need(!stages.is_empty(), "stage", "at least one stage", "none")?;
+        for (number, stage) in (1..).zip(stages) {
+            let key = |name: &str| format!("stage.{number}.{name}");
+            self.need((1..=MOST).contains(&stage.steps), key("steps"), "at least 1", stage.steps)?;
+            for (axis, size) in stage.sizes.iter() {
+                self.size(key(axis.key()), Some(size))?;
+            }
+            self.size(key("sequence"), Some(stage.sequence))?;
+            self.size(key("batch"), Some(stage.batch))?;
+        }
+        self.lr(lr)?;
+        self.growths(stages, None)?;
+        self.steps(lr, stages)
+    }
+
     /// The family of that name.
     pub(super) fn family(self, name: &str, families: &[FamilyRules]) -> Result<FamilyRules> {
         let names: Vec<&str> = families.iter().map(|family| family.name).collect();
@@ -383,6 +400,14 @@ impl Rules<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses a schedule that was made in code, by the rules of configurations.
+///
+/// # Errors
+/// [`Error::Config`] for the first rule that does not hold; the file's name in it is `plan`.
+pub(crate) fn check_schedule(stages: &[ResolvedStage], lr: &LrConfig) -> Result<()> {
+    Rules { file: "plan" }.schedule(stages, lr)
 }
 
 /// A value as TOML writes it.

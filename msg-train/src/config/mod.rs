@@ -21,13 +21,13 @@ mod train;
 
 pub use data::{DataConfig, InvalidUtf8, MlmConfig, SpecialTokens, TokenizerConfig, TokenizerKind};
 pub use model::{FamilyRules, ModelConfig, ResolvedModel};
-pub use optimizer::OptimizerConfig;
+pub use optimizer::{OptimizerConfig, optimizer_numbers};
 pub use read::{differing_keys, parse, parse_saved, read};
 pub use resolved::Resolved;
 pub use schedule::{AtGrowth, LrAtGrowth, LrConfig, ResolvedStage, StageConfig};
 pub use shapes::LrShape;
-pub(crate) use suggest::hint;
 pub use train::{Guard, InitFrom, RunTable, TrainConfig};
+pub(crate) use {check::check_schedule, suggest::hint};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
-//! A family for tests of what knows no families.
+//! A family for tests of what knows no families, and a small run of it.
 
-use super::{FamilyRules, SpecialTokens};
+use super::{FamilyRules, Resolved, SpecialTokens, parse};
 use msg_core::ops::Gelu;
 use msg_models::gpt::GptConfig;
 
@@ -17,3 +17,32 @@ pub(crate) const FAMILIES: &[FamilyRules] = &[FamilyRules {
     whole_windows: true,
     mlm: false,
 }];
+
+/// A small run of one stage; further stages may follow.
+const SMALL: &str = r#"
+    [run]
+    name = "small"
+    [data]
+    sources = ["text"]
+    tokenizer = { kind = "bytes" }
+    [model]
+    family = "gpt"
+    head_dim = 4
+    [lr]
+    shape = "constant"
+    peak = 1e-3
+    [[stage]]
+    steps = 3
+    layers = 1
+    hidden = 8
+    ffn = 16
+    heads = 2
+    sequence = 16
+    batch = 4
+"#;
+
+/// A small run with `more` stages after its first, and some keys changed.
+pub(crate) fn small(more: &str, changes: &[&str]) -> Resolved {
+    let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
+    parse(&format!("{SMALL}{more}"), "small.toml", &changes, FAMILIES).unwrap()
+}

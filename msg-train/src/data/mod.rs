@@ -25,6 +25,7 @@ mod split;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod token_ids;
 mod tokenizer;
 mod writer;
 
@@ -37,6 +38,7 @@ pub use permutation::Permutation;
 pub use prepare::{Phase, Prepare, Progress, prepare};
 pub use prepared::{Part, Prepared};
 pub use source::CargoFolders;
+pub use token_ids::TokenIds;
 pub use tokenizer::{BertSpecials, END_OF_TEXT, Specials, Tokenizer};
 
 pub use crate::files::names::MANIFEST;

@@ -49,20 +49,20 @@ pub(super) struct Contents<'a> {
     pub(super) values: Option<&'a InFile<'a>>,
 }
 
-/// Writes a run's finished model and its tokenizer into `folder`. Where transformers cannot represent the
-/// model, the weights and the tokenizer stand there without a configuration, which would describe another
-/// function; the reason is returned.
+/// Writes a model and its tokenizer into `folder` as transformers reads them; `positions` is the longest sequence that
+/// the tokenizer should make. Where transformers cannot represent the model, weights and tokenizer are there without a
+/// configuration, which would describe another function; the reason is returned.
 ///
 /// # Errors
-/// Where the system or the device refuse, or a value is not finite.
-pub(crate) fn write_final<D: Backend, M: Family<D>>(
+/// Where the system refuses, or a value is not finite.
+pub fn write_hf_folder<D: Backend, M: Family<D>>(
     model: &M,
     positions: usize,
-    tokenizer: &Tokenizer,
+    tokenizer: Option<&Tokenizer>,
     folder: &Path,
 ) -> Result<Option<Unrepresentable>> {
     let contents = Contents {
-        tokenizer: Some(tokenizer),
+        tokenizer,
         origin: None,
         stored: &|_| StoredType::F32,
         largest: u64::MAX,

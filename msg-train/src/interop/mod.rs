@@ -19,7 +19,7 @@ pub mod source;
 
 pub use convert::{Conversion, Converted, convert};
 pub use export::{DEFAULT_LARGEST, Export, Exported, export};
-pub(crate) use folder::write_final;
+pub use folder::write_hf_folder;
 pub use grow::{GrowRequest, Grown, grow};
 pub use import::{Imported, import};
 pub use inspect::inspect;

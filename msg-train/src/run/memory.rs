@@ -1,8 +1,13 @@
 //! A device without memory left, told so that a user sees what to change.
 
-use crate::{config::Resolved, error::Error, schedule::plan::Plan, text::quantity::count};
+use crate::{
+    config::{Resolved, optimizer_numbers},
+    error::Error,
+    schedule::plan::Plan,
+    text::quantity::count,
+};
 use msg_core::{Backend, ops::Precision};
-use msg_models::{Cost, OptimizerNumbers, hf};
+use msg_models::{Cost, hf};
 
 /// Where a device had no memory left in the step: the refusal with the plan's estimate and the ways out. Any
 /// other refusal as it is.
@@ -22,7 +27,7 @@ pub(super) fn explained<D: Backend>(
     let train = config.train();
     let micro_batch = train.micro_batch.unwrap_or(stage.batch);
     let (logits, compute) = (config.logits(), train.compute());
-    let (batch, state) = ((stage.sequence, micro_batch), OptimizerNumbers::of(config.optimizer()));
+    let (batch, state) = ((stage.sequence, micro_batch), optimizer_numbers(config.optimizer()));
     let memory = cost.memory(stage.sizes, batch, logits, compute, D::LOGITS, state).total();
     let mut ways = Vec::new();
     if micro_batch > 1 {
@@ -46,36 +51,11 @@ pub(super) fn explained<D: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::families::registry::{cost_of, parse};
+    use crate::{config::testing::small, families::registry::cost_of};
     use dfdx::tensor::Cpu;
 
     fn told(changes: &[&str], error: Error) -> String {
-        let text = r#"
-            [run]
-            name = "small"
-            [data]
-            sources = ["text"]
-            tokenizer = { kind = "bytes" }
-            [model]
-            family = "gpt"
-            head_dim = 4
-            [lr]
-            shape = "constant"
-            peak = 1e-3
-            [[stage]]
-            steps = 3
-            layers = 1
-            hidden = 8
-            ffn = 16
-            heads = 2
-            sequence = 16
-            batch = 4
-            [[stage]]
-            steps = 3
-            layers = 2
-        "#;
-        let changes: Vec<String> = changes.iter().map(|&change| change.to_owned()).collect();
-        let config = parse(text, "small.toml", &changes).unwrap();
+        let config = small("[[stage]]\nsteps = 3\nlayers = 2", changes);
         let (plan, cost) = (Plan::new(&config), cost_of(&config, 257).unwrap());
         explained::<Cpu>(error, &config, &plan, &cost, 4).to_string()
     }

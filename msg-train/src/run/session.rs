@@ -11,7 +11,7 @@ use crate::{
         held_out::{Span, evaluate},
     },
     files::names::TOKENIZER,
-    interop::write_final,
+    interop::write_hf_folder,
     metrics::{End, Eval, Record, RunLog},
     schedule::plan::Plan,
     step::{events::Event, state::State, trainer::Trainer},
@@ -153,7 +153,7 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
     fn export(&self) -> Result<Option<Unrepresentable>> {
         let last = self.folder.last();
         let positions = self.config.model().positions;
-        let reason = write_final(self.trainer.model(), positions, self.data.tokenizer(), &last)?;
+        let reason = write_hf_folder(self.trainer.model(), positions, Some(self.data.tokenizer()), &last)?;
         if let Some(reason) = reason {
             tracing::warn!(path = %last.display(), "the final model has no config.json: {reason}");
         }

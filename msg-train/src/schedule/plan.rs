@@ -5,11 +5,12 @@
 //! of the next.
 
 use crate::{
-    config::{AtGrowth, LrAtGrowth, Resolved},
+    config::{AtGrowth, LrAtGrowth, LrConfig, Resolved, ResolvedStage, check_schedule},
+    error::Result,
     schedule::learning_rate::{NewFactor, Rate, RateChange},
 };
 use msg_core::{growth::Ramp, optim::StatePolicy};
-use msg_models::{LayerInit, Sizes, UnitInit};
+use msg_models::{DepthInit, Sizes, WidthInit};
 
 /// The growth at the start of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +20,9 @@ pub struct Boundary {
     /// The ramp of everything new.
     pub ramp: Ramp,
     /// What new units start from.
-    pub units: UnitInit,
+    pub units: WidthInit,
     /// Where new layers stand and what they start from.
-    pub layers: LayerInit,
+    pub layers: DepthInit,
     /// What the learning rate does.
     pub lr: LrAtGrowth,
     /// Steps of a rewarming; 0 without one.
@@ -76,10 +77,23 @@ pub struct Plan {
 impl Plan {
     /// The plan of a run.
     pub fn new(config: &Resolved) -> Plan {
-        let mut stages: Vec<Stage> = Vec::with_capacity(config.stages().len());
+        Plan::planned(config.stages(), config.lr())
+    }
+
+    /// A plan from stages and a learning rate that were made in code.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::error::Error::Config) for the first number that a configuration could not have either.
+    pub fn of_stages(stages: &[ResolvedStage], lr: &LrConfig) -> Result<Plan> {
+        check_schedule(stages, lr)?;
+        Ok(Plan::planned(stages, lr))
+    }
+
+    fn planned(tables: &[ResolvedStage], lr: &LrConfig) -> Plan {
+        let mut stages: Vec<Stage> = Vec::with_capacity(tables.len());
         let mut changes = Vec::new();
         let mut growths = 0;
-        for (number, table) in (1..).zip(config.stages()) {
+        for (number, table) in (1..).zip(tables) {
             let start = stages.last().map_or(0, Stage::last_step);
             let grows = stages.last().is_some_and(|before| before.sizes != table.sizes);
             let boundary = grows.then(|| {
@@ -100,7 +114,7 @@ impl Plan {
             });
         }
         let total = stages.last().map_or(0, Stage::last_step);
-        Plan { stages, rate: Rate::new(config.lr().clone(), total, changes) }
+        Plan { stages, rate: Rate::new(lr.clone(), total, changes) }
     }
 
     /// The same plan for a run that starts from a smaller model: growth number 0, a part of its
@@ -180,28 +194,11 @@ fn boundary(number: u64, start: u64, growth: &AtGrowth) -> Boundary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::testing::small;
     use msg_models::sizes;
 
-    const TEXT: &str = r#"
-        [run]
-        name = "plan"
-        [data]
-        sources = ["text"]
-        tokenizer = { kind = "bytes" }
-        [model]
-        family = "gpt"
-        head_dim = 4
-        [lr]
-        shape = "linear"
-        peak = 1.0
-        [[stage]]
-        steps = 10
-        layers = 1
-        hidden = 8
-        ffn = 16
-        heads = 2
-        sequence = 16
-        batch = 4
+    /// The stages after the first.
+    const STAGES: &str = r#"
         [[stage]]
         steps = 5
         sequence = 32
@@ -220,7 +217,7 @@ mod tests {
     "#;
 
     fn plan() -> Plan {
-        Plan::new(&crate::config::parse(TEXT, "plan.toml", &[], crate::config::testing::FAMILIES).unwrap())
+        Plan::new(&small(STAGES, &["stage.1.steps=10", "lr.shape=linear", "lr.peak=1.0"]))
     }
 
     #[test]
@@ -249,8 +246,8 @@ mod tests {
         let expected = Boundary {
             number: 1,
             ramp: Ramp { start: 15, length: 4 },
-            units: UnitInit::Copy,
-            layers: LayerInit::Interpolate,
+            units: WidthInit::Copy,
+            layers: DepthInit::Interpolate,
             lr: LrAtGrowth::RewarmNew,
             rewarm_steps: 2,
             state: StatePolicy::Reset,

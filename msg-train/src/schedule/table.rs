@@ -1,15 +1,12 @@
 //! A plan as a table for people: what each stage is, costs and does.
 
 use crate::{
-    config::Resolved,
+    config::{Resolved, optimizer_numbers},
     schedule::plan::{Plan, Stage},
     text::{quantity::count, table::aligned},
 };
 use msg_core::ops::head::{LOGITS_ON_CPU, LOGITS_ON_GPU};
-use msg_models::{
-    Cost, GrowingAxis,
-    cost::{Logits, OptimizerNumbers},
-};
+use msg_models::{Cost, GrowingAxis, cost::Logits};
 
 /// The columns; those of the axes stand after the first two.
 const HEADINGS: [&str; 12] = [
@@ -70,7 +67,7 @@ pub fn plan_table(config: &Resolved, plan: &Plan, cost: &Cost) -> String {
         let micro_batch = config.train().micro_batch.unwrap_or(stage.batch);
         let compute = config.train().compute();
         let memory = |head_logits| {
-            let (batch, state) = ((stage.sequence, micro_batch), OptimizerNumbers::of(config.optimizer()));
+            let (batch, state) = ((stage.sequence, micro_batch), optimizer_numbers(config.optimizer()));
             cost.memory(stage.sizes, batch, logits, compute, head_logits, state).total()
         };
         let share = 100.0 * per_token * stage.tokens() as f64 / savings.flops;

@@ -33,13 +33,14 @@ pub struct TrainerBuilder<D: Backend, M: Trainable<D>, S> {
 
 impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M, S> {
     /// Begins a trainer that walks `plan` with batches of `source`. The optimizer is one of that model.
-    pub fn builder<R: RuleOn<D>>(
+    pub fn builder<R>(
         plan: Plan,
         model: M,
         optimizer: Optimizer<D, R>,
         source: impl Into<Arc<S>>,
     ) -> TrainerBuilder<D, M, S>
     where
+        R: RuleOn<D>,
         OptimizerConfig: From<R>,
     {
         TrainerBuilder {

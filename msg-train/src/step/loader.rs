@@ -70,7 +70,7 @@ impl<H: Send + 'static> Feed<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config, config::testing::FAMILIES, error::Error};
+    use crate::{config::testing::small, error::Error};
 
     /// Batches that are their own place; those from `end` on cannot be made.
     struct Numbers {
@@ -102,32 +102,8 @@ mod tests {
 
     /// Two steps of 4 sequences of 10 tokens, two of 2 of 20.
     fn plan() -> Plan {
-        let text = r#"
-            [run]
-            name = "feed"
-            [data]
-            sources = ["text"]
-            tokenizer = { kind = "bytes" }
-            [model]
-            family = "gpt"
-            head_dim = 4
-            [lr]
-            shape = "constant"
-            peak = 1.0
-            [[stage]]
-            steps = 2
-            layers = 1
-            hidden = 8
-            ffn = 16
-            heads = 2
-            sequence = 10
-            batch = 4
-            [[stage]]
-            steps = 2
-            sequence = 20
-            batch = 2
-        "#;
-        Plan::new(&config::parse(text, "feed.toml", &[], FAMILIES).unwrap())
+        let more = "[[stage]]\nsteps = 2\nsequence = 20\nbatch = 2";
+        Plan::new(&small(more, &["stage.1.steps=2", "stage.1.sequence=10"]))
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! AdamW on Cuda: the Cpu's bits where no clipping is at work, age groups and growth included.
+//! Optimizers on Cuda: every one of the list does what it does on the Cpu; AdamW in every bit where no clipping is at
+//! work, age groups and growth included.
 
 use super::{assert_close, assert_same_bits, gpu, numbers};
 use dfdx::{
@@ -10,8 +11,15 @@ use msg_core::{
     Backend, Result,
     axis::{Ffn, Hidden, NamedShape, Qkv},
     growth::{AxisMap, Growth, Init, Masked, grow, init},
-    optim::{AdamW, AdamWConfig, BirthSteps, OptimKernel, OptimizerPass, StatePolicy, Update},
+    optim::{
+        AdamW, AdamWConfig, AnyOptimizer, BirthSteps, OptimKernel, OptimizerConfig, OptimizerPass,
+        StatePolicy, Update,
+    },
     params::{Module, Param, ParamName, Role, Visitor},
+};
+use msg_tests::{
+    matrices::{Matrices, Values},
+    optimizers::every_optimizer,
 };
 
 /// Tensors of three ranks, one of them without weight decay.
@@ -241,4 +249,37 @@ fn cuda_adamw_leaves_all_untouched_where_loss_or_gradients_are_not_finite() {
     for ((what, expected), (_, got)) in never.0.iter().zip(&spared.0) {
         assert_same_bits(what, expected, got);
     }
+}
+
+/// Parameters and slots after steps before and after a growth.
+fn growing<D: Backend>(device: &D, rule: OptimizerConfig) -> Result<(Values, Values)> {
+    let mut module = Matrices::zeros(device, [6, 5, 9, 6])?;
+    module.set(|name, _, at| Some(numbers(name, at + 1)[at]))?;
+    let mut optimizer = AnyOptimizer::new(&module, rule)?;
+    for step in 0..5 {
+        if step == 2 {
+            let growth = Growth::new(3, 1).with_axis(AxisMap::append("Hidden", 5, 8)?);
+            module = grow(&module, &growth, &Masked::default())?;
+            optimizer = optimizer.grown(&module, &growth, StatePolicy::Age)?;
+        }
+        let mut gradients = module.gradients(|name, at| numbers(&format!("{name} {step}"), at + 1)[at]);
+        let update = Update { clip: Some(1.0), ..Update::at(0.02) };
+        optimizer.step(&mut module, &mut gradients, update)?;
+    }
+    Ok((module.values()?, module.slots(&optimizer)?))
+}
+
+#[test]
+fn cuda_optimizers_of_the_list_do_what_they_do_on_the_cpu() -> Result<()> {
+    for rule in every_optimizer() {
+        let (expected, got) = (growing(&Cpu::default(), rule)?, growing(&gpu(), rule)?);
+        for (expected, got) in [(&expected.0, &got.0), (&expected.1, &got.1)] {
+            assert_eq!(expected.keys().collect::<Vec<_>>(), got.keys().collect::<Vec<_>>());
+            for (name, expected) in expected {
+                let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>();
+                assert_close(&format!("{rule:?}: {name}"), &wide(expected), &wide(&got[name]), 1e-4);
+            }
+        }
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use msg_models::hf::TensorFile;
+use msg_train::families::family::Family;
 
 /// Tensors of a folder by name: type and bytes.
 fn raw(folder: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
@@ -56,6 +57,13 @@ fn a_bert_comes_back_in_the_same_bytes_with_the_heads_that_it_had() {
         ("masked", &masked),
         ("bare", &bare::<Bert<Cpu>>),
     ]);
+}
+
+/// A family that transformers knows and that is not here wants a test like those above.
+#[test]
+fn every_family_that_transformers_knows_makes_the_round() {
+    let known = [<Gpt<Cpu> as Family<Cpu>>::MODEL_TYPE, <Bert<Cpu> as Family<Cpu>>::MODEL_TYPE];
+    assert_eq!(known.map(Option::unwrap).to_vec(), msg_train::families::registry::model_types());
 }
 
 #[test]
