@@ -115,10 +115,9 @@ impl Made {
                     mask: if stage.ramp == 0 { 1.0 } else { (into / stage.ramp as f64).min(1.0) as f32 },
                     tokens,
                     flops,
-                    skipped: bad,
                     ..Step::default()
                 };
-                metrics.write(&Record::Step(record)).unwrap();
+                metrics.write(&Record::Step(Step { skipped: bad, ..record })).unwrap();
                 let tokens_per_second = stage.tokens_per_step() as f64 / step_seconds;
                 let data_seconds = 0.0;
                 let record = StepTiming { step, seconds, step_seconds, data_seconds, tokens_per_second };
