@@ -12,7 +12,7 @@ use super::{
 use crate::{
     axis::NamedShape,
     error::{Context, Error, Result},
-    growth::{AxisMap, Fill, GrowKernel, Growth, GrowthContext, LayerSource, NewEntries},
+    growth::{GrowKernel, Growth, GrowthContext, Masked, Operator},
     ops::compute::Precision,
     params::{Module, Param, ParamName, Role, TensorMap, Visitor},
 };
@@ -415,6 +415,23 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
     where
         D: GrowKernel,
     {
+        self.grown_by(grown, growth, policy, &Masked::default())
+    }
+
+    /// As [`Optimizer::grown`], slots by the operator that made the grown module ([`Operator::moment`]).
+    ///
+    /// # Errors
+    /// As [`Optimizer::grown`].
+    pub fn grown_by<M: Module<D>, O: Operator<D>>(
+        &self,
+        grown: &M,
+        growth: &Growth,
+        policy: StatePolicy,
+        operator: &O,
+    ) -> Result<Self>
+    where
+        D: GrowKernel,
+    {
         let pending = self.status.as_ref().filter(|_| self.pending).map(D::read_status).transpose()?;
         let applied = self.applied + pending.map_or(0, |status| u64::from(status.applied));
         let mut birth_steps = self.birth_steps.clone();
@@ -424,7 +441,8 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
         }
         let slots = self.slots.iter().map(|(slot, old)| {
             let context = GrowthContext { growth, old };
-            let mut visitor = GrowSlot { rule: &self.rule, slot, context, grown: TensorMap::default() };
+            let grown_slot = TensorMap::default();
+            let mut visitor = GrowSlot { rule: &self.rule, slot, operator, context, grown: grown_slot };
             grown.inspect(&mut visitor).map(|()| (*slot, visitor.grown))
         });
         let slots = slots.collect::<Result<_>>()?;
@@ -478,37 +496,23 @@ impl<D: OptimKernel, R: Rule> Visitor<D> for Zeros<'_, D, R> {
 }
 
 /// Grows one slot of every parameter that has it.
-struct GrowSlot<'a, D, R> {
+struct GrowSlot<'a, D, R, O> {
     rule: &'a R,
     slot: &'static str,
+    operator: &'a O,
     context: GrowthContext<'a, D>,
     grown: TensorMap<D>,
 }
 
-impl<D: OptimKernel + GrowKernel, R: Rule> Visitor<D> for GrowSlot<'_, D, R> {
+impl<D: OptimKernel + GrowKernel, R: Rule, O: Operator<D>> Visitor<D> for GrowSlot<'_, D, R, O> {
     fn visit<S: NamedShape>(&mut self, name: &ParamName, role: Role, tensor: &mut Param<S, D>) -> Result<()> {
         if !self.rule.holds(self.slot, &role) {
             return Ok(());
         }
-        let (source, old_name) = self.context.source(name);
-        let device = tensor.device();
-        let state = match source {
-            LayerSource::Same(_) => {
-                let growth = self.context.growth;
-                let old = self.context.old.get::<S>("optimizer", &old_name)?;
-                if growth.grown_shape(old.shape())? != *tensor.shape() {
-                    return Err(unfit(name));
-                }
-                // A copied unit has its source's weights and no history: its state is zero.
-                let maps = growth.axis_maps(old.shape())?;
-                let maps: Vec<_> = maps.iter().map(AxisMap::without_copies).collect();
-                let zeros = NewEntries { key: growth.key(name), fill: Fill::Constant(0.0) };
-                device.grow(old, *tensor.shape(), &maps, zeros)?
-            }
-            LayerSource::Copy(_) | LayerSource::Fresh => {
-                device.try_zeros_like(tensor.shape()).during("optimizer")?
-            }
-        };
+        let state = self.operator.moment(&self.context, name, role, tensor)?;
+        if state.shape() != tensor.shape() {
+            return Err(unfit(name));
+        }
         self.grown.insert(name, state);
         Ok(())
     }

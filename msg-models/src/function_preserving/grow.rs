@@ -25,7 +25,7 @@ pub fn grow<D: Backend, M: Architecture<D>>(model: M, plan: &Plan, spec: &Growth
     if M::FORM.order == NormOrder::Post {
         growth = growth.with_axis(AxisMap::copies(Hidden::NAME, from.hidden, plan.sizes.hidden)?);
     }
-    let rule = spec.units.operator().rule;
+    let rule = spec.units.fill_rule();
     let operator = Exact { rule, form: M::FORM };
     let mut grown = model.into_grown(&growth, &operator, Ramp { start: 0, length: 0 })?;
     if M::FORM.order == NormOrder::Pre {

@@ -6,10 +6,13 @@ use msg_core::{
     Backend,
     axis::{Axis, Hidden, NamedShape},
     error::{Error, Result},
-    growth::{FillRule, Growth, GrowthContext, LayerSource, Operator, filled},
+    growth::{FillRule, Growth, GrowthContext, LayerSource, Operator, Preserves, filled},
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role},
 };
+
+/// Largest difference of an output as a share of the largest one: sums have other orders and factors.
+const TOLERANCE: f64 = 1e-5;
 
 /// Exact growth of a family of this form. The growth's map of a post-norm Hidden must be copies of the whole.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,14 @@ impl LayerPosition {
 impl<D: Backend> Operator<D> for Exact {
     fn masked(&self) -> bool {
         false
+    }
+
+    fn preserves(&self) -> Preserves {
+        Preserves::Within(TOLERANCE)
+    }
+
+    fn describe(&self) -> String {
+        format!("function-preserving, free entries {}", self.rule)
     }
 
     /// The last new layer over an old one has that one's closing norm.

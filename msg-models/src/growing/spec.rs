@@ -2,7 +2,7 @@
 
 use msg_core::{
     error::Result,
-    growth::{AxisMap, DepthMap, FillRule, Masked, NORMAL_STD},
+    growth::{AxisMap, DepthMap, FillRule, NORMAL_STD},
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,14 +22,12 @@ pub enum WidthInit {
 }
 
 impl WidthInit {
-    /// The masked operator that fills by this rule.
-    pub fn operator(self) -> Masked {
-        Masked {
-            rule: match self {
-                WidthInit::Normal | WidthInit::Copy => FillRule::Normal { std: NORMAL_STD },
-                WidthInit::Zero => FillRule::Zero,
-                WidthInit::MatchedStd => FillRule::MatchedStd,
-            },
+    /// What new entries of units hold that are no copies.
+    pub fn fill_rule(self) -> FillRule {
+        match self {
+            WidthInit::Normal | WidthInit::Copy => FillRule::Normal { std: NORMAL_STD },
+            WidthInit::Zero => FillRule::Zero,
+            WidthInit::MatchedStd => FillRule::MatchedStd,
         }
     }
 

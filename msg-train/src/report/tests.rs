@@ -88,6 +88,7 @@ impl Made {
                     from: before.sizes,
                     to: stage.sizes,
                     params: stage.params,
+                    operator: None,
                     receipt: EXACT,
                 };
                 metrics.write(&Record::Growth(growth)).unwrap();
