@@ -164,8 +164,8 @@ mod tests {
         let text = "steps = 5\nlayers = 1\nhidden = 8\nffn = 12\nheads = 2\nbatch = 4\nramp = 0\noperator = \"masked\"\nunits = \"normal\"\n\
                     new_layers = \"stack\"\nlr = \"none\"\nstate = \"age\"\n";
         let stage: StageConfig = toml::from_str(text).unwrap();
-        let sizes = GrowingAxis::ALL.iter().map(|axis| stage.size(*axis));
-        assert!(sizes.eq([Some(1), Some(8), Some(12), Some(2)]));
+        let sizes = GrowingAxis::ALL.iter().filter_map(|axis| stage.size(*axis));
+        assert!(sizes.eq([1, 8, 12, 2]));
         assert_eq!(toml::to_string(&stage).unwrap(), text);
         assert!(toml::from_str::<StageConfig>("hiden = 8").is_err());
     }
