@@ -12,7 +12,7 @@ use msg_core::{
     optim::{AdamW, AdamWConfig, StatePolicy, Update},
     params::Module,
 };
-use msg_models::{Growable, GrowthSpec, Sizes, UnitInit, bert::Bert, bert::BertConfig, sizes};
+use msg_models::{GrowingModel, GrowthSpec, Sizes, WidthInit, bert::Bert, bert::BertConfig, sizes};
 use rayon::prelude::*;
 use std::{hint::black_box, time::Duration};
 
@@ -41,7 +41,7 @@ impl Trained {
     fn grown(&self) -> Result<Trained> {
         let growth = self.growth()?;
         let ramp = Ramp { start: 1, length: 5000 };
-        let model = self.model.grown(&growth, &UnitInit::Normal.operator(), ramp)?;
+        let model = self.model.grown(&growth, &WidthInit::Normal.operator(), ramp)?;
         let optimizer = self.optimizer.grown(&model, &growth, StatePolicy::Age)?;
         Ok(Trained { model, optimizer })
     }

@@ -28,7 +28,7 @@ pub enum Command {
     Plan(Plan),
     /// Measure a checkpoint on the held-out sequences: loss, perplexity, right answers.
     Eval(Eval),
-    /// Write text: a GPT goes on after a prompt, a BERT fills [MASK] in.
+    /// Write text: a GPT continues a prompt, a BERT fills in [MASK].
     Generate(Generate),
     /// Work on data.
     #[command(subcommand)]
@@ -92,7 +92,7 @@ pub struct Plan {
 pub struct Train {
     #[command(flatten)]
     pub configured: Configured,
-    /// `auto` goes on after the run's last checkpoint; without it an existing run is refused.
+    /// `auto` resumes after the run's last checkpoint; without it an existing run is refused.
     #[arg(long, value_enum)]
     pub resume: Option<ResumeChoice>,
     /// cpu, cuda or cuda:N.
@@ -103,7 +103,7 @@ pub struct Train {
 /// What to do with a run that exists.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum ResumeChoice {
-    /// Go on after its last checkpoint.
+    /// Resume after its last checkpoint.
     Auto,
 }
 
@@ -133,7 +133,7 @@ pub struct Generate {
     /// A checkpoint, or a run's folder for its latest one.
     #[arg(value_name = "RUN_OR_CHECKPOINT")]
     pub path: PathBuf,
-    /// The text to go on after (GPT; by default the beginning of a document), or a text with [MASK] (BERT).
+    /// The text to continue (GPT; by default the beginning of a document), or a text with [MASK] (BERT).
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// Tokens to write at most (GPT; by default 100).

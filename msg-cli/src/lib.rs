@@ -36,7 +36,7 @@ pub fn main_with(arguments: impl IntoIterator<Item = OsString>, fault: Option<Fa
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time();
     // Said by a macro that panics where stderr is gone, which would end the run.
     let log = log.log_internal_errors(false);
-    // A process that has a log of its own keeps it.
+    // A process that already has a logger keeps it.
     let _ = log.try_init();
     quiet_about_memory();
     let done = out_of_memory_as_error("the command", || commands::run(args, fault));

@@ -19,16 +19,15 @@ use std::{
     sync::Mutex,
 };
 
-/// What first kept a result from being written.
+/// The first failure to write a result.
 static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// A line of results. A reader that has closed its pipe has all that it wants; any other failure is
-/// remembered.
+/// A line of results. A closed pipe is ignored: its reader has all it wants. Any other failure is remembered.
 macro_rules! println {
     ($($text:tt)*) => { $crate::output::result(format_args!($($text)*)) };
 }
 
-/// A line to the person in front of the run, who may have gone.
+/// A line for a person on stderr; failures are ignored.
 macro_rules! eprintln {
     ($($text:tt)*) => { $crate::output::note(format_args!($($text)*)) };
 }
@@ -91,7 +90,7 @@ fn worded(sample: &Sample) -> String {
             "{}\n{}\n{}\n{}",
             heading("the held-out text begins"),
             indented(prompt),
-            heading("and the model goes on"),
+            heading("and the model continues"),
             indented(text)
         ),
         Sample::Filled { prompt, hidden, candidates } => {

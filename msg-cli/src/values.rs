@@ -1,7 +1,7 @@
 //! Values of options that are more than a word: sizes of files, lists of ids, rules.
 
 use clap::{Args as ClapArgs, ValueEnum};
-use msg_models::{LayerInit, UnitInit};
+use msg_models::{DepthInit, WidthInit};
 use msg_train::{Error, interop};
 use std::{path::PathBuf, str::FromStr};
 
@@ -93,13 +93,13 @@ pub enum Units {
     MatchedStd,
 }
 
-impl From<Units> for UnitInit {
+impl From<Units> for WidthInit {
     fn from(units: Units) -> Self {
         match units {
-            Units::Normal => UnitInit::Normal,
-            Units::Zero => UnitInit::Zero,
-            Units::Copy => UnitInit::Copy,
-            Units::MatchedStd => UnitInit::MatchedStd,
+            Units::Normal => WidthInit::Normal,
+            Units::Zero => WidthInit::Zero,
+            Units::Copy => WidthInit::Copy,
+            Units::MatchedStd => WidthInit::MatchedStd,
         }
     }
 }
@@ -116,12 +116,12 @@ pub enum NewLayers {
     Fresh,
 }
 
-impl From<NewLayers> for LayerInit {
+impl From<NewLayers> for DepthInit {
     fn from(layers: NewLayers) -> Self {
         match layers {
-            NewLayers::Stack => LayerInit::Stack,
-            NewLayers::Interpolate => LayerInit::Interpolate,
-            NewLayers::Fresh => LayerInit::Fresh,
+            NewLayers::Stack => DepthInit::Stack,
+            NewLayers::Interpolate => DepthInit::Interpolate,
+            NewLayers::Fresh => DepthInit::Fresh,
         }
     }
 }

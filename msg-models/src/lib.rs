@@ -8,7 +8,7 @@
 //! ```
 //! use dfdx::tensor::{Cpu, NoneTape};
 //! use msg_core::{growth::{Init, Masked, Ramp}, ops::Dropout, params::Module};
-//! use msg_models::{Growable, GrowthSpec, gpt::{Gpt, GptBatch, GptConfig}, sizes};
+//! use msg_models::{GrowingModel, GrowthSpec, gpt::{Gpt, GptBatch, GptConfig}, sizes};
 //!
 //! let device = Cpu::default();
 //! let sizes = sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 };
@@ -33,12 +33,16 @@ pub mod bert;
 pub mod cost;
 pub mod function_preserving;
 pub mod gpt;
-mod growing;
+pub mod growing;
 pub mod hf;
 pub mod layers;
 pub mod sizes;
 
 pub use cost::{Cost, OptimizerNumbers};
-pub use growing::masks::{Masks, Place, Site};
-pub use growing::model::{Growable, Growing, GrowthSpec, LayerInit, UnitInit};
+pub use growing::{
+    masks::{MaskPlace, MaskSite, Masks},
+    model::GrowingModel,
+    spec::{DepthInit, GrowthSpec, WidthInit},
+    state::GrowthState,
+};
 pub use sizes::{GrowingAxis, Grows, Sizes};

@@ -11,7 +11,7 @@ use msg_core::{
     params::{Module, ParamName, Visitor},
 };
 use msg_models::{
-    Growable, Growing, GrowingAxis, Masks, Place, Site, Sizes,
+    GrowingAxis, GrowingModel, GrowthState, MaskPlace, MaskSite, Masks, Sizes,
     layers::{Embedding, LayerNorm, Linear},
     sizes,
 };
@@ -35,7 +35,7 @@ struct NextByte<D: Backend> {
     norm: LayerNorm<Hidden, D>,
     up: Linear<Hidden, Ffn, D>,
     down: Linear<Ffn, Hidden, D>,
-    growing: Growing,
+    growing: GrowthState,
 }
 
 impl<D: Backend> NextByte<D> {
@@ -46,7 +46,7 @@ impl<D: Backend> NextByte<D> {
             norm: LayerNorm::new(device, hidden)?,
             up: Linear::new(device, hidden, ffn)?,
             down: Linear::new(device, ffn, hidden)?,
-            growing: Growing::new(sizes, 1)?,
+            growing: GrowthState::new(sizes, 1)?,
         };
         growth::init(&mut model, Init { seed: 1, std: 0.1 })?;
         Ok(model)
@@ -59,7 +59,7 @@ impl<D: Backend> NextByte<D> {
         masks: &Masks<D>,
         tape: T,
     ) -> msg_core::Result<Tensor<(Batch, Query, Hidden), f32, D, T>> {
-        let site = Site::outside(Place::FinalNorm);
+        let site = MaskSite::outside(MaskPlace::FinalNorm);
         let x: Tensor<(Batch, Query, Hidden), f32, D, T> =
             ops::embed(self.table.weight.clone().put_tape(tape), &batch.ids)?;
         let x = self.norm.forward(x, &masks.hidden(site), EPS)?;
@@ -79,14 +79,14 @@ impl<D: Backend> Module<D> for NextByte<D> {
     }
 }
 
-impl<D: Backend> Growable<D> for NextByte<D> {
+impl<D: Backend> GrowingModel<D> for NextByte<D> {
     const AXES: &[GrowingAxis] = &[GrowingAxis::Hidden, GrowingAxis::Ffn];
 
-    fn growing(&self) -> &Growing {
+    fn growing(&self) -> &GrowthState {
         &self.growing
     }
 
-    fn growing_mut(&mut self) -> &mut Growing {
+    fn growing_mut(&mut self) -> &mut GrowthState {
         &mut self.growing
     }
 

@@ -1,4 +1,4 @@
-//! What a run can be refused for. Every text names the file or key, what was expected and what came.
+//! The errors of this crate. Every text names the file or key, what was expected and what was found.
 
 use msg_core::error::one_line;
 use std::path::PathBuf;
@@ -48,14 +48,14 @@ pub enum Error {
         /// The key, with its table.
         key: String,
     },
-    /// A key of the configuration that cannot be as it stands.
+    /// A key of the configuration with an impossible value.
     #[error("{}: {}: expected {}, got {}", one_line(file), one_line(key), one_line(expected), one_line(got))]
     Config {
         /// The configuration's file.
         file: String,
         /// The key, with its table.
         key: String,
-        /// What would do.
+        /// What is accepted.
         expected: String,
         /// What it says.
         got: String,
@@ -81,7 +81,7 @@ pub enum Error {
     Argument {
         /// The option's name.
         name: &'static str,
-        /// What would do.
+        /// What is accepted.
         expected: String,
         /// What came.
         got: String,
@@ -115,8 +115,8 @@ pub enum Error {
     Interrupted(String),
     /// A device without the memory that a run takes.
     #[error(
-        "{source}: `msg plan` reckons with {estimate} in stage {stage} (for the Cpu); what takes less: {ways}. \
-         `--resume auto` goes on after the last checkpoint"
+        "{source}: the plan estimates {estimate} in stage {stage}; what takes less: {ways}. \
+         `--resume auto` continues after the last checkpoint"
     )]
     Memory {
         /// What the device refused.

@@ -24,7 +24,7 @@ use msg_core::{
     Backend,
     growth::{FillRule, Masked, Ramp},
 };
-use msg_models::{Grows, GrowthSpec, LayerInit, Masks, Sizes, UnitInit};
+use msg_models::{DepthInit, Grows, GrowthSpec, Masks, Sizes, WidthInit};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -159,7 +159,7 @@ pub fn receipts<D: Backend, M: Trainable<D>>(
 
 /// The model grown with wide random entries, its new units and layers at the start of a ramp.
 fn grown<D: Backend, M: Trainable<D>>(model: &M, step: u64, to: Sizes) -> Result<M> {
-    let spec = GrowthSpec { seed: SEED, number: 1, units: UnitInit::Normal, layers: LayerInit::Fresh };
+    let spec = GrowthSpec { seed: SEED, number: 1, units: WidthInit::Normal, layers: DepthInit::Fresh };
     let growth = model.growth_to(to, &spec)?;
     let operator = Masked { rule: FillRule::Scatter { std: STD } };
     Ok(model.grown(&growth, &operator, Ramp { start: step as i64, length: 1 })?)

@@ -9,7 +9,7 @@ use msg_core::{
     random::{Key, bits_at},
 };
 use msg_models::{
-    Masks, Place, Site, Sizes,
+    MaskPlace, MaskSite, Masks, Sizes,
     bert::{Bert, BertConfig},
     gpt::{Gpt, GptConfig},
     hf::Subset,
@@ -69,7 +69,7 @@ pub trait Family<D: Backend>: msg_train::families::family::Family<D> {
     /// The batch that golden values were computed for, from the tensors under `input/`.
     fn golden_host(input: &Subset<'_>) -> HostOf<D, Self>;
     /// Every mask that must be there for an old stack of `layers` to stay as it was.
-    fn sites(layers: usize) -> Vec<Site>;
+    fn sites(layers: usize) -> Vec<MaskSite>;
 
     /// A model with weights wide enough that every path matters.
     fn small(device: &D, spec: &Spec) -> Self {
@@ -157,9 +157,10 @@ pub fn drawn<D: Backend, M: Trainable<D>>(model: &M, shape: (usize, usize), seed
 const INIT_STD: f32 = 0.3;
 
 /// The places that both families have in every layer.
-fn layer_sites(layers: usize) -> impl Iterator<Item = Site> {
-    let places = [Place::AttentionNorm, Place::FeedForwardNorm, Place::FeedForward, Place::Value];
-    (0..layers).flat_map(move |layer| places.map(|place| Site::in_layer(layer, place)))
+fn layer_sites(layers: usize) -> impl Iterator<Item = MaskSite> {
+    let places =
+        [MaskPlace::AttentionNorm, MaskPlace::FeedForwardNorm, MaskPlace::FeedForward, MaskPlace::Value];
+    (0..layers).flat_map(move |layer| places.map(|place| MaskSite::in_layer(layer, place)))
 }
 
 impl<D: Backend> Family<D> for Gpt<D> {
@@ -188,8 +189,8 @@ impl<D: Backend> Family<D> for Gpt<D> {
         CausalBatch { ids, labels, shape: golden_shape(input) }
     }
 
-    fn sites(layers: usize) -> Vec<Site> {
-        layer_sites(layers).chain([Site::outside(Place::FinalNorm)]).collect()
+    fn sites(layers: usize) -> Vec<MaskSite> {
+        layer_sites(layers).chain([MaskSite::outside(MaskPlace::FinalNorm)]).collect()
     }
 }
 
@@ -235,9 +236,9 @@ impl<D: Backend> Family<D> for Bert<D> {
         }
     }
 
-    fn sites(layers: usize) -> Vec<Site> {
-        let outside = [Place::EmbeddingNorm, Place::Pooler, Place::TransformNorm];
-        layer_sites(layers).chain(outside.map(Site::outside)).collect()
+    fn sites(layers: usize) -> Vec<MaskSite> {
+        let outside = [MaskPlace::EmbeddingNorm, MaskPlace::Pooler, MaskPlace::TransformNorm];
+        layer_sites(layers).chain(outside.map(MaskSite::outside)).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::runs::{config, corpus, run};
 use dfdx::tensor::Cpu;
-use msg_models::{Growable, bert::Bert, gpt::Gpt};
+use msg_models::{GrowingModel, bert::Bert, gpt::Gpt};
 use msg_tests::{close::assert_close, families::outputs};
 use msg_train::{
     checkpoint::{self, Saved, load_model},

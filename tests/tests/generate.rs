@@ -4,7 +4,7 @@ use crate::eval::{open, tiny_run};
 use dfdx::tensor::{Cpu, NoneTape};
 use msg_core::ops::{Dropout, cross_entropy::IGNORED};
 use msg_models::{
-    Growable,
+    GrowingModel,
     bert::Bert,
     gpt::{Gpt, GptBatch},
 };

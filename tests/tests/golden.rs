@@ -13,7 +13,7 @@ use msg_core::{
     params::{Module, Param, ParamName, Role, TensorMap, Visitor},
 };
 use msg_models::{
-    GrowthSpec, Masks, Sizes, UnitInit,
+    GrowthSpec, Masks, Sizes, WidthInit,
     bert::Bert,
     gpt::Gpt,
     hf::{self, Subset, TensorFile},
@@ -188,7 +188,7 @@ fn golden_case<D: Backend, M: Family<D>>(device: &D, file: &TensorFile, dims: &D
 
     // Old layers come first in the files; every new layer is fresh there.
     let growth = small.growth_to(dims.new, &GrowthSpec::default()).unwrap();
-    let mut grown = small.grown(&growth, &UnitInit::Normal.operator(), RAMP).unwrap();
+    let mut grown = small.grown(&growth, &WidthInit::Normal.operator(), RAMP).unwrap();
     let old: TensorMap<D> = small.tensors();
     let goal = tensor_values(&target);
     let census =

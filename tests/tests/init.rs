@@ -150,7 +150,7 @@ fn a_run_that_began_at_a_smaller_checkpoint_grows_first_and_resumes_without_it()
             let mut config = from(folder, family, name, 6, larger);
             config.data.shards = Some(folder.join("data-from"));
             let stage = &mut config.stages[0];
-            (stage.ramp, stage.new_layers) = (3, msg_models::LayerInit::Interpolate);
+            (stage.ramp, stage.new_layers) = (3, msg_models::DepthInit::Interpolate);
             config
         };
         run(begin("whole"), Resume::Never).unwrap_or_else(|error| panic!("{error}"));

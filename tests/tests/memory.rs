@@ -5,7 +5,7 @@
 use dfdx::tensor::Cpu;
 use msg_core::growth::Init;
 use msg_models::{
-    LayerInit, Sizes, UnitInit,
+    DepthInit, Sizes, WidthInit,
     gpt::{Gpt, GptConfig},
     hf::{self, Format, StoredType},
     sizes,
@@ -145,11 +145,11 @@ fn source_and_target_are_never_exceeded() {
     let sizes = sizes! { layers: 6, hidden: 128, ffn: 512, heads: 4 };
     let whole = publish(&at("whole"), 4000, sizes, StoredType::F32);
     for (name, layers, exact) in [
-        ("hidden=192,heads=6,ffn=768", LayerInit::Stack, false),
-        ("hidden=192,heads=6,ffn=768", LayerInit::Stack, true),
-        ("hidden=192,heads=6,layers=9", LayerInit::Stack, true),
-        ("hidden=192,heads=6,layers=9", LayerInit::Interpolate, false),
-        ("hidden=192,heads=6,layers=9", LayerInit::Fresh, false),
+        ("hidden=192,heads=6,ffn=768", DepthInit::Stack, false),
+        ("hidden=192,heads=6,ffn=768", DepthInit::Stack, true),
+        ("hidden=192,heads=6,layers=9", DepthInit::Stack, true),
+        ("hidden=192,heads=6,layers=9", DepthInit::Interpolate, false),
+        ("hidden=192,heads=6,layers=9", DepthInit::Fresh, false),
     ] {
         let out = at(&format!("{name}-{exact}-{layers:?}"));
         let request = GrowRequest {
@@ -157,7 +157,7 @@ fn source_and_target_are_never_exceeded() {
             to: name.parse().unwrap(),
             out: out.clone(),
             exact,
-            units: UnitInit::Normal,
+            units: WidthInit::Normal,
             layers,
             seed: 1,
             ramp: 10,

@@ -2,7 +2,7 @@
 
 use crate::runs::{STEPS, bytes, checkpoint, config, copy_folder, corpus, records, run, run_with, steps};
 use dfdx::tensor::Cpu;
-use msg_models::{Place, Site, bert::Bert, gpt::Gpt};
+use msg_models::{MaskPlace, MaskSite, bert::Bert, gpt::Gpt};
 use msg_tests::families::Family;
 use msg_train::{
     Error, Fault,
@@ -33,7 +33,7 @@ fn assert_stopped(what: &str, error: &Error, run: &Path, step: u64) {
 }
 
 /// `sites` are those whose masks the growth of widths needs.
-fn stops_at_the_boundary_and_resumes(family: &str, sites: &[Site]) {
+fn stops_at_the_boundary_and_resumes(family: &str, sites: &[MaskSite]) {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
     corpus(folder);
@@ -47,7 +47,7 @@ fn stops_at_the_boundary_and_resumes(family: &str, sites: &[Site]) {
         config
     };
 
-    let value = Fault::OmittedMask(Site::in_layer(0, Place::Value));
+    let value = Fault::OmittedMask(MaskSite::in_layer(0, MaskPlace::Value));
     for (name, fault) in [("altered", Fault::AlteredEntry), ("omitted", value)] {
         let broken = folder.join(name);
         let error = run_with(elsewhere(name), Resume::Never, Some(fault)).unwrap_err();
@@ -62,7 +62,7 @@ fn stops_at_the_boundary_and_resumes(family: &str, sites: &[Site]) {
     }
 
     // Every other mask, from the checkpoint before the growth that needs it.
-    let gate = Fault::OmittedMask(Site::in_layer(1, Place::Layer));
+    let gate = Fault::OmittedMask(MaskSite::in_layer(1, MaskPlace::Layer));
     let omitted = sites.iter().map(|&site| (WIDTHS, Fault::OmittedMask(site)));
     for (step, fault) in omitted.chain([(LAYERS, gate), (LAYERS, Fault::AlteredEntry)]) {
         let what = format!("{family}: {fault:?}");

@@ -8,7 +8,7 @@ use msg_core::{
     ops::Precision,
 };
 use msg_models::{
-    Growable, GrowthSpec, Sizes,
+    GrowingModel, GrowthSpec, Sizes,
     bert::{Bert, BertBatch, BertConfig, BertInput},
     gpt::{Gpt, GptBatch, GptConfig},
     sizes,
@@ -126,7 +126,7 @@ fn bert_batches_out_of_range_are_refused() {
         segments: &[0, 1],
         seen: &[true, true],
         labels: &[-100, 3],
-        next: &[1],
+        next_sentence: &[1],
         shape: (1, 2),
     };
     let of = |input| BertBatch::new(&device, &input, &config).err().unwrap().to_string();
@@ -135,7 +135,7 @@ fn bert_batches_out_of_range_are_refused() {
     assert_eq!(of(BertInput { ids: &[1, 12], ..good }), format!("token 12 at 1 {out} 11 entries"));
     assert_eq!(of(BertInput { segments: &[2, 0], ..good }), format!("token type 2 at 0 {out} 2 entries"));
     assert_eq!(of(BertInput { labels: &[-100, 11], ..good }), format!("label 11 at 1 {out} 11 entries"));
-    assert_eq!(of(BertInput { next: &[2], ..good }), format!("label 2 at 0 {out} 2 entries"));
+    assert_eq!(of(BertInput { next_sentence: &[2], ..good }), format!("label 2 at 0 {out} 2 entries"));
     let seen = BertInput { seen: &[true], ..good };
     assert_eq!(of(seen), "attention mask: axis Batch x Query: expected size 2, got 1");
 }

@@ -7,7 +7,7 @@ use msg_core::{
     mask::take_masked_nodes,
     ops::Precision,
 };
-use msg_models::{GrowthSpec, LayerInit, Place, Site, Sizes, UnitInit, bert::Bert, gpt::Gpt, sizes};
+use msg_models::{DepthInit, GrowthSpec, MaskPlace, MaskSite, Sizes, WidthInit, bert::Bert, gpt::Gpt, sizes};
 use msg_tests::{
     entries::visit_entries,
     every_family,
@@ -106,8 +106,8 @@ fn strict_on_each_axis_alone_and_all_at_once() {
 
 #[test]
 fn strict_under_every_initialisation_of_units_and_layers() {
-    for units in [UnitInit::Normal, UnitInit::Zero, UnitInit::Copy, UnitInit::MatchedStd] {
-        for layers in [LayerInit::Stack, LayerInit::Interpolate, LayerInit::Fresh] {
+    for units in [WidthInit::Normal, WidthInit::Zero, WidthInit::Copy, WidthInit::MatchedStd] {
+        for layers in [DepthInit::Stack, DepthInit::Interpolate, DepthInit::Fresh] {
             let growth = GrowthSpec { units, layers, ..GrowthSpec::default() };
             every_family!(Cpu, M => one_growth::<M>(&TINY, ALL, &growth));
         }
@@ -179,9 +179,13 @@ fn any_sizes(layers: usize, units: usize, heads: usize, least: usize) -> impl St
 }
 
 fn any_growth() -> impl Strategy<Value = GrowthSpec> {
-    let units =
-        prop::sample::select(vec![UnitInit::Normal, UnitInit::Zero, UnitInit::Copy, UnitInit::MatchedStd]);
-    let layers = prop::sample::select(vec![LayerInit::Stack, LayerInit::Interpolate, LayerInit::Fresh]);
+    let units = prop::sample::select(vec![
+        WidthInit::Normal,
+        WidthInit::Zero,
+        WidthInit::Copy,
+        WidthInit::MatchedStd,
+    ]);
+    let layers = prop::sample::select(vec![DepthInit::Stack, DepthInit::Interpolate, DepthInit::Fresh]);
     (units, layers, any::<u64>()).prop_map(|(units, layers, seed)| GrowthSpec {
         seed,
         number: 1,
@@ -215,8 +219,8 @@ fn every_mask_is_needed<M: Family<Cpu>>() {
     let (grown, _) = grow(&small, ALL, &GrowthSpec::default(), 0, true);
     let masks = grown.masks(0).unwrap();
     assert_eq!(before, bits(&grown.all_outputs(&batch, &masks).unwrap()));
-    let gates = (TINY.sizes.layers..ALL.layers).map(|layer| Site::in_layer(layer, Place::Layer));
-    let sites: Vec<Site> = M::sites(TINY.sizes.layers).into_iter().chain(gates).collect();
+    let gates = (TINY.sizes.layers..ALL.layers).map(|layer| MaskSite::in_layer(layer, MaskPlace::Layer));
+    let sites: Vec<MaskSite> = M::sites(TINY.sizes.layers).into_iter().chain(gates).collect();
     assert!(sites.len() >= 11);
     for site in sites {
         let outputs = grown.all_outputs(&batch, &masks.clone().without(site)).unwrap();
@@ -236,7 +240,7 @@ fn nothing_leaks<M: Family<Cpu>>() {
     let before = small.outputs_at(&batch, 0).unwrap();
     let growth = small.growth_to(Sizes { layers: 3, ..TINY.sizes }, &GrowthSpec::default()).unwrap();
     let ramp = Ramp { start: 0, length: RAMP };
-    let mut grown = small.grown(&growth, &UnitInit::Normal.operator(), ramp).unwrap();
+    let mut grown = small.grown(&growth, &WidthInit::Normal.operator(), ramp).unwrap();
     visit_entries(&small.tensors(), &mut grown, &growth, |_, _| Some(f32::NAN)).unwrap();
     assert_same::<M>("with NaN in a new layer", &before, &grown.outputs_at(&batch, 0).unwrap());
 }
@@ -286,7 +290,7 @@ mod on_cuda {
             every_family!(Cuda, M => close::<M>(target, &GrowthSpec::default()));
         }
         let copies =
-            GrowthSpec { units: UnitInit::Copy, layers: LayerInit::Interpolate, ..GrowthSpec::default() };
+            GrowthSpec { units: WidthInit::Copy, layers: DepthInit::Interpolate, ..GrowthSpec::default() };
         every_family!(Cuda, M => close::<M>(ALL, &copies));
     }
 }

@@ -68,7 +68,7 @@ fn every_mask_is_needed<M: Family<Cpu>>(path: &Path, step: u64) -> Vec<usize> {
     assert!(take(&|masks| masks).iter().all(|row| row.receipt.holds()));
     let sites = M::sites(from.layers);
     assert!(sites.len() > 4);
-    let layer = msg_models::Site::in_layer(from.layers, msg_models::Place::Layer);
+    let layer = msg_models::MaskSite::in_layer(from.layers, msg_models::MaskPlace::Layer);
     let mut counts = Vec::new();
     for site in sites.into_iter().chain([layer]) {
         let rows = take(&|masks: msg_models::Masks<Cpu>| masks.without(site));

@@ -26,7 +26,7 @@ use msg_core::{
     params::{Module, Param},
 };
 use msg_models::{
-    Growable, GrowthSpec, Sizes,
+    GrowingModel, GrowthSpec, Sizes,
     gpt::{Gpt, GptConfig},
     sizes,
 };

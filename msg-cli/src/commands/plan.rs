@@ -9,7 +9,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         print!("{}", config.to_toml()?);
         return Ok(());
     }
-    // A tokenizer file's size is not known before it is read; the default of its family stands in.
+    // A tokenizer file's size is not known before it is read; the default of its family is used.
     let vocab = config.vocab().unwrap_or(30522);
     println!("{}", plan_table(&config, &Plan::new(&config), &cost_of(&config, vocab)?));
     Ok(())

@@ -41,7 +41,7 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
         eprintln!("\nsaving after this step; Ctrl-C again leaves at once");
     })
     .context("Ctrl-C cannot be caught")?;
-    // As a scheduler ends a process. A hang-up stays what the shell made of it: under nohup nothing.
+    // A scheduler ends a process by SIGTERM. SIGHUP keeps the shell's setting: nohup ignores it.
     signal_hook::flag::register(signal_hook::consts::SIGTERM, stop.clone())
         .context("SIGTERM cannot be caught")?;
 
@@ -49,7 +49,7 @@ pub fn run(args: &Train, fault: Option<Fault>) -> anyhow::Result<Done> {
     match args.device {
         DeviceChoice::Cpu => {
             let device = Cpu::default();
-            // Every step allocates what the one before freed; given back, its pages would be zeroed anew.
+            // Every step allocates what the one before freed; without the cache its pages would be zeroed again.
             device.enable_cache();
             // On a thread of the pool: handing each kernel's work over to it would cost a wake-up.
             rayon::join(|| on(&device, request), || ()).0

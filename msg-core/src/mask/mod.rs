@@ -43,7 +43,6 @@ impl<A: Axis, E: Float, D: Device<E>> Mask<A, E, D> {
     ///
     /// # Errors
     /// Where their number is not the axis' size, [`Error::Value`] for one outside 0 to 1.
-
     pub fn new(device: &D, axis: A, values: Vec<E>) -> Result<Self> {
         same_size("mask", A::NAME, axis.size(), values.len())?;
         let inside = |c: E| c >= E::of(0.0) && c <= E::of(1.0);

@@ -1,8 +1,8 @@
 //! Birth steps: the update count at which each unit of each axis, and each layer, was created.
 //!
-//! Never one per entry: an entry's birth is the latest of its units' births and its layer's, so a tensor
-//! has as many age groups as boundaries that touched it. Birth steps are facts and the same under every
-//! [`StatePolicy`]; the policy says from when on an entry's age counts.
+//! There is none per entry: an entry's birth is the latest of its units' and its layer's, so a tensor has one age group
+//! for each boundary that touched it. Birth steps are the same under every [`StatePolicy`]; the policy says when an
+//! entry's age starts to count.
 
 use crate::{
     axis::AxisInfo,
@@ -16,21 +16,21 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StatePolicy {
-    /// Bias correction uses each entry's own age; new moments are 0.
+    /// Each entry has its own age; new state is 0.
     #[default]
     Age,
-    /// As published: all entries of old tensors keep the run's step, new layers start at 0.
+    /// As published: all entries of an old tensor have the run's age, new layers start at 0.
     Inherit,
-    /// All moments and ages become 0.
+    /// All state and ages become 0.
     Reset,
 }
 
-/// Birth steps by axis and by layer, counted in applied updates; what is not listed was born at 0.
+/// Birth steps by axis and by layer, counted in applied updates. Axes and layers that are not listed were born at 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BirthSteps {
     axes: BTreeMap<String, Vec<u64>>,
     layers: Vec<u64>,
-    /// No age counts from before this: the last reset.
+    /// The last reset: no age starts before it.
     reset: u64,
     /// Whether entries are as old as their layer, whatever their units' births (`inherit`).
     by_layer: bool,
@@ -41,7 +41,7 @@ pub struct BirthSteps {
 pub(super) struct AgeGroups {
     /// When each age group was born, in ascending order.
     pub births: Vec<u64>,
-    /// From when on each age group's age counts.
+    /// When each age group's age starts to count.
     pub starts: Vec<u64>,
     /// One list per axis of the tensor; empty where all its units belong to age group 0.
     pub units: Vec<Vec<u32>>,
@@ -51,7 +51,7 @@ impl BirthSteps {
     /// Carries the births over a growth: new units and layers, copies too, are born at `now`.
     ///
     /// # Errors
-    /// [`crate::Error::Size`] for a map of other sizes than the book, which then stays as it was.
+    /// [`Error::Size`](crate::Error::Size) for a map of other sizes than these; then nothing changes.
     pub fn grow(&mut self, growth: &Growth, now: u64, policy: StatePolicy) -> Result<()> {
         let mut grown = self.clone();
         for map in growth.axes().filter(|map| map.grows()) {
@@ -74,12 +74,12 @@ impl BirthSteps {
         Ok(())
     }
 
-    /// The births of an axis' units; nothing where all were born at 0.
+    /// The births of an axis' units; empty where all were born at 0.
     pub fn of_axis(&self, grows_as: &str) -> &[u64] {
         self.axes.get(grows_as).map_or(&[], Vec::as_slice)
     }
 
-    /// The births of the layers; nothing where all were born at 0.
+    /// The births of the layers; empty where all were born at 0.
     pub fn of_layers(&self) -> &[u64] {
         &self.layers
     }
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_and_tensors_of_other_sizes_than_the_book_are_refused() {
+    fn maps_and_tensors_of_other_sizes_are_refused() {
         let births = grown_twice(StatePolicy::Age);
         let refused = |growth: Growth| {
             let mut copy = births.clone();

@@ -1,4 +1,4 @@
-//! Gradients of a module: its parameters' are kept, all others dropped after each backward pass.
+//! Gradients of a module: those of its parameters are kept, all others are dropped after each backward pass.
 
 use super::kernel::OptimKernel;
 use crate::{
@@ -14,9 +14,6 @@ use dfdx::{
 
 /// Zero gradients for every parameter of the module. A backward pass over a tape that holds them (see
 /// [`tape`]) adds to them and drops the gradients of everything else.
-///
-/// # Errors
-/// Where the device fails.
 pub fn zero_grads<D: Device<f32>, M: Module<D>>(module: &M) -> Result<Gradients<f32, D>> {
     struct Mark<D: Device<f32>>(Gradients<f32, D>);
     impl<D: Device<f32>> Visitor<D> for Mark<D> {
@@ -29,11 +26,8 @@ pub fn zero_grads<D: Device<f32>, M: Module<D>>(module: &M) -> Result<Gradients<
     Ok(mark.0)
 }
 
-/// As [`zero_grads`], in the memory of gradients that the same module has had before. A growth replaces parameters:
-/// after it gradients begin anew.
-///
-/// # Errors
-/// Where the device fails.
+/// As [`zero_grads`], reusing the memory of earlier gradients of the same module. After a growth, which replaces
+/// parameters, start with [`zero_grads`].
 pub fn zeroed_again<D: OptimKernel, M: Module<D>>(
     module: &M,
     grads: Gradients<f32, D>,
@@ -50,9 +44,6 @@ pub fn zeroed_again<D: OptimKernel, M: Module<D>>(
 }
 
 /// A tape whose backward pass adds to `grads`.
-///
-/// # Errors
-/// Where the device fails.
 pub fn tape<D: Device<f32>>(device: &D, grads: Gradients<f32, D>) -> Result<OwnedTape<f32, D>> {
     let anchor: Param<(), D> = device.try_zeros_like(&()).during("tape")?;
     Ok(anchor.traced(grads).split_tape().1)

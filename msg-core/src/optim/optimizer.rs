@@ -159,7 +159,7 @@ pub(crate) fn within(
 /// An optimizer with its state: the slots of its rule, and births.
 ///
 /// Whether an update is applied is found out on the device: [`Optimizer::apply`] queues it there and does not wait,
-/// [`Optimizer::settle`] reads what became of it.
+/// [`Optimizer::settle`] reads whether it was applied.
 #[derive(Debug)]
 pub struct Optimizer<D: OptimKernel, R> {
     rule: R,
@@ -168,11 +168,11 @@ pub struct Optimizer<D: OptimKernel, R> {
     birth_steps: BirthSteps,
     /// Settled updates that were applied.
     applied: u64,
-    /// The parameters of the module that the state is known to fit; found at the first update.
+    /// The module's parameters, once the first update has checked that the state fits them.
     fitted: Option<Vec<Fitted>>,
     /// The status of the last update.
     status: Option<D::DeviceStatus>,
-    /// Whether it is still to be settled.
+    /// Whether it has not been settled yet.
     pending: bool,
     /// Whether there may be clones of the slots, which the next update must not reach.
     shared: AtomicBool,
@@ -375,10 +375,7 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
         walked
     }
 
-    /// Waits for the last update and tells what became of it; before the first one, a default status.
-    ///
-    /// # Errors
-    /// Only the device's.
+    /// Waits for the last update and returns its status; before the first one, a default status.
     pub fn settle(&mut self) -> Result<UpdateStatus> {
         if let Some(status) = self.status.as_ref().filter(|_| self.pending) {
             self.settled = D::read_status(status)?;
@@ -403,7 +400,7 @@ impl<D: OptimKernel, R: RuleOn<D>> Optimizer<D, R> {
         Ok(self.settle()?.norm())
     }
 
-    /// What stays the same about the module's parameters until the next growth.
+    /// Checks that the state fits a module, and keeps what does not change until the next growth.
     fn fit<M: Module<D>>(&self, module: &M) -> Result<Vec<Fitted>> {
         let mut fit = Fit { optimizer: self, fitted: Vec::new() };
         module.inspect(&mut fit).map(|()| fit.fitted)

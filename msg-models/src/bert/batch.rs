@@ -1,6 +1,6 @@
 //! A batch for BERT: tokens, sentences, padding, labels of both heads.
 
-use super::BertConfig;
+use crate::bert::config::BertConfig;
 use msg_core::{
     Backend, Result,
     axis::{Batch, Class, Labelled, Position, Query, Rows, Segment, Vocab},
@@ -19,7 +19,7 @@ pub struct BertInput<'a> {
     /// The token to predict; -100 asks for none.
     pub labels: &'a [i64],
     /// One per sequence: 0 where the second sentence follows the first, 1 where it does not.
-    pub next: &'a [i64],
+    pub next_sentence: &'a [i64],
     /// Sequences and their length.
     pub shape: (usize, usize),
 }
@@ -39,10 +39,10 @@ pub struct BertBatch<D: Backend> {
     pub(super) ids: Ids<Vocab, (Batch, Query), D>,
     pub(super) segments: Ids<Segment, (Batch, Query), D>,
     pub(super) positions: Ids<Position, (Query,), D>,
-    pub(super) seen: AttentionMask<f32, D>,
+    pub(super) attention_mask: AttentionMask<f32, D>,
     /// None where no position is labelled.
     pub(super) targets: Option<Targets<D>>,
-    pub(super) next: Labels<Class, (Batch,), f32, D>,
+    pub(super) next_sentence: Labels<Class, (Batch,), f32, D>,
 }
 
 impl<D: Backend> BertBatch<D> {
@@ -72,9 +72,9 @@ impl<D: Backend> BertBatch<D> {
             ids: Ids::new(device, "token", input.ids, (batch, query), config.vocab())?,
             segments: Ids::new(device, "token type", input.segments, (batch, query), config.segments())?,
             positions: Ids::new(device, "position", &positions, (query,), config.positions())?,
-            seen: AttentionMask::full().with_padding(device, input.seen, batch, query)?,
+            attention_mask: AttentionMask::full().with_padding(device, input.seen, batch, query)?,
             targets,
-            next: Labels::new(device, input.next, (batch,), Class(2))?,
+            next_sentence: Labels::new(device, input.next_sentence, (batch,), Class(2))?,
         })
     }
 
@@ -85,6 +85,6 @@ impl<D: Backend> BertBatch<D> {
 
     /// How many sequences have a next-sentence label.
     pub fn pairs(&self) -> usize {
-        self.next.counted()
+        self.next_sentence.counted()
     }
 }

@@ -1,7 +1,7 @@
 //! The pooler, the masked-token head (transform and tied decoder) and the next-sentence head.
 
 use crate::{
-    Masks, Place, Site,
+    growing::masks::{MaskPlace, MaskSite, Masks},
     layers::{LayerNorm, Linear, zeros},
 };
 use dfdx::{
@@ -39,7 +39,7 @@ impl<D: Backend> Pooler<D> {
         let first = x.device().try_tensor_from_vec(vec![0; batch.0], (batch,)).during(OP)?;
         let first = x.try_select::<(Batch, Hidden), (Batch,)>(first).during(OP)?;
         let pooled = self.dense.forward(first)?.try_tanh().during(OP)?;
-        hidden_in(masks.hidden_out(Site::outside(Place::Pooler)).apply(pooled)?)
+        hidden_in(masks.hidden_out(MaskSite::outside(MaskPlace::Pooler)).apply(pooled)?)
     }
 }
 
@@ -110,7 +110,7 @@ impl<D: Backend> MlmHead<D> {
     ) -> Result<Tensor<(L, Hidden), f32, D, T>> {
         // The norm's mask leaves out what the new units of the activation hold.
         let x = masked_gelu(self.dense.forward(x)?, gelu, &Mask::none())?;
-        let mask = masks.hidden_out(Site::outside(Place::TransformNorm));
+        let mask = masks.hidden_out(MaskSite::outside(MaskPlace::TransformNorm));
         hidden_in(self.norm.forward(x, &mask, eps)?)
     }
 }

@@ -1,9 +1,9 @@
 //! BERT: post-norm blocks, token types, pooler, masked-token and next-sentence heads.
 
-mod architecture;
 mod batch;
 mod block;
 mod config;
+mod cost;
 mod heads;
 pub mod hf;
 mod model;

@@ -1,9 +1,20 @@
 //! The whole BERT: tables, norm, blocks, both heads.
 
-use super::{BertBatch, BertConfig, Block, MlmHead, Pooler, batch::Targets, heads::MlmConfig};
 use crate::{
-    Growable, Growing, GrowingAxis, Masks, Place, Site,
+    bert::{
+        batch::{BertBatch, Targets},
+        block::Block,
+        config::BertConfig,
+        heads::{MlmConfig, MlmHead, Pooler},
+    },
+    function_preserving::{Architecture, Factors, ResidualForm},
+    growing::{
+        masks::{MaskPlace, MaskSite, Masks},
+        model::GrowingModel,
+        state::GrowthState,
+    },
     layers::{BlockContext, Embedding, LayerNorm, Linear},
+    sizes::GrowingAxis,
 };
 use dfdx::{
     shapes::HasShape,
@@ -15,23 +26,23 @@ use msg_core::{
     axis::{Batch, Class, Hidden, Labelled, Position, Query, Rows, Segment, Vocab, merge_rows, split_rows},
     error::Context,
     growth::{self, DepthMap, Init},
-    ops::{self, Compute, Dropout, DropoutSite, Embeddings, Ids, Scores},
+    ops::{self, Compute, Dropout, DropoutSite, Embeddings, Ids, NormOrder, Scores},
     params::{Module, ParamName, Visitor},
 };
 
 /// A BERT with both pre-training heads.
 #[derive(Clone, Debug)]
 pub struct Bert<D: Backend> {
-    words: Embedding<Vocab, D>,
+    token_embedding: Embedding<Vocab, D>,
     positions: Embedding<Position, D>,
     segments: Embedding<Segment, D>,
     norm: LayerNorm<Hidden, D>,
     blocks: Vec<Block<D>>,
     pooler: Pooler<D>,
     mlm: MlmHead<D>,
-    next: Linear<Hidden, Class, D>,
+    next_sentence: Linear<Hidden, Class, D>,
     config: BertConfig,
-    growing: Growing,
+    growing: GrowthState,
     compute: Compute,
 }
 
@@ -47,23 +58,23 @@ impl<D: Backend> Bert<D> {
         let (sizes, head_dim) = (config.sizes, config.head_dim());
         let blocks = (0..sizes.layers).map(|_| Block::new(device, sizes, head_dim));
         let mut model = Bert {
-            words: Embedding::new(device, config.vocab(), sizes.hidden())?,
+            token_embedding: Embedding::new(device, config.vocab(), sizes.hidden())?,
             positions: Embedding::new(device, config.positions(), sizes.hidden())?,
             segments: Embedding::new(device, config.segments(), sizes.hidden())?,
             norm: LayerNorm::new(device, sizes.hidden())?,
             blocks: blocks.collect::<Result<_>>()?,
             pooler: Pooler::new(device, sizes.hidden())?,
             mlm: MlmHead::new(device, sizes.hidden(), config.vocab())?,
-            next: Linear::new(device, sizes.hidden(), Class(2))?,
+            next_sentence: Linear::new(device, sizes.hidden(), Class(2))?,
             config,
-            growing: Growing::new(sizes, config.head_dim)?,
+            growing: GrowthState::new(sizes, config.head_dim)?,
             compute: Compute::default(),
         };
         growth::init(&mut model, init)?;
         Ok(model)
     }
 
-    /// The configuration that the model was made from; present sizes are in [`Growable::growing`].
+    /// The configuration that the model was made from; present sizes are in [`GrowingModel::growing`].
     pub fn config(&self) -> &BertConfig {
         &self.config
     }
@@ -73,7 +84,7 @@ impl<D: Backend> Bert<D> {
         self.compute = compute;
     }
 
-    /// The same, to be changed together with the tensors.
+    /// The configuration, to be changed together with the tensors.
     pub(super) fn config_mut(&mut self) -> &mut BertConfig {
         &mut self.config
     }
@@ -101,12 +112,12 @@ impl<D: Backend> Bert<D> {
         tape: T,
     ) -> Result<Stream<D, T>> {
         let x = self.embed(batch, tape)?;
-        let mask = masks.hidden(Site::outside(Place::EmbeddingNorm));
+        let mask = masks.hidden(MaskSite::outside(MaskPlace::EmbeddingNorm));
         let x = self.norm.forward(x, &mask, self.config.eps)?;
         let x = dropout.apply(x, DropoutSite { layer: None, place: "embedding" })?;
         let context = BlockContext {
             masks,
-            seen: &batch.seen,
+            attention_mask: &batch.attention_mask,
             dropout: *dropout,
             head_dim: self.config.head_dim(),
             eps: self.config.eps,
@@ -129,7 +140,8 @@ impl<D: Backend> Bert<D> {
         masks: &Masks<D>,
     ) -> Result<Tensor<(Batch, Query, Vocab), f32, D, T>> {
         let (batch, query, _) = *encoded.shape();
-        let logits = self.mlm.forward(merge_rows(encoded)?, &self.words.weight, masks, self.mlm_config())?;
+        let logits =
+            self.mlm.forward(merge_rows(encoded)?, &self.token_embedding.weight, masks, self.mlm_config())?;
         split_rows(logits, batch, query)
     }
 
@@ -137,13 +149,13 @@ impl<D: Backend> Bert<D> {
     ///
     /// # Errors
     /// Where the device fails.
-    pub fn next_logits<T: Tape<f32, D>>(
+    pub fn next_sentence_logits<T: Tape<f32, D>>(
         &self,
         encoded: Stream<D, T>,
         masks: &Masks<D>,
     ) -> Result<Tensor<(Batch, Class), f32, D, T>> {
         let batch = encoded.shape().0;
-        self.next.forward(self.pooler.forward(encoded, batch, masks)?)
+        self.next_sentence.forward(self.pooler.forward(encoded, batch, masks)?)
     }
 
     /// Masked-token loss divided by `labelled`, plus next-sentence loss divided by `pairs` (the counts
@@ -161,15 +173,21 @@ impl<D: Backend> Bert<D> {
         tape: T,
     ) -> Result<Tensor<(), f32, D, T>> {
         let encoded = self.encode(batch, masks, dropout, tape)?;
-        let next = self.next_logits(encoded.retaped::<T>(), masks)?;
-        let next = ops::cross_entropy(next, &batch.next, pairs)?;
+        let next = self.next_sentence_logits(encoded.retaped::<T>(), masks)?;
+        let next = ops::cross_entropy(next, &batch.next_sentence, pairs)?;
         let (encoded, tape) = encoded.split_tape();
         let Some(Targets { rows, labels }) = &batch.targets else {
             let (next, own) = next.split_tape();
             return Ok(next.put_tape(dfdx::tensor::Merge::merge(tape, own)));
         };
         let chosen = chosen(encoded.put_tape(tape), rows)?;
-        let mlm = self.mlm.loss(chosen, &self.words.weight, (labels, labelled), masks, self.mlm_config())?;
+        let mlm = self.mlm.loss(
+            chosen,
+            &self.token_embedding.weight,
+            (labels, labelled),
+            masks,
+            self.mlm_config(),
+        )?;
         mlm.try_add(next).during("loss")
     }
 
@@ -180,7 +198,7 @@ impl<D: Backend> Bert<D> {
     /// As [`Bert::encode`].
     pub fn scores(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<(Scores, Scores)> {
         let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
-        let pairs = ops::scores(self.next_logits(encoded.clone(), masks)?, &batch.next)?;
+        let pairs = ops::scores(self.next_sentence_logits(encoded.clone(), masks)?, &batch.next_sentence)?;
         let Some(Targets { rows, labels }) = &batch.targets else { return Ok((Scores::default(), pairs)) };
         Ok((ops::scores(self.logits_at(encoded, rows, masks)?, labels)?, pairs))
     }
@@ -207,7 +225,7 @@ impl<D: Backend> Bert<D> {
         rows: &Ids<Rows, (Labelled,), D>,
         masks: &Masks<D>,
     ) -> Result<Tensor<(Labelled, Vocab), f32, D, T>> {
-        self.mlm.forward(chosen(encoded, rows)?, &self.words.weight, masks, self.mlm_config())
+        self.mlm.forward(chosen(encoded, rows)?, &self.token_embedding.weight, masks, self.mlm_config())
     }
 
     fn mlm_config(&self) -> MlmConfig {
@@ -216,7 +234,7 @@ impl<D: Backend> Bert<D> {
     }
 
     fn embed<T: Tape<f32, D>>(&self, batch: &BertBatch<D>, tape: T) -> Result<Stream<D, T>> {
-        let words = (&self.words.weight, &batch.ids);
+        let words = (&self.token_embedding.weight, &batch.ids);
         let segments = Some((&self.segments.weight, &batch.segments));
         Embeddings { words, segments, positions: (&self.positions.weight, &batch.positions) }.sum(tape)
     }
@@ -233,20 +251,20 @@ fn chosen<D: Backend, T: Tape<f32, D>>(
 impl<D: Backend> Module<D> for Bert<D> {
     fn walk<V: Visitor<D>>(&mut self, at: &ParamName, visitor: &mut V) -> Result<()> {
         let Bert {
-            words,
+            token_embedding,
             positions,
             segments,
             norm,
             blocks,
             pooler,
             mlm,
-            next,
+            next_sentence,
             config: _,
             growing: _,
             compute: _,
         } = self;
         let embeddings = at.join("bert.embeddings");
-        words.walk(&embeddings.join("word_embeddings"), visitor)?;
+        token_embedding.walk(&embeddings.join("word_embeddings"), visitor)?;
         positions.walk(&embeddings.join("position_embeddings"), visitor)?;
         segments.walk(&embeddings.join("token_type_embeddings"), visitor)?;
         norm.walk(&embeddings.join("LayerNorm"), visitor)?;
@@ -255,7 +273,7 @@ impl<D: Backend> Module<D> for Bert<D> {
         }
         pooler.walk(&at.join("bert.pooler"), visitor)?;
         mlm.walk(&at.join("cls.predictions"), visitor)?;
-        next.walk(&at.join("cls.seq_relationship"), visitor)
+        next_sentence.walk(&at.join("cls.seq_relationship"), visitor)
     }
 
     fn arrange_layers(&mut self, depth: &DepthMap) -> Result<()> {
@@ -264,18 +282,38 @@ impl<D: Backend> Module<D> for Bert<D> {
     }
 }
 
-impl<D: Backend> Growable<D> for Bert<D> {
+impl<D: Backend> GrowingModel<D> for Bert<D> {
     const AXES: &[GrowingAxis] = BertConfig::AXES;
 
-    fn growing(&self) -> &Growing {
+    fn growing(&self) -> &GrowthState {
         &self.growing
     }
 
-    fn growing_mut(&mut self) -> &mut Growing {
+    fn growing_mut(&mut self) -> &mut GrowthState {
         &mut self.growing
     }
 
     fn device(&self) -> &D {
-        self.words.weight.device()
+        self.token_embedding.weight.device()
+    }
+}
+
+impl<D: Backend> Architecture<D> for Bert<D> {
+    const FORM: ResidualForm = ResidualForm {
+        order: NormOrder::Post,
+        closing_norm: |name| {
+            let name = name.to_string();
+            name.contains(".output.LayerNorm.") && !name.contains(".attention.output.")
+        },
+        tied_norm: |name| name.to_string().contains("predictions.transform.LayerNorm."),
+    };
+
+    fn eps(&self) -> f64 {
+        self.config().eps
+    }
+
+    fn factors(&mut self) -> Factors<'_> {
+        let config = self.config_mut();
+        Factors { eps: &mut config.eps, head_dim: &mut config.head_dim }
     }
 }

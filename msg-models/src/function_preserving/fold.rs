@@ -1,11 +1,14 @@
 //! Masks and spare heads into weights, for programs that have neither.
 
-use super::{
-    Architecture,
-    heads::{self, Heads, Padding},
-    units::Units,
+use crate::{
+    function_preserving::{
+        architecture::Architecture,
+        heads::{self, Heads, Padding},
+        units::Units,
+    },
+    growing::state::GrowthState,
+    sizes::{GrowingAxis, Sizes},
 };
-use crate::{Growing, GrowingAxis, Sizes};
 use dfdx::shapes::HasShape;
 use msg_core::{
     Backend, Error,
@@ -72,8 +75,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(growing: &Growing, order: NormOrder, step: u64) -> Result<Self, Unfoldable> {
-        let Growing { sizes, ramps, .. } = growing;
+    fn new(growing: &GrowthState, order: NormOrder, step: u64) -> Result<Self, Unfoldable> {
+        let GrowthState { sizes, ramps, .. } = growing;
         let mut units = BTreeMap::new();
         let mut masks = Vec::new();
         for axis in sizes.tensor_axes(growing.head_dim) {
@@ -121,7 +124,7 @@ pub fn fold<D: Backend, M: Architecture<D>>(mut model: M, step: u64) -> Result<(
 
 /// The heads that fill the residual stream: as they are, more of their size, as many larger ones, or the
 /// fewest that do.
-fn fitting(growing: &Growing) -> Result<Heads, Unfoldable> {
+fn fitting(growing: &GrowthState) -> Result<Heads, Unfoldable> {
     let (Sizes { hidden, heads, .. }, head_dim) = (growing.sizes, growing.head_dim);
     if heads * head_dim > hidden {
         return Err(Unfoldable::TooManyHeads { heads, head_dim, hidden });
@@ -188,7 +191,8 @@ mod tests {
     #[test]
     fn spare_units_become_heads_of_the_same_size_or_larger_ones() {
         let fitted = |hidden, heads, head_dim| {
-            let growing = Growing::new(sizes! { layers: 1, hidden, ffn: 1, heads }, head_dim).expect("sizes");
+            let growing =
+                GrowthState::new(sizes! { layers: 1, hidden, ffn: 1, heads }, head_dim).expect("sizes");
             fitting(&growing).map(|heads| (heads.count, heads.size))
         };
         assert_eq!(fitted(12, 2, 4), Ok((3, 4)));

@@ -1,6 +1,6 @@
 //! Heads of another number or size that compute the same.
 
-use super::{Architecture, units::Units};
+use crate::function_preserving::{architecture::Architecture, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
     Backend, Result,
@@ -53,7 +53,7 @@ pub(super) fn reshape<D: Backend, M: Architecture<D>>(
     let growth = Growth::new(0, 0).with_axis(AxisMap::append(AttnDim::NAME, from.units(), to.units())?);
     let mut visitor = Reshape { from, to, source: source.collect(), growth, padding };
     model.walk(&ParamName::root(), &mut visitor)?;
-    *model.numbers().head_dim = to.size;
+    *model.factors().head_dim = to.size;
     let growing = model.growing_mut();
     growing.head_dim = to.size;
     growing.sizes.heads = to.count;

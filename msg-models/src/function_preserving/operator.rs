@@ -1,6 +1,6 @@
 //! The operator of exact growth. The rules and their reasons stand at the head of [`super`].
 
-use super::{Form, units::Units};
+use crate::function_preserving::{architecture::ResidualForm, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
     Backend, Error, Result,
@@ -16,12 +16,12 @@ pub struct Exact {
     /// What new entries hold that do not have to hold anything certain.
     pub rule: FillRule,
     /// The family's form.
-    pub form: Form,
+    pub form: ResidualForm,
 }
 
 /// Where a layer of the grown model stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum LayerPosition {
     /// No layer, or an old one under an old one or under nothing.
     Plain,
     /// An old layer under a new one.
@@ -30,14 +30,16 @@ enum Standing {
     New { below: usize, last: bool },
 }
 
-impl Standing {
+impl LayerPosition {
     fn of(growth: &Growth, layer: Option<usize>) -> Result<Self> {
-        let (Some(depth), Some(layer)) = (growth.depth(), layer) else { return Ok(Standing::Plain) };
+        let (Some(depth), Some(layer)) = (growth.depth(), layer) else { return Ok(LayerPosition::Plain) };
         let layers = depth.layers();
         let is_old = |source: &LayerSource| matches!(source, LayerSource::Same(_));
         let covered = layers.get(layer + 1).is_some_and(|above| !is_old(above));
         match layers.get(layer) {
-            Some(LayerSource::Same(_)) => Ok(if covered { Standing::Covered } else { Standing::Plain }),
+            Some(LayerSource::Same(_)) => {
+                Ok(if covered { LayerPosition::Covered } else { LayerPosition::Plain })
+            }
             _ => {
                 let below = layers[..layer.min(layers.len())].iter().rev().find_map(|source| match source {
                     LayerSource::Same(old) => Some(*old),
@@ -45,7 +47,7 @@ impl Standing {
                 });
                 let old = depth.old_layers();
                 let below = below.ok_or(Error::Depth { expected: 0, got: old, old })?;
-                Ok(Standing::New { below, last: !covered })
+                Ok(LayerPosition::New { below, last: !covered })
             }
         }
     }
@@ -60,8 +62,8 @@ impl<D: Backend> Operator<D> for Exact {
     fn source(&self, growth: &Growth, name: &ParamName, role: Role) -> Result<(LayerSource, ParamName)> {
         let norm =
             matches!(role.kind, Kind::NormWeight | Kind::NormBias) && self.form.order == NormOrder::Post;
-        match Standing::of(growth, name.layer())? {
-            Standing::New { below, last: true } if norm && (self.form.closing_norm)(name) => {
+        match LayerPosition::of(growth, name.layer())? {
+            LayerPosition::New { below, last: true } if norm && (self.form.closing_norm)(name) => {
                 Ok((LayerSource::Copy(below), name.at_layer(below)))
             }
             _ => Ok(growth.source(name)),
@@ -75,15 +77,15 @@ impl<D: Backend> Operator<D> for Exact {
         role: Role,
     ) -> Result<Param<S, D>> {
         let Exact { rule, form } = *self;
-        let standing = Standing::of(context.growth, name.layer())?;
+        let position = LayerPosition::of(context.growth, name.layer())?;
         let source = Operator::<D>::source(self, context.growth, name, role)?;
         let norm = matches!(role.kind, Kind::NormWeight | Kind::NormBias);
         let mut identity = false;
         if norm && form.order == NormOrder::Post {
-            match standing {
-                Standing::Plain => {}
-                Standing::Covered => identity = (form.closing_norm)(name),
-                Standing::New { last, .. } => identity = !(last && (form.closing_norm)(name)),
+            match position {
+                LayerPosition::Plain => {}
+                LayerPosition::Covered => identity = (form.closing_norm)(name),
+                LayerPosition::New { last, .. } => identity = !(last && (form.closing_norm)(name)),
             }
         }
         let old = context.old.get::<S>("growth", &source.1)?;
@@ -113,7 +115,7 @@ impl<D: Backend> Operator<D> for Exact {
         let writes_back = matches!(role.kind, Kind::Weight | Kind::Bias)
             && axes.first().is_some_and(|axis| axis.grows_as == Hidden::NAME)
             && role.flow.first() == Some(&Flow::Produces);
-        if matches!(standing, Standing::New { .. }) && writes_back {
+        if matches!(position, LayerPosition::New { .. }) && writes_back {
             edits.push(Edit::All(0.0));
         }
         if identity {
@@ -167,19 +169,19 @@ mod tests {
             let growth = Growth::new(0, 1).with_depth(depth);
             let layers = growth.depth().map_or(0, |depth| depth.layers().len());
             (0..layers)
-                .map(|layer| Standing::of(&growth, Some(layer)).expect("a standing"))
+                .map(|layer| LayerPosition::of(&growth, Some(layer)).expect("a position"))
                 .collect::<Vec<_>>()
         };
-        let new = |below, last| Standing::New { below, last };
+        let new = |below, last| LayerPosition::New { below, last };
         assert_eq!(
             of(DepthMap::stack(2, 4).expect("larger")),
-            [Standing::Plain, Standing::Covered, new(1, false), new(1, true)]
+            [LayerPosition::Plain, LayerPosition::Covered, new(1, false), new(1, true)]
         );
         assert_eq!(
             of(DepthMap::interpolate(2, 3).expect("larger")),
-            [Standing::Covered, new(0, true), Standing::Plain]
+            [LayerPosition::Covered, new(0, true), LayerPosition::Plain]
         );
         let at_the_bottom = DepthMap::new(1, vec![LayerSource::Fresh, LayerSource::Same(0)]).expect("a map");
-        assert!(Standing::of(&Growth::new(0, 1).with_depth(at_the_bottom), Some(0)).is_err());
+        assert!(LayerPosition::of(&Growth::new(0, 1).with_depth(at_the_bottom), Some(0)).is_err());
     }
 }

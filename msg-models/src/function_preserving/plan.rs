@@ -1,6 +1,9 @@
 //! Whether a model can become so large exactly, and with which head size.
 
-use crate::{Growing, Grows, Sizes, UnitInit};
+use crate::{
+    growing::{spec::WidthInit, state::GrowthState},
+    sizes::{Grows, Sizes},
+};
 use msg_core::ops::NormOrder;
 
 /// Sizes that a model can grow to exactly, as transformers would load it.
@@ -70,8 +73,13 @@ impl Plan {
     ///
     /// # Errors
     /// The reason why that is not exact.
-    pub fn new(growing: &Growing, order: NormOrder, sizes: Sizes, units: UnitInit) -> Result<Plan, NotExact> {
-        let Growing { sizes: from, head_dim, ramps, .. } = growing;
+    pub fn new(
+        growing: &GrowthState,
+        order: NormOrder,
+        sizes: Sizes,
+        units: WidthInit,
+    ) -> Result<Plan, NotExact> {
+        let GrowthState { sizes: from, head_dim, ramps, .. } = growing;
         let (Sizes { hidden, heads, .. }, head_dim) = (sizes, *head_dim);
         if !ramps.is_empty() {
             return Err(NotExact::Ramp);
@@ -88,7 +96,7 @@ impl Plan {
             return Err(NotExact::Smaller { hidden, heads, most, head_dim, size });
         }
         let wider = from.changes(sizes).any(|(axis, ..)| axis.grows() != Grows::Depth) || size != head_dim;
-        if wider && units == UnitInit::Zero {
+        if wider && units == WidthInit::Zero {
             return Err(NotExact::Dead);
         }
         Ok(Plan { sizes, head_dim: size })
@@ -103,8 +111,8 @@ mod tests {
     #[test]
     fn combinations_that_are_not_exact_say_why_and_what_would_be() {
         let from = sizes! { layers: 2, hidden: 12, ffn: 20, heads: 3 };
-        let growing = Growing::new(from, 4).expect("sizes");
-        let plan = |order, sizes| Plan::new(&growing, order, sizes, UnitInit::Normal);
+        let growing = GrowthState::new(from, 4).expect("sizes");
+        let plan = |order, sizes| Plan::new(&growing, order, sizes, WidthInit::Normal);
         let to = |hidden, heads| Sizes { hidden, heads, ..from };
         use NormOrder::{Post, Pre};
         for (order, hidden, heads, size) in
@@ -116,9 +124,9 @@ mod tests {
         assert!(refused(Post, 18, 3).starts_with("hidden: expected a whole multiple of 12"));
         assert!(refused(Pre, 13, 3).starts_with("heads: expected a divisor of 13"));
         assert!(refused(Pre, 12, 4).starts_with("heads: expected at most 3 of hidden 12, got 4"));
-        let zero = Plan::new(&growing, Pre, to(24, 6), UnitInit::Zero);
+        let zero = Plan::new(&growing, Pre, to(24, 6), WidthInit::Zero);
         assert_eq!(zero, Err(NotExact::Dead));
         let deeper = Sizes { layers: 5, ..from };
-        assert!(Plan::new(&growing, Pre, deeper, UnitInit::Zero).is_ok());
+        assert!(Plan::new(&growing, Pre, deeper, WidthInit::Zero).is_ok());
     }
 }

@@ -1,6 +1,5 @@
 //! Values of a tensor by the units of one of its axes.
 
-use crate::hf;
 use dfdx::shapes::HasShape;
 use msg_core::{Backend, Result, axis::NamedShape, error::Context, params::Param};
 
@@ -12,7 +11,10 @@ pub(super) struct Units {
 
 impl Units {
     pub(super) fn of<S: NamedShape, D: Backend>(tensor: &Param<S, D>) -> Result<Self> {
-        Ok(Units { values: hf::values(tensor)?, dims: tensor.shape().concrete().into_iter().collect() })
+        Ok(Units {
+            values: D::with_host_slice(tensor, <[f32]>::to_vec)?,
+            dims: tensor.shape().concrete().into_iter().collect(),
+        })
     }
 
     /// Changes every value by its unit along an axis.

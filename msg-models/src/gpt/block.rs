@@ -1,8 +1,8 @@
 //! One pre-norm block and the gate that it stands behind while new.
 
 use crate::{
-    Sizes,
     layers::{Attention, BlockContext, BlockLayers, LayerNorm, Linear},
+    sizes::Sizes,
 };
 use dfdx::tensor::Tape;
 use msg_core::{

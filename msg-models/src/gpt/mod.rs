@@ -1,8 +1,8 @@
 //! GPT: pre-norm blocks, learned positions, a head tied to the token table.
 
-mod architecture;
 mod block;
 mod config;
+mod cost;
 pub mod hf;
 mod model;
 

@@ -1,9 +1,15 @@
 //! The whole GPT: tables, blocks, final norm, tied head.
 
-use super::{Block, GptConfig};
 use crate::{
-    Growable, Growing, GrowingAxis, Masks, Place, Site,
+    function_preserving::{Architecture, Factors, ResidualForm},
+    gpt::{block::Block, config::GptConfig},
+    growing::{
+        masks::{MaskPlace, MaskSite, Masks},
+        model::GrowingModel,
+        state::GrowthState,
+    },
     layers::{BlockContext, Embedding, LayerNorm},
+    sizes::GrowingAxis,
 };
 use dfdx::{
     shapes::HasShape,
@@ -15,7 +21,10 @@ use msg_core::{
     axis::{Batch, EndsWith, Hidden, Position, Query, Vocab},
     error::Context,
     growth::{self, DepthMap, Init},
-    ops::{self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, Scores, Stream},
+    ops::{
+        self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, NormOrder, Scores,
+        Stream,
+    },
     params::{Module, ParamName, Visitor},
 };
 
@@ -27,7 +36,7 @@ pub struct Gpt<D: Backend> {
     blocks: Vec<Block<D>>,
     ln_f: LayerNorm<Hidden, D>,
     config: GptConfig,
-    growing: Growing,
+    growing: GrowthState,
     compute: Compute,
 }
 
@@ -37,7 +46,7 @@ pub struct GptBatch<D: Backend> {
     ids: Ids<Vocab, (Batch, Query), D>,
     positions: Ids<Position, (Query,), D>,
     labels: Labels<Vocab, (Batch, Query), f32, D>,
-    seen: AttentionMask<f32, D>,
+    attention_mask: AttentionMask<f32, D>,
 }
 
 impl<D: Backend> GptBatch<D> {
@@ -58,7 +67,7 @@ impl<D: Backend> GptBatch<D> {
             ids: Ids::new(device, "token", ids, shape, config.vocab())?,
             positions: Ids::new(device, "position", &positions, (shape.1,), config.positions())?,
             labels: Labels::new(device, labels, shape, config.vocab())?,
-            seen: AttentionMask::causal(shape.1),
+            attention_mask: AttentionMask::causal(shape.1),
         })
     }
 
@@ -83,14 +92,14 @@ impl<D: Backend> Gpt<D> {
             blocks: blocks.collect::<Result<_>>()?,
             ln_f: LayerNorm::new(device, sizes.hidden())?,
             config,
-            growing: Growing::new(sizes, config.head_dim)?,
+            growing: GrowthState::new(sizes, config.head_dim)?,
             compute: Compute::default(),
         };
         growth::init(&mut model, init)?;
         Ok(model)
     }
 
-    /// The configuration that the model was made from; present sizes are in [`Growable::growing`].
+    /// The configuration that the model was made from; present sizes are in [`GrowingModel::growing`].
     pub fn config(&self) -> &GptConfig {
         &self.config
     }
@@ -100,7 +109,7 @@ impl<D: Backend> Gpt<D> {
         self.compute = compute;
     }
 
-    /// The same, to be changed together with the tensors.
+    /// The configuration, to be changed together with the tensors.
     pub(super) fn config_mut(&mut self) -> &mut GptConfig {
         &mut self.config
     }
@@ -168,7 +177,7 @@ impl<D: Backend> Gpt<D> {
         let x = dropout.apply(x, site)?;
         let context = BlockContext {
             masks,
-            seen: &batch.seen,
+            attention_mask: &batch.attention_mask,
             dropout: *dropout,
             head_dim: self.config.head_dim(),
             eps: self.config.eps,
@@ -197,7 +206,7 @@ impl<D: Backend> Gpt<D> {
         x: Tensor<S, f32, D, T>,
         masks: &Masks<D>,
     ) -> Result<Tensor<S, f32, D, T>> {
-        let mask = masks.hidden(Site::outside(Place::FinalNorm));
+        let mask = masks.hidden(MaskSite::outside(MaskPlace::FinalNorm));
         self.ln_f.forward(x, &mask, self.config.eps)
     }
 
@@ -248,18 +257,32 @@ impl<D: Backend> Module<D> for Gpt<D> {
     }
 }
 
-impl<D: Backend> Growable<D> for Gpt<D> {
+impl<D: Backend> GrowingModel<D> for Gpt<D> {
     const AXES: &[GrowingAxis] = GptConfig::AXES;
 
-    fn growing(&self) -> &Growing {
+    fn growing(&self) -> &GrowthState {
         &self.growing
     }
 
-    fn growing_mut(&mut self) -> &mut Growing {
+    fn growing_mut(&mut self) -> &mut GrowthState {
         &mut self.growing
     }
 
     fn device(&self) -> &D {
         self.wte.weight.device()
+    }
+}
+
+impl<D: Backend> Architecture<D> for Gpt<D> {
+    const FORM: ResidualForm =
+        ResidualForm { order: NormOrder::Pre, closing_norm: |_| false, tied_norm: |_| false };
+
+    fn eps(&self) -> f64 {
+        self.config().eps
+    }
+
+    fn factors(&mut self) -> Factors<'_> {
+        let config = self.config_mut();
+        Factors { eps: &mut config.eps, head_dim: &mut config.head_dim }
     }
 }

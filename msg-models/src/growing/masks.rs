@@ -7,11 +7,11 @@ use msg_core::{
     mask::{Gate, Mask},
 };
 
-use crate::growing::model::Growing;
+use crate::growing::state::GrowthState;
 
 /// Where in a model a mask acts; the rows of the design's table, one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum MaskPlace {
     /// The norm after the embeddings (BERT).
     EmbeddingNorm,
     /// The norm of the attention branch: before it (GPT) or after it (BERT).
@@ -38,22 +38,22 @@ pub enum Place {
 
 /// A place, and its layer where it stands in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Site {
+pub struct MaskSite {
     /// The layer, bottom first; `None` outside the stack.
     pub layer: Option<usize>,
     /// The place.
-    pub place: Place,
+    pub place: MaskPlace,
 }
 
-impl Site {
+impl MaskSite {
     /// A place within a layer.
-    pub fn in_layer(layer: usize, place: Place) -> Self {
-        Site { layer: Some(layer), place }
+    pub fn in_layer(layer: usize, place: MaskPlace) -> Self {
+        MaskSite { layer: Some(layer), place }
     }
 
     /// A place outside the stack.
-    pub fn outside(place: Place) -> Self {
-        Site { layer: None, place }
+    pub fn outside(place: MaskPlace) -> Self {
+        MaskSite { layer: None, place }
     }
 }
 
@@ -65,12 +65,12 @@ pub struct Masks<D: Backend> {
     ffn: Mask<Ffn, f32, D>,
     inner: Mask<AttnDim, f32, D>,
     gates: Vec<Gate>,
-    omitted: Option<Site>,
+    omitted: Option<MaskSite>,
 }
 
 impl<D: Backend> Masks<D> {
     /// The masks of a model in the step `step`; with `kept`, those at 1 throughout stay.
-    pub(crate) fn at(device: &D, growing: &Growing, step: u64, kept: bool) -> Result<Self> {
+    pub(crate) fn at(device: &D, growing: &GrowthState, step: u64, kept: bool) -> Result<Self> {
         fn mask<A: Axis, D: Backend>(
             device: &D,
             ramps: &Ramps,
@@ -80,7 +80,7 @@ impl<D: Backend> Masks<D> {
         ) -> Result<Mask<A, f32, D>> {
             if kept { ramps.mask_kept(device, axis, step) } else { ramps.mask(device, axis, step) }
         }
-        let Growing { sizes, ramps, .. } = growing;
+        let GrowthState { sizes, ramps, .. } = growing;
         let hidden = mask(device, ramps, sizes.hidden(), step, kept)?;
         Ok(Masks {
             hidden_out: hidden.renamed(hidden_out)?,
@@ -93,8 +93,9 @@ impl<D: Backend> Masks<D> {
     }
 
     /// Leaves out the mask of one site: a hook for tests that prove that every single mask is needed.
+    #[doc(hidden)]
     #[must_use]
-    pub fn without(mut self, site: Site) -> Self {
+    pub fn without(mut self, site: MaskSite) -> Self {
         self.omitted = Some(site);
         self
     }
@@ -108,32 +109,32 @@ impl<D: Backend> Masks<D> {
     }
 
     /// The mask of the residual stream at a site.
-    pub fn hidden(&self, site: Site) -> Mask<Hidden, f32, D> {
+    pub fn hidden(&self, site: MaskSite) -> Mask<Hidden, f32, D> {
         self.unless_omitted(site, &self.hidden)
     }
 
     /// The same on the output side of a square map.
-    pub fn hidden_out(&self, site: Site) -> Mask<HiddenOut, f32, D> {
+    pub fn hidden_out(&self, site: MaskSite) -> Mask<HiddenOut, f32, D> {
         self.unless_omitted(site, &self.hidden_out)
     }
 
     /// The mask of the feed-forward units at a site.
-    pub fn ffn(&self, site: Site) -> Mask<Ffn, f32, D> {
+    pub fn ffn(&self, site: MaskSite) -> Mask<Ffn, f32, D> {
         self.unless_omitted(site, &self.ffn)
     }
 
     /// The mask of the heads' units at a site.
-    pub fn inner(&self, site: Site) -> Mask<AttnDim, f32, D> {
+    pub fn inner(&self, site: MaskSite) -> Mask<AttnDim, f32, D> {
         self.unless_omitted(site, &self.inner)
     }
 
     /// The gate of a layer.
     pub fn gate(&self, layer: usize) -> Gate {
-        let omitted = self.omitted == Some(Site::in_layer(layer, Place::Layer));
+        let omitted = self.omitted == Some(MaskSite::in_layer(layer, MaskPlace::Layer));
         if omitted { Gate::OPEN } else { self.gates.get(layer).copied().unwrap_or(Gate::OPEN) }
     }
 
-    fn unless_omitted<A: Axis>(&self, site: Site, mask: &Mask<A, f32, D>) -> Mask<A, f32, D> {
+    fn unless_omitted<A: Axis>(&self, site: MaskSite, mask: &Mask<A, f32, D>) -> Mask<A, f32, D> {
         if self.omitted == Some(site) { Mask::none() } else { mask.clone() }
     }
 }

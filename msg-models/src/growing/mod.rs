@@ -1,4 +1,6 @@
 //! What growth changes in a model: sizes, ramps, masks and layer identities.
 
-pub(crate) mod masks;
-pub(crate) mod model;
+pub mod masks;
+pub mod model;
+pub mod spec;
+pub mod state;

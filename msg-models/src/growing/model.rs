@@ -1,195 +1,28 @@
-//! What of a Transformer changes when it grows, and growth of whole models by target sizes.
+//! Growth of whole models by target sizes.
 
-use crate::{GrowingAxis, Grows, Masks, Sizes};
+use crate::{
+    growing::{masks::Masks, spec::GrowthSpec, state::GrowthState},
+    sizes::{GrowingAxis, Grows, Sizes},
+};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Backend, Error, Result,
-    axis::{AxisInfo, HeadDim, NamedShape},
-    error::same_size,
-    growth::{self, AxisMap, DepthMap, FillRule, Growth, Masked, NORMAL_STD, Operator, Ramp, Ramps},
+    Backend,
+    axis::{AxisInfo, NamedShape},
+    error::Result,
+    growth::{self, Growth, Operator, Ramp},
     params::{Module, Param, ParamName, Role, Visitor},
 };
-use serde::{Deserialize, Serialize};
-
-/// What new units start from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnitInit {
-    /// Normal with standard deviation 0.02.
-    #[default]
-    Normal,
-    /// Zeros.
-    Zero,
-    /// Copies of the old units in turn.
-    Copy,
-    /// Normal with the standard deviation of the old tensor.
-    MatchedStd,
-}
-
-impl UnitInit {
-    /// The masked operator that fills by this rule.
-    pub fn operator(self) -> Masked {
-        Masked {
-            rule: match self {
-                UnitInit::Normal | UnitInit::Copy => FillRule::Normal { std: NORMAL_STD },
-                UnitInit::Zero => FillRule::Zero,
-                UnitInit::MatchedStd => FillRule::MatchedStd,
-            },
-        }
-    }
-
-    fn map(self, axis: &'static str, old: usize, new: usize) -> Result<AxisMap> {
-        match self {
-            UnitInit::Copy => AxisMap::copies(axis, old, new),
-            _ => AxisMap::append(axis, old, new),
-        }
-    }
-}
-
-/// Where new layers stand and what they start from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LayerInit {
-    /// The old stack again, on top.
-    #[default]
-    Stack,
-    /// Each old layer's copies right after it.
-    Interpolate,
-    /// Fresh layers on top.
-    Fresh,
-}
-
-impl LayerInit {
-    fn map(self, old: usize, new: usize) -> Result<DepthMap> {
-        match self {
-            LayerInit::Stack => DepthMap::stack(old, new),
-            LayerInit::Interpolate => DepthMap::interpolate(old, new),
-            LayerInit::Fresh => DepthMap::fresh(old, new),
-        }
-    }
-}
-
-/// How one boundary grows a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GrowthSpec {
-    /// The run's seed.
-    pub seed: u64,
-    /// The number of this growth in the run, from 1.
-    pub number: u64,
-    /// What new units start from.
-    pub units: UnitInit,
-    /// Where new layers stand and what they start from.
-    pub layers: LayerInit,
-}
-
-impl Default for GrowthSpec {
-    fn default() -> Self {
-        GrowthSpec { seed: 0, number: 1, units: UnitInit::default(), layers: LayerInit::default() }
-    }
-}
-
-/// The part of a Transformer's state that growth changes besides its tensors.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Growing {
-    /// Present sizes.
-    pub sizes: Sizes,
-    /// Size of one head; it never grows.
-    pub head_dim: usize,
-    /// Units and layers that are still on a ramp.
-    pub ramps: Ramps,
-    /// The identity of each layer, bottom first: it stays with the layer when others come below it.
-    pub layer_ids: Vec<u64>,
-}
-
-impl Growing {
-    /// The state of a model that never grew.
-    ///
-    /// # Errors
-    /// [`Error::Zero`] for a head size of 0.
-    pub fn new(sizes: Sizes, head_dim: usize) -> Result<Self> {
-        if head_dim == 0 {
-            return Err(Error::Zero { what: "head size" });
-        }
-        let layer_ids = (0..sizes.layers as u64).collect();
-        Ok(Growing { sizes, head_dim, ramps: Ramps::default(), layer_ids })
-    }
-
-    /// The axis of one head.
-    pub fn head_dim(&self) -> HeadDim {
-        HeadDim(self.head_dim)
-    }
-
-    /// The sizes after a growth.
-    ///
-    /// # Errors
-    /// Where a map does not fit, or AttnDim becomes no whole number of heads.
-    fn sizes_after(&self, growth: &Growth) -> Result<Sizes> {
-        let mut sizes = self.sizes;
-        for (axis, size) in self.sizes.iter() {
-            let after = match axis.units(size, self.head_dim) {
-                None => match growth.depth() {
-                    None => size,
-                    Some(depth) => {
-                        same_size("growth", axis.key(), depth.old_layers(), size)?;
-                        depth.layers().len()
-                    }
-                },
-                Some((name, units)) => {
-                    let units = usize::try_from(units).unwrap_or(usize::MAX);
-                    let after = growth.map_for(&AxisInfo { name, grows_as: name, size: units })?.new_size();
-                    let each = if let Grows::Heads { .. } = axis.grows() { self.head_dim } else { 1 };
-                    if !after.is_multiple_of(each) {
-                        return Err(Error::Heads { inner: after, head_dim: each });
-                    }
-                    after / each
-                }
-            };
-            sizes = sizes.with(axis, after);
-        }
-        Ok(sizes)
-    }
-
-    /// The smallest mask value in the optimizer step `step`; 1 where nothing ramps.
-    ///
-    /// # Errors
-    /// Where sizes and ramps disagree.
-    pub fn smallest_mask(&self, step: u64) -> Result<f32> {
-        let Growing { sizes, ramps, .. } = self;
-        let gates = (0..sizes.layers).map(|layer| ramps.gate(layer, step).value());
-        let mut smallest = gates.fold(1.0, f32::min);
-        for axis in sizes.tensor_axes(self.head_dim) {
-            let values = ramps.values_for(&axis, step)?;
-            smallest = values.into_iter().flatten().fold(smallest, f32::min);
-        }
-        Ok(smallest)
-    }
-
-    fn grown(&self, growth: &Growth, ramp: Option<Ramp>) -> Result<Self> {
-        let sizes = self.sizes_after(growth)?;
-        let mut grown = Growing { sizes, ..self.clone() };
-        if let Some(ramp) = ramp {
-            grown.ramps.grow(growth, ramp);
-        }
-        if let Some(depth) = growth.depth() {
-            let unused = self.layer_ids.iter().max().map_or(0, |id| id + 1);
-            let carried = depth.carry(&self.layer_ids.iter().map(|&id| Some(id)).collect::<Vec<_>>(), None);
-            let mut fresh = unused..;
-            grown.layer_ids = carried.into_iter().filter_map(|id| id.or_else(|| fresh.next())).collect();
-        }
-        Ok(grown)
-    }
-}
 
 /// A Transformer whose residual stream, feed-forward layer, heads and depth can grow.
-pub trait Growable<D: Backend>: Module<D> {
+pub trait GrowingModel<D: Backend>: Module<D> {
     /// The axes along which the family grows.
     const AXES: &[GrowingAxis];
 
     /// Its present sizes, ramps and layer identities.
-    fn growing(&self) -> &Growing;
+    fn growing(&self) -> &GrowthState;
 
     /// The same, to be changed by a growth.
-    fn growing_mut(&mut self) -> &mut Growing;
+    fn growing_mut(&mut self) -> &mut GrowthState;
 
     /// The device that holds it.
     fn device(&self) -> &D;
@@ -200,7 +33,7 @@ pub trait Growable<D: Backend>: Module<D> {
     /// [`Error::Shrink`] or [`Error::Zero`], naming the axis and both sizes.
     fn growth_to(&self, target: Sizes, spec: &GrowthSpec) -> Result<Growth> {
         target.check(Self::AXES)?;
-        let Growing { sizes, head_dim, .. } = self.growing();
+        let GrowthState { sizes, head_dim, .. } = self.growing();
         let mut growth = Growth::new(spec.seed, spec.number);
         for &axis in Self::AXES {
             let (old, new) = (sizes.get(axis), target.get(axis));
@@ -255,10 +88,10 @@ pub trait Growable<D: Backend>: Module<D> {
         self.clone().into_grown(growth, operator, ramp)
     }
 
-    /// As [`Growable::grown`], where the old model is not needed any more: its memory is given back on the way.
+    /// As [`GrowingModel::grown`], where the old model is not needed any more: its memory is given back on the way.
     ///
     /// # Errors
-    /// As [`Growable::grown`]; the old model is lost.
+    /// As [`GrowingModel::grown`]; the old model is lost.
     fn into_grown<O: Operator<D>>(self, growth: &Growth, operator: &O, ramp: Ramp) -> Result<Self> {
         let growing = self.growing().grown(growth, operator.masked().then_some(ramp))?;
         let mut grown = growth::into_grown(self, growth, operator)?;
@@ -274,7 +107,7 @@ pub trait Growable<D: Backend>: Module<D> {
         Masks::at(self.device(), self.growing(), step, false)
     }
 
-    /// As [`Growable::masks`], with masks that are 1 throughout kept until they are retired.
+    /// As [`GrowingModel::masks`], with masks that are 1 throughout kept until they are retired.
     ///
     /// # Errors
     /// Where the device fails.

@@ -1,6 +1,6 @@
 //! What can be wrong with a file of tensors, as kinds with facts.
 
-use super::FileLayout;
+use crate::hf::file_layout::FileLayout;
 use msg_core::error::one_line;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
 //! The header of a safetensors file, checked before anything is allocated by its word.
 
-use super::{Error, Result};
+use crate::hf::error::{Error, Result};
 use safetensors::tensor::Metadata;
 use std::path::Path;
 

@@ -1,89 +1,16 @@
 //! From a module's tensors to file tensors: names and shapes, and the order of the values.
 
-use super::{Error, Result};
+use crate::hf::{
+    error::{Error, Result},
+    file_layout::FileLayout,
+};
 use dfdx::shapes::HasShape;
 use msg_core::{
     Backend,
     axis::NamedShape,
     params::{Module, Param, ParamName, Role, Visitor},
 };
-use std::{borrow::Cow, collections::BTreeSet, fmt, path::Path};
-
-/// How one tensor of a module lies in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileLayout {
-    /// The same shape.
-    AsIs,
-    /// The first two axes as one: a (Qkv, AttnDim) bias is [Qkv * AttnDim], a (Qkv, AttnDim, Hidden) weight
-    /// [Qkv * AttnDim, Hidden]. The bytes are the same.
-    Merged,
-    /// All axes but the last as one, then transposed, as in GPT-2's `Conv1D`: (Ffn, Hidden) is
-    /// [Hidden, Ffn], (Qkv, AttnDim, Hidden) is [Hidden, Qkv * AttnDim].
-    Transposed,
-    /// One file tensor for each unit of the first axis. The walk's name is a brace pattern that lists
-    /// them: `self.{query,key,value}.weight` of (Qkv, AttnDim, Hidden) is three tensors [AttnDim, Hidden].
-    Split,
-}
-
-impl fmt::Display for FileLayout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FileLayout::AsIs => "as is",
-            FileLayout::Merged => "merged",
-            FileLayout::Transposed => "transposed",
-            FileLayout::Split => "split",
-        })
-    }
-}
-
-impl FileLayout {
-    /// The shape of each file tensor, and how many there are.
-    fn file_shape(self, tensor: &str, shape: &[usize]) -> Result<(Vec<usize>, usize)> {
-        match (self, shape) {
-            (FileLayout::AsIs, _) => Ok((shape.to_vec(), 1)),
-            (FileLayout::Merged, [first, second, rest @ ..]) => Ok(([&[first * second], rest].concat(), 1)),
-            (FileLayout::Transposed, [rows @ .., last]) if !rows.is_empty() => {
-                Ok((vec![*last, rows.iter().product()], 1))
-            }
-            (FileLayout::Split, [parts, rest @ ..]) if !rest.is_empty() => Ok((rest.to_vec(), *parts)),
-            (layout, _) => Err(Error::Layout { tensor: tensor.to_owned(), layout, shape: shape.to_vec() }),
-        }
-    }
-
-    /// Values in memory order to the order of the file (one file tensor after another).
-    pub(super) fn to_file<'v>(self, shape: &[usize], values: &'v [f32]) -> Cow<'v, [f32]> {
-        match (self, shape.last()) {
-            (FileLayout::Transposed, Some(&columns)) => Cow::Owned(transposed(values, columns)),
-            _ => Cow::Borrowed(values),
-        }
-    }
-
-    /// The inverse of [`FileLayout::to_file`]. `shape` is that in memory, too.
-    pub(super) fn to_memory(self, shape: &[usize], values: Vec<f32>) -> Vec<f32> {
-        match (self, shape.split_last()) {
-            (FileLayout::Transposed, Some((_, rows))) => transposed(&values, rows.iter().product()),
-            _ => values,
-        }
-    }
-}
-
-/// The transpose of a row-major matrix with `columns` columns.
-fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
-    // Tiles keep both sides in the cache; a plain loop misses it on every read of a large matrix.
-    const TILE: usize = 32;
-    let rows = values.len().checked_div(columns).unwrap_or(0);
-    let mut turned = vec![0.0; values.len()];
-    for top in (0..rows).step_by(TILE) {
-        for left in (0..columns).step_by(TILE) {
-            for row in top..rows.min(top + TILE) {
-                for column in left..columns.min(left + TILE) {
-                    turned[column * rows + row] = values[row * columns + column];
-                }
-            }
-        }
-    }
-    turned
-}
+use std::{borrow::Cow, collections::BTreeSet, path::Path};
 
 /// How a family of models writes its tensors. A walk's names are the file's names.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +100,7 @@ pub(super) fn plan<D: Backend, M: Module<D>>(
     for (name, shape) in list.0 {
         let layout = (naming.layout)(&name);
         let tensor = name.to_string();
-        let (file_shape, expected) = layout.file_shape(&tensor, &shape)?;
+        let (file_shape, expected) = file_shape(layout, &tensor, &shape)?;
         let files = expanded(&tensor);
         if files.len() != expected {
             return Err(Error::Parts { tensor, layout, expected, got: files.len() });
@@ -197,6 +124,19 @@ fn expanded(pattern: &str) -> Vec<String> {
     }
 }
 
+/// The shape of each file tensor of a tensor, and how many there are.
+fn file_shape(layout: FileLayout, tensor: &str, shape: &[usize]) -> Result<(Vec<usize>, usize)> {
+    match (layout, shape) {
+        (FileLayout::AsIs, _) => Ok((shape.to_vec(), 1)),
+        (FileLayout::Merged, [first, second, rest @ ..]) => Ok(([&[first * second], rest].concat(), 1)),
+        (FileLayout::Transposed, [rows @ .., last]) if !rows.is_empty() => {
+            Ok((vec![*last, rows.iter().product()], 1))
+        }
+        (FileLayout::Split, [parts, rest @ ..]) if !rest.is_empty() => Ok((rest.to_vec(), *parts)),
+        (layout, _) => Err(Error::Layout { tensor: tensor.to_owned(), layout, shape: shape.to_vec() }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,19 +149,5 @@ mod tests {
         );
         assert_eq!(expanded("ln_f.weight"), ["ln_f.weight"]);
         assert_eq!(expanded("odd.{name"), ["odd.{name"]);
-    }
-
-    #[test]
-    fn a_transpose_across_tile_edges_moves_every_value_and_back() {
-        for (rows, columns) in [(1, 1), (3, 70), (65, 33), (32, 64), (0, 4), (4, 0)] {
-            let values: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
-            let turned = transposed(&values, columns);
-            for row in 0..rows {
-                for column in 0..columns {
-                    assert_eq!(turned[column * rows + row], values[row * columns + column]);
-                }
-            }
-            assert_eq!(transposed(&turned, rows), values);
-        }
     }
 }

@@ -1,9 +1,11 @@
 //! From a file into a module: everything is checked, then everything is built.
 
-use super::{
-    Error, FileLayout, Naming, Result, Subset,
-    layout::{Planned, plan},
+use crate::hf::{
+    error::{Error, Result},
+    file_layout::FileLayout,
+    layout::{Naming, Planned, plan},
     numbers::Floats,
+    read::Subset,
 };
 use dfdx::shapes::HasShape;
 use msg_core::{

@@ -27,23 +27,26 @@
 //! The format: <https://github.com/huggingface/safetensors>, "Format".
 
 mod error;
+pub(crate) mod file_layout;
+mod format;
 mod header;
 pub(crate) mod keys;
-mod layout;
+pub(crate) mod layout;
 mod load;
 mod map;
 mod numbers;
 mod read;
-mod representable;
+pub(crate) mod representable;
+mod shards;
 mod write;
 
 pub use error::{Error, Result};
+pub use file_layout::FileLayout;
+pub use format::Format;
 pub use keys::Unsupported;
-pub use layout::{FileLayout, Naming};
+pub use layout::Naming;
 pub use load::{InFile, absent, check_outline, load};
 pub use numbers::StoredType;
 pub use read::{INDEX, Subset, TensorFile, WEIGHTS};
-pub(crate) use representable::decimal;
 pub use representable::{Unrepresentable, representable};
-pub(crate) use write::values;
-pub use write::{Format, save, save_folder};
+pub use write::{save, save_folder};

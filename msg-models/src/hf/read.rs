@@ -1,10 +1,10 @@
 //! Opening files of tensors and reading their values.
 
-use super::{
-    Error, Result, StoredType,
+use crate::hf::{
+    error::{Error, Result},
     header::header,
     map::{map, release},
-    numbers::Floats,
+    numbers::{Floats, StoredType},
 };
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};

@@ -1,6 +1,6 @@
 //! Which models transformers has a class for, and how numbers read in its configurations.
 
-use crate::Growing;
+use crate::growing::state::GrowthState;
 
 /// Why transformers cannot represent a model: a configuration of it would describe another function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum Unrepresentable {
 ///
 /// # Errors
 /// The reason.
-pub fn representable(growing: &Growing) -> Result<(), Unrepresentable> {
+pub fn representable(growing: &GrowthState) -> Result<(), Unrepresentable> {
     let (sizes, head_dim) = (growing.sizes, growing.head_dim);
     if sizes.heads * head_dim != sizes.hidden {
         return Err(Unrepresentable::Heads { heads: sizes.heads, head_dim, hidden: sizes.hidden });

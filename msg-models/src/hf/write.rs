@@ -1,18 +1,17 @@
 //! From a module into files: written beside their place, then renamed.
 
-use super::{
-    Error, INDEX, InFile, Naming, Result, StoredType, WEIGHTS,
-    header::{MAX_HEADER, PREFIX},
-    layout::{Planned, plan},
-    read::io_error,
+use crate::hf::{
+    error::{Error, Result},
+    format::Format,
+    layout::{Naming, Planned, plan},
+    read::{INDEX, WEIGHTS, io_error},
+    shards::{Entry, Shard, entries, header, split},
 };
 use msg_core::{
     Backend,
     axis::NamedShape,
     params::{Module, Param, ParamName, Role, Visitor},
 };
-use safetensors::tensor::TensorInfo;
-use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -20,43 +19,6 @@ use std::{
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
-
-/// What of a module's files can be chosen.
-#[derive(Clone, Copy)]
-pub struct Format<'a> {
-    /// The files' own notes. Without a `format` they get `format: pt`, which Hugging Face's loader asks for.
-    pub notes: &'a BTreeMap<String, String>,
-    /// How a tensor is stored, by its name in the file.
-    pub stored: &'a dyn Fn(&str) -> StoredType,
-    /// The name that a tensor gets instead of its own; `None` leaves it out.
-    pub named: &'a dyn Fn(&str) -> Option<String>,
-    /// Bytes of the values of one file at most; a larger tensor has a file to itself.
-    pub largest: u64,
-    /// The values, where they lie in a file; the module then says shapes and what the file lacks.
-    pub values: Option<&'a InFile<'a>>,
-}
-
-impl std::fmt::Debug for Format<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Format")
-            .field("notes", self.notes)
-            .field("largest", &self.largest)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<'a> Format<'a> {
-    /// One file of f32 under the module's own names.
-    pub fn plain(notes: &'a BTreeMap<String, String>) -> Self {
-        Format {
-            notes,
-            stored: &|_| StoredType::F32,
-            named: &|name| Some(name.to_owned()),
-            largest: u64::MAX,
-            values: None,
-        }
-    }
-}
 
 /// Writes the module's tensors as F32, in the order of its walk; the same module and metadata give
 /// the same bytes. Where `metadata` has no `format`, the file gets `format: pt`, which Hugging Face's
@@ -94,70 +56,21 @@ pub fn save_folder<D: Backend, M: Module<D>>(
     folder: &Path,
 ) -> Result<Vec<PathBuf>> {
     let plan = plan(module, naming, &folder.join(WEIGHTS))?;
-    let mut groups: Vec<(Vec<Entry>, u64)> = Vec::new();
-    for entry in entries(&plan, format) {
-        let bytes = entry.bytes(&plan) as u64;
-        match groups.last_mut() {
-            Some((entries, sum)) if sum.saturating_add(bytes) <= format.largest => {
-                entries.push(entry);
-                *sum += bytes;
-            }
-            _ => groups.push((vec![entry], bytes)),
-        }
-    }
-    let (count, total) = (groups.len(), groups.iter().map(|(_, sum)| sum).sum::<u64>());
-    let name = |number: usize| match count {
-        1 => WEIGHTS.to_owned(),
-        _ => format!("model-{number:05}-of-{count:05}.safetensors"),
-    };
-    let shards = (1..).zip(groups);
-    let shards = shards.map(|(number, (entries, _))| Shard { path: folder.join(name(number)), entries });
-    let shards: Vec<Shard> = shards.collect();
+    let (shards, total) = split(&plan, format, folder);
     let paths: Vec<PathBuf> = shards.iter().map(|shard| shard.path.clone()).collect();
-    let places: BTreeMap<String, String> = (1..)
-        .zip(&shards)
-        .flat_map(|(number, shard)| shard.entries.iter().map(move |entry| (entry.name.clone(), number)))
-        .map(|(tensor, number)| (tensor, name(number)))
-        .collect();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let tensors =
+        shards.iter().flat_map(|shard| shard.entries.iter().map(|entry| (&entry.name, &shard.path)));
+    let places: BTreeMap<String, String> =
+        tensors.map(|(tensor, path)| (tensor.clone(), name(path))).collect();
     write(module, &plan, shards, format)?;
-    if count > 1 {
+    if paths.len() > 1 {
         let path = folder.join(INDEX);
         let index = serde_json::json!({"metadata": {"total_size": total}, "weight_map": places});
         let text = format!("{index:#}\n");
         std::fs::write(&path, text).map_err(|e| io_error(&path, "write it", &e))?;
     }
     Ok(paths)
-}
-
-/// One file tensor that is written.
-struct Entry {
-    /// The tensor of the walk, by its place there, and which of its file tensors this is.
-    at: (usize, usize),
-    name: String,
-    stored: StoredType,
-}
-
-impl Entry {
-    fn bytes(&self, plan: &[Planned]) -> usize {
-        plan[self.at.0].file_shape.iter().product::<usize>() * self.stored.size()
-    }
-}
-
-/// One file and what it holds.
-struct Shard {
-    path: PathBuf,
-    entries: Vec<Entry>,
-}
-
-/// Every file tensor that is not left out, in the order of the walk.
-fn entries(plan: &[Planned], format: &Format<'_>) -> Vec<Entry> {
-    let all = plan.iter().enumerate().flat_map(|(planned, tensor)| {
-        tensor.files.iter().enumerate().map(move |(part, name)| ((planned, part), name))
-    });
-    all.filter_map(|(at, name)| {
-        Some(Entry { at, stored: (format.stored)(name), name: (format.named)(name)? })
-    })
-    .collect()
 }
 
 fn write<D: Backend, M: Module<D>>(
@@ -213,41 +126,6 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
-}
-
-/// The bytes before the values. Not built by the safetensors crate, which keeps metadata in a hash
-/// map, so that the same notes would give other bytes in every run.
-fn header(plan: &[Planned], shard: &Shard, notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
-    #[derive(Serialize)]
-    struct Header<'a> {
-        #[serde(rename = "__metadata__")]
-        metadata: BTreeMap<&'a str, &'a str>,
-        #[serde(flatten)]
-        tensors: BTreeMap<&'a str, TensorInfo>,
-    }
-    let mut metadata = BTreeMap::from([("format", "pt")]);
-    metadata.extend(notes.iter().map(|(key, value)| (key.as_str(), value.as_str())));
-    let mut tensors = BTreeMap::new();
-    let mut offset = 0;
-    for entry in &shard.entries {
-        let bytes = entry.bytes(plan);
-        let info = TensorInfo {
-            dtype: entry.stored.dtype(),
-            shape: plan[entry.at.0].file_shape.clone(),
-            data_offsets: (offset, offset + bytes),
-        };
-        offset += bytes;
-        tensors.insert(entry.name.as_str(), info);
-    }
-    let malformed = |e: serde_json::Error| Error::Header { file: shard.path.clone(), message: e.to_string() };
-    let mut text = serde_json::to_vec(&Header { metadata, tensors }).map_err(malformed)?;
-    // Spaces, so that the values begin at a multiple of 8 bytes.
-    text.resize(text.len().next_multiple_of(PREFIX), b' ');
-    let length = text.len() as u64;
-    if length > MAX_HEADER {
-        return Err(Error::HeaderSize { file: shard.path.clone(), limit: MAX_HEADER, got: length });
-    }
-    Ok([&length.to_le_bytes(), text.as_slice()].concat())
 }
 
 /// The file under way.
@@ -349,11 +227,6 @@ impl Current {
         }
         Ok(())
     }
-}
-
-/// A tensor's values, row-major.
-pub(crate) fn values<S: NamedShape, D: Backend>(tensor: &Param<S, D>) -> msg_core::Result<Vec<f32>> {
-    D::with_host_slice(tensor, <[f32]>::to_vec)
 }
 
 impl<D: Backend> Visitor<D> for Writing<'_> {

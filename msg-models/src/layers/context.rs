@@ -1,7 +1,9 @@
 //! What a block of either family needs besides its input and its tensors.
 
-use super::{Attention, LayerNorm, Linear};
-use crate::{Masks, Place, Site};
+use crate::{
+    growing::masks::{MaskPlace, MaskSite, Masks},
+    layers::{attention::Attention, linear::Linear, norm::LayerNorm},
+};
 use msg_core::{
     Backend, Result,
     axis::{Ffn, HeadDim, Hidden},
@@ -24,7 +26,7 @@ pub struct BlockContext<'a, D: Backend> {
     /// The growth masks of this pass.
     pub masks: &'a Masks<D>,
     /// Which keys each query sees.
-    pub seen: &'a AttentionMask<f32, D>,
+    pub attention_mask: &'a AttentionMask<f32, D>,
     /// The dropout of this micro-batch.
     pub dropout: Dropout,
     /// Size of one head.
@@ -68,7 +70,7 @@ impl<D: Backend> BlockContext<'_, D> {
             up: layers.up.tensors(),
             down: layers.down.tensors(),
             masks: self.block_masks(),
-            attention_mask: self.seen.clone(),
+            attention_mask: self.attention_mask.clone(),
             head_dim: self.head_dim,
             eps: self.eps,
             gelu: self.gelu,
@@ -80,12 +82,13 @@ impl<D: Backend> BlockContext<'_, D> {
 
     /// The growth masks of this block.
     fn block_masks(&self) -> BlockMasks<D> {
-        let site = |place| Site::in_layer(self.layer, place);
+        let site = |place| MaskSite::in_layer(self.layer, place);
         BlockMasks {
-            attention_norm: self.masks.hidden(site(Place::AttentionNorm)),
-            feed_forward_norm: self.masks.hidden(site(Place::FeedForwardNorm)),
-            qkv: [Place::Query, Place::Key, Place::Value].map(|place| self.masks.inner(site(place))),
-            feed_forward: self.masks.ffn(site(Place::FeedForward)),
+            attention_norm: self.masks.hidden(site(MaskPlace::AttentionNorm)),
+            feed_forward_norm: self.masks.hidden(site(MaskPlace::FeedForwardNorm)),
+            qkv: [MaskPlace::Query, MaskPlace::Key, MaskPlace::Value]
+                .map(|place| self.masks.inner(site(place))),
+            feed_forward: self.masks.ffn(site(MaskPlace::FeedForward)),
             gate: self.masks.gate(self.layer),
         }
     }

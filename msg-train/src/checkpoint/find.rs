@@ -1,8 +1,7 @@
-//! Which checkpoint a path means, and what it was saved under.
+//! Which checkpoint a path means, and the family of its model.
 
-use super::{CONFIG, MARKER, STATE, latest};
+use super::{MARKER, STATE, config::config_of, latest};
 use crate::{
-    config::{self, FamilyRules, Resolved},
     error::{Error, Result},
     families::registry,
     files::{
@@ -56,18 +55,4 @@ pub fn family_of(checkpoint: &Path) -> Result<String> {
     config
         .map(|config| config.model().family.name.to_owned())
         .ok_or_else(|| Error::Checkpoint { path, message: "expected the key `family`, got none".into() })
-}
-
-/// The configuration that a checkpoint was saved under, where it came from a run; `families` are those that it may
-/// name.
-///
-/// # Errors
-/// Where it cannot be read.
-pub fn config_of(checkpoint: &Path, families: &[FamilyRules]) -> Result<Option<Resolved>> {
-    let path = checkpoint.join(CONFIG);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = bounded_json::text(&path)?;
-    config::parse_saved(&text, &path.display().to_string(), families).map(Some)
 }

@@ -7,6 +7,7 @@
 //! A model without an optimizer (imported, grown or converted) is a checkpoint, too: it lacks the slots, and
 //! the configuration and tokenizer where its source had none.
 
+mod config;
 mod find;
 mod keep;
 mod mend;
@@ -17,7 +18,8 @@ mod saved;
 mod slots;
 mod write;
 
-pub use find::{config_of, family_of, find};
+pub use config::config_of;
+pub use find::{family_of, find};
 pub use keep::{Action, remove, retention};
 pub use mend::mend;
 pub use model::{ModelSnapshot, save_model};
@@ -36,7 +38,7 @@ pub(crate) use crate::files::names::{MODEL, STATE, TOKENIZER};
 
 use crate::step::state::State;
 use msg_core::optim::{BirthSteps, all_slots};
-use msg_models::Growing;
+use msg_models::GrowthState;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -70,7 +72,7 @@ pub struct Header {
     /// Where the run stands.
     pub state: State,
     /// Sizes, ramps and layer identities.
-    pub growing: Growing,
+    pub growing: GrowthState,
     /// What a model of its sizes is made from, in the family's own terms.
     pub model: serde_json::Value,
     /// When units and layers were created, in applied updates.

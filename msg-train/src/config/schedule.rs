@@ -2,7 +2,7 @@
 
 use crate::config::shapes::LrShape;
 use msg_core::optim::StatePolicy;
-use msg_models::{GrowingAxis, LayerInit, Sizes, UnitInit};
+use msg_models::{DepthInit, GrowingAxis, Sizes, WidthInit};
 use serde::{Deserialize, Serialize};
 
 /// The `[lr]` table.
@@ -77,10 +77,10 @@ macro_rules! stage_config {
             pub ramp: u64,
             /// What new units start from.
             #[serde(default)]
-            pub units: UnitInit,
+            pub units: WidthInit,
             /// Where new layers are inserted and what they start from.
             #[serde(default)]
-            pub new_layers: LayerInit,
+            pub new_layers: DepthInit,
             /// How the learning rate reacts to the growth.
             #[serde(default)]
             pub lr: LrAtGrowth,
@@ -132,9 +132,9 @@ pub struct AtGrowth {
     /// Steps over which new units and layers rise from 0 to 1.
     pub ramp: u64,
     /// What new units start from.
-    pub units: UnitInit,
+    pub units: WidthInit,
     /// Where new layers stand and what they start from.
-    pub layers: LayerInit,
+    pub layers: DepthInit,
     /// What the learning rate does.
     pub lr: LrAtGrowth,
     /// Steps of a rewarming; 0 without one.

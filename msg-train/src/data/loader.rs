@@ -48,7 +48,7 @@ impl<T: Send + 'static> Loader<T> {
             while let Some(made) = make(cursor).transpose() {
                 let made = made.map(|(batch, next)| Loaded { batch, cursor, next });
                 let next = made.as_ref().ok().map(|made| made.next);
-                // The consumer has gone where nobody receives.
+                // A failed send means that the consumer is gone.
                 match (sender.send(made), next) {
                     (Ok(()), Some(next)) => cursor = next,
                     _ => return,
@@ -90,7 +90,7 @@ impl<T> Drop for Loader<T> {
         // A closed channel wakes a thread that waits for room in it.
         self.batches = None;
         if let Some(thread) = self.thread.take() {
-            // A panic of a batch that nobody wanted is nobody's concern.
+            // The batch was cancelled; ignore its panic.
             let _ = thread.join();
         }
     }

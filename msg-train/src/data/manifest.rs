@@ -13,10 +13,10 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Raised with every change of the layout or of what a recipe gives.
+/// Raised with every change of the layout or of what follows from a recipe.
 const VERSION: u32 = 1;
 
-/// What a preparation gives depends on this alone.
+/// What a preparation depends on, and nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -184,9 +184,6 @@ impl Manifest {
     }
 
     /// Whether a folder has one.
-    ///
-    /// # Errors
-    /// Where the folder cannot be asked.
     pub fn exists(folder: &Path) -> Result<bool> {
         let path = folder.join(MANIFEST);
         path.try_exists().at(path)

@@ -133,7 +133,7 @@ pub fn prepare(request: &Prepare<'_>, progress: &mut dyn FnMut(Progress)) -> Res
         }
         (None, None) => return Err(no_tokenizer()),
     };
-    // Held until all is written; whoever waited for it finds the folder as the other process left it.
+    // Held until all is written. A process that waited for it finds what the other one wrote.
     let _lock = lock(folder)?;
     if before.is_none() && !request.replace && Manifest::exists(folder)? {
         return prepare(request, progress);
@@ -306,7 +306,7 @@ struct Writer<'a> {
     end: Option<u32>,
     /// Tokens of each finished document.
     documents: Vec<u64>,
-    /// Tokens of the document at hand.
+    /// Tokens of the current document so far.
     open: u64,
 }
 
@@ -318,7 +318,7 @@ impl<'a> Writer<'a> {
         Writer { folder, held_out, shards, end, documents: Vec::new(), open: 0 }
     }
 
-    /// Adds tokens of the document at hand, which may end with them. One without tokens is no document.
+    /// Adds tokens of the current document, and ends it after the `last`. A document without tokens does not count.
     fn add(&mut self, tokens: &[u32], last: bool) -> Result<()> {
         self.shards.push(tokens)?;
         self.open += tokens.len() as u64;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{data::Prepared, error::Result};
 use msg_core::Backend;
-use msg_models::{Growing, Masks};
+use msg_models::{GrowthState, Masks};
 use std::sync::Arc;
 
 /// A model of any family, for what does not depend on which one it is.
@@ -16,7 +16,7 @@ pub trait AnyModel<D: Backend> {
     fn family(&self) -> &'static str;
 
     /// Its present sizes and ramps.
-    fn growth_state(&self) -> &Growing;
+    fn growth_state(&self) -> &GrowthState;
 
     /// How many parameters it has.
     fn parameters(&self) -> usize;
@@ -51,7 +51,7 @@ impl<D: Backend, M: Family<D>> AnyModel<D> for M {
         M::RULES.name
     }
 
-    fn growth_state(&self) -> &Growing {
+    fn growth_state(&self) -> &GrowthState {
         self.growing()
     }
 

@@ -20,7 +20,7 @@ use msg_core::{
     ops::{Compute, Dropout, Scores, cross_entropy::IGNORED},
 };
 use msg_models::{
-    Cost, Growable, Masks,
+    Cost, GrowingModel, Masks,
     bert::{Bert, BertBatch, BertConfig, BertHfConfig, BertInput, hf::names},
     hf::{Naming, Unrepresentable},
 };
@@ -64,7 +64,7 @@ impl<D: Backend> MaskedPairModel<D> for Bert<D> {
             segments: &host.segments,
             seen: &host.seen,
             labels: &host.labels,
-            next: &host.next,
+            next_sentence: &host.next,
             shape: host.shape,
         };
         Ok(BertBatch::new(self.device(), &input, self.config())?)
@@ -88,7 +88,7 @@ impl<D: Backend> MaskedPairModel<D> for Bert<D> {
     fn masked_logits(&self, batch: &BertBatch<D>, masks: &Masks<D>) -> Result<Vec<f32>> {
         let encoded = self.encode(batch, masks, &Dropout::OFF, NoneTape)?;
         let mut outputs = self.token_logits(encoded.clone(), masks)?.as_vec();
-        outputs.extend(self.next_logits(encoded, masks)?.as_vec());
+        outputs.extend(self.next_sentence_logits(encoded, masks)?.as_vec());
         Ok(outputs)
     }
 }
@@ -103,7 +103,7 @@ impl<D: Backend> FillIn<D> for Bert<D> {
             segments: &vec![0; ids.len()],
             seen: &vec![true; ids.len()],
             labels: &labels,
-            next: &[IGNORED],
+            next_sentence: &[IGNORED],
             shape: (1, ids.len()),
         };
         let batch = BertBatch::new(self.device(), &input, self.config())?;

@@ -12,14 +12,14 @@ use crate::{
 };
 use msg_core::{Backend, growth::Init, ops::Compute};
 use msg_models::{
-    Cost, Growable,
+    Cost, GrowingModel,
     hf::{Naming, Unrepresentable, Unsupported},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// A model that can be trained.
-pub trait Trainable<D: Backend>: Growable<D> {
+pub trait Trainable<D: Backend>: GrowingModel<D> {
     /// What it is trained for.
     type Objective: Objective<D, Self>;
 

@@ -20,7 +20,7 @@ use msg_core::{
     ops::{Compute, Dropout, Scores, cross_entropy::IGNORED},
 };
 use msg_models::{
-    Cost, Growable, Masks,
+    Cost, GrowingModel, Masks,
     gpt::{Gpt, GptBatch, GptConfig, GptHfConfig, hf::names},
     hf::{Naming, Unrepresentable},
 };

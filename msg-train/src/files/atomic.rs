@@ -23,9 +23,6 @@ pub(crate) struct Unfinished {
 
 impl Unfinished {
     /// Begins the file `path`. Until [`Unfinished::finish`], an older one of that name stays.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub(crate) fn create(path: PathBuf) -> Result<Self> {
         let mut temporary = OsString::from(&path);
         temporary.push(UNFINISHED);
@@ -35,17 +32,11 @@ impl Unfinished {
     }
 
     /// Appends bytes.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).at(&self.path)
     }
 
     /// Gives the file its name once its bytes are on the disk. [`sync_folder`] makes the name last.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub(crate) fn finish(self) -> Result<()> {
         let file = self.file.into_inner().map_err(IntoInnerError::into_error).at(&self.path)?;
         file.sync_all().at(&self.path)?;
@@ -54,9 +45,6 @@ impl Unfinished {
 }
 
 /// Writes a whole file: after a power cut there is the old one or the new one.
-///
-/// # Errors
-/// Where the system refuses.
 pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = Unfinished::create(path.to_owned())?;
     file.write(bytes)?;
@@ -66,18 +54,12 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes a file under its own name and waits until its bytes are on the disk: enough in a folder that gets its
 /// name later.
-///
-/// # Errors
-/// Where the system refuses.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).at(path)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).at(path)
 }
 
 /// Makes the names in a folder survive a power cut.
-///
-/// # Errors
-/// Where the system refuses.
 #[cfg(unix)]
 pub(crate) fn sync_folder(path: &Path) -> Result<()> {
     File::open(path).and_then(|folder| folder.sync_all()).at(path)

@@ -1,5 +1,5 @@
-//! JSON and TOML files that anyone may have written: small before they are read, few values before they are
-//! parsed.
+//! JSON and TOML files from anywhere: their size is checked before they are read, the number of their values before
+//! they are parsed.
 
 use crate::error::{AtPath, Error, Result};
 use serde::{
@@ -18,10 +18,10 @@ const LARGEST: u64 = 16 << 20;
 /// The most commas: a parsed value takes up to 32 bytes, however short it is in the text.
 const MAX_COMMAS: usize = 1 << 20;
 
-/// The bytes of a file of at most `largest`. A pipe or a device is none.
+/// The bytes of a regular file of at most `largest` bytes.
 ///
 /// # Errors
-/// Where the system refuses, or the file is longer.
+/// Where the file is longer.
 pub(crate) fn bytes(path: &Path, largest: u64) -> Result<Vec<u8>> {
     let facts = fs::metadata(path).at(path)?;
     let refused = |message: String| Err(Error::Data { path: path.to_owned(), message });
@@ -45,7 +45,7 @@ pub(crate) fn text(path: &Path) -> Result<String> {
         .map_err(|error| Error::Data { path: path.to_owned(), message: error.to_string() })
 }
 
-/// The bytes of a JSON file that a parser can be let loose on.
+/// The bytes of a JSON file that is safe to parse.
 ///
 /// # Errors
 /// As [`bytes`], and where it has too many values.
@@ -68,8 +68,8 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
         .map_err(|error| Error::Checkpoint { path: path.to_owned(), message: error.to_string() })
 }
 
-/// Refuses what is no JSON, down to the letters of its texts, and holds nothing of it. (`IgnoredAny` passes over
-/// texts that no reader can have.)
+/// Refuses what is not JSON, invalid strings included, and keeps nothing of it. (`IgnoredAny` accepts strings that
+/// cannot be read.)
 ///
 /// # Errors
 /// What the parser says.
@@ -77,7 +77,7 @@ pub(crate) fn check(bytes: &[u8]) -> serde_json::Result<()> {
     serde_json::from_slice::<Whole>(bytes).map(drop)
 }
 
-/// Any value, looked at and let go.
+/// Any value, checked and dropped.
 struct Whole;
 
 impl<'de> Deserialize<'de> for Whole {

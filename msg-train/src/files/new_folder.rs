@@ -4,10 +4,10 @@ use super::atomic::{folder_of, sync_folder};
 use crate::error::{AtPath, Error, Result};
 use std::{fs, path::Path};
 
-/// Refuses a place where something stands already; an empty folder is nothing.
+/// Refuses a path that exists, unless it is an empty folder.
 ///
 /// # Errors
-/// [`Error::Argument`], or where the system refuses to look.
+/// [`Error::Argument`].
 pub(crate) fn check_free(out: &Path) -> Result<()> {
     let taken = match fs::read_dir(out) {
         Ok(mut entries) => entries.next().is_some(),
@@ -23,7 +23,7 @@ pub(crate) fn check_free(out: &Path) -> Result<()> {
 /// Makes the folder `out` by filling one beside it, which then gets its name.
 ///
 /// # Errors
-/// As [`check_free`], what `fill` refuses, or the system. Then there is no such folder.
+/// As [`check_free`], and what `fill` refuses. Then there is no such folder.
 pub(crate) fn fresh_folder(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     check_free(out)?;
     let beside = folder_of(out);
@@ -31,20 +31,20 @@ pub(crate) fn fresh_folder(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -
     let temporary = tempfile::Builder::new().prefix(".part-").tempdir_in(beside).at(beside)?;
     fill(temporary.path())?;
     readable(temporary.path())?;
-    // An empty folder gives way to a rename by itself.
+    // A rename replaces an empty folder.
     fs::rename(temporary.path(), out).at(out)?;
     let _ = temporary.keep();
     sync_folder(beside)
 }
 
-/// Gives a temporary folder, which shuts others out, the rights of an ordinary one.
+/// Gives a temporary folder, which only its owner may read, the rights of an ordinary one.
 #[cfg(unix)]
 fn readable(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).at(folder)
 }
 
-/// Elsewhere it has them.
+/// Other systems give it these rights.
 #[cfg(not(unix))]
 fn readable(_: &Path) -> Result<()> {
     Ok(())

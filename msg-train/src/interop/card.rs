@@ -9,13 +9,13 @@ use crate::{
     schedule::{plan::Plan, table::plan_table},
     step::state::State,
 };
-use msg_models::{Cost, Growing};
+use msg_models::{Cost, GrowthState};
 use std::{fmt::Write, path::Path};
 
 /// What a card tells.
 pub(super) struct Card<'a> {
     pub(super) family: CardWords,
-    pub(super) growing: &'a Growing,
+    pub(super) growing: &'a GrowthState,
     pub(super) vocab: Option<usize>,
     pub(super) positions: usize,
     pub(super) parameters: usize,

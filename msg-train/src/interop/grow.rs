@@ -15,7 +15,7 @@ use crate::{
 };
 use msg_core::{Backend, growth::Ramp};
 use msg_models::{
-    GrowthSpec, LayerInit, Sizes, UnitInit, function_preserving,
+    DepthInit, GrowthSpec, Sizes, WidthInit, function_preserving,
     hf::{Format, StoredType},
 };
 use std::path::PathBuf;
@@ -32,9 +32,9 @@ pub struct GrowRequest {
     /// Whether the function is kept by the weights alone: the result is a published folder.
     pub exact: bool,
     /// What new units start from.
-    pub units: UnitInit,
+    pub units: WidthInit,
     /// Where new layers stand and what they start from.
-    pub layers: LayerInit,
+    pub layers: DepthInit,
     /// Seed of new entries.
     pub seed: u64,
     /// Steps over which the masks rise in training.

@@ -12,7 +12,7 @@ use crate::{
     text::table::aligned,
 };
 use msg_models::{
-    Growing,
+    GrowthState,
     hf::{INDEX, TensorFile, WEIGHTS},
 };
 use std::{
@@ -117,13 +117,13 @@ fn hashed(text: &mut String, at: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-fn sizes(text: &mut String, of: &Growing) {
+fn sizes(text: &mut String, of: &GrowthState) {
     line(text, format_args!("sizes   {}, head size {}", of.sizes, of.head_dim));
 }
 
 /// Masks in force, by axis: how many units stand at which value.
-fn masks(text: &mut String, of: &Growing, step: u64) -> Result<()> {
-    let Growing { sizes, ramps, .. } = of;
+fn masks(text: &mut String, of: &GrowthState, step: u64) -> Result<()> {
+    let GrowthState { sizes, ramps, .. } = of;
     let mut any = false;
     for axis in sizes.tensor_axes(of.head_dim) {
         for (first, count, value) in runs(&ramps.values_for(&axis, step)?.unwrap_or_default()) {

@@ -2,7 +2,7 @@
 
 use crate::{checkpoint::MODEL, metrics::Receipt};
 use msg_core::growth::{AxisMap, Growth, LayerSource};
-use msg_models::{LayerInit, Sizes, UnitInit, hf::TensorFile};
+use msg_models::{DepthInit, Sizes, WidthInit, hf::TensorFile};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -38,9 +38,9 @@ pub struct Maps {
     /// The growth's number, which is part of the seed.
     pub number: u64,
     /// What new units started from.
-    pub units: UnitInit,
+    pub units: WidthInit,
     /// Where new layers stand and what they started from.
-    pub new_layers: LayerInit,
+    pub new_layers: DepthInit,
     /// For each axis that grew runs of units: the first, how many, and the old unit that the first one comes
     /// from (none for fresh ones).
     pub axes: BTreeMap<String, Vec<Run>>,
@@ -74,7 +74,7 @@ pub enum Layer {
 
 impl Maps {
     /// Those of a growth.
-    pub fn of(growth: &Growth, seed: u64, units: UnitInit, new_layers: LayerInit) -> Self {
+    pub fn of(growth: &Growth, seed: u64, units: WidthInit, new_layers: DepthInit) -> Self {
         let grown = growth.axes().filter(|map| map.grows());
         let layers = growth.depth().map(|depth| depth.layers()).unwrap_or_default().iter();
         Maps {

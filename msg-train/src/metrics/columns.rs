@@ -85,7 +85,7 @@ impl Format {
 /// What the report draws of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
-    /// Nothing of its own.
+    /// No plot of its own.
     Nothing,
     /// The axis of a plot of the losses; the words name it in full.
     Axis(Quantity, &'static str),

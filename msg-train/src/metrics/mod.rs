@@ -1,20 +1,20 @@
-//! What a run writes down about itself, and what a person sees of it while it goes on.
+//! The record of a run, and its listeners: files, the terminal, TensorBoard.
 //!
-//! Everything starts from a [`Record`]: what a step is, a pure function of the run, so that a run which
-//! was killed and resumed writes the same bytes as one that was not. Clock readings are the only thing
-//! that cannot be so; they stand in a file of their own ([`StepTiming`]).
+//! A [`Record`] is a pure function of the run: a run that was killed and resumed writes the same bytes as one that was
+//! not. Clock readings cannot do that, so they have their own file ([`StepTiming`]). The numbers of both are rows of
+//! [`columns`]; a listener is a [`Sink`]. Every call that touches a file may return the system's error.
 //!
 //! | file in the run's folder  | holds                                             | on resume |
 //! |---------------------------|---------------------------------------------------|-----------|
 //! | `metrics.jsonl`           | [`Record`]s, one a line                           | cut off   |
 //! | `timing.jsonl`            | [`StepTiming`]s, one a line                       | cut off   |
-//! | `plan.json`               | the [`RunPlan`]                                   | as it was |
+//! | `plan.json`               | the [`RunPlan`]                                   | the same  |
 //! | `events.out.tfevents.*`   | the scalars of both, for TensorBoard              | cut off   |
 //!
 //! # Which step a record belongs to
-//! Steps count from 1. Every record of step n is written before the checkpoint of step n is, and a growth
-//! belongs to the first step of the new stage: then "all lines up to the checkpoint's step" is what an
-//! unbroken run had written at that moment, no line twice, none lost.
+//! Steps count from 1. Every record of step n is written before the checkpoint of step n, and a growth
+//! belongs to the first step of the new stage. So the lines up to the checkpoint's step are those of a run without
+//! an interruption: no line twice, none lost.
 
 pub mod columns;
 mod number;
@@ -64,7 +64,7 @@ pub enum Damage {
         /// What it should be.
         expected: &'static str,
     },
-    /// A file that stops before the step from which a run is to go on.
+    /// A file that ends before the step from which a run resumes.
     #[error("the last line is of step {last}, but the checkpoint of step {step}: lines are missing")]
     Short {
         /// The last step on file.

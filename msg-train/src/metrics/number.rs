@@ -83,7 +83,7 @@ pub(super) fn is_absent<N: Number>(number: &N) -> bool {
     number.plain().is_none()
 }
 
-/// A number as it stands in a file.
+/// A number in a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OnFile<T>(pub(super) T);
 

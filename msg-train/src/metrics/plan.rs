@@ -1,4 +1,4 @@
-//! What was planned, for those who read a run: the trainer writes it once, the report draws it.
+//! The plan of a run for its readers: the run writes it once, the report draws it.
 
 use crate::{
     error::{AtPath, Error, Result},

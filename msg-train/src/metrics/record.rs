@@ -1,4 +1,4 @@
-//! What happened at a step. No clock reading stands here: see [`StepTiming`](super::StepTiming).
+//! What happened at a step. Clock readings are in [`StepTiming`](super::StepTiming).
 
 use super::{
     columns::{Eval, Step},
@@ -7,7 +7,7 @@ use super::{
 use msg_models::Sizes;
 use serde::{Deserialize, Serialize};
 
-/// One line of `metrics.jsonl`, told apart by the key `kind`.
+/// One line of `metrics.jsonl`; the key `kind` tells which.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Record {
@@ -99,7 +99,7 @@ pub struct RampEnd {
     pub receipt: Receipt,
 }
 
-/// The end of a run: all steps were made. An interrupted run writes none, since it will go on.
+/// The end of a run: all steps are done. An interrupted run writes none: it can be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct End {

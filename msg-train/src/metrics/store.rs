@@ -18,9 +18,6 @@ pub struct RunLog {
 
 impl RunLog {
     /// Begins the files of a new run in `folder`, which must exist.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn start(folder: &Path, clock: WallClock, listeners: Vec<Box<dyn Sink>>) -> Result<Self> {
         let files = JsonlFiles::append(folder)?;
         Ok(Self::new(files, TensorBoardWriter::start(folder, clock)?, listeners))
@@ -30,7 +27,7 @@ impl RunLog {
     /// seconds of training up to there, from which the run counts on; 0 where none are on file.
     ///
     /// # Errors
-    /// Where the system refuses, a file is damaged, or lines up to `step` are missing. A folder from which
+    /// Where a file is damaged, or lines up to `step` are missing. A folder from which
     /// `metrics.jsonl` was removed altogether begins a new one.
     pub fn resume(
         folder: &Path,
@@ -62,25 +59,16 @@ impl RunLog {
     }
 
     /// Takes a record.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn record(&mut self, record: &Record) -> Result<()> {
         self.sinks.iter_mut().try_for_each(|sink| sink.record(record))
     }
 
     /// Takes a step's clock readings, after its record.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn timing(&mut self, timing: &StepTiming) -> Result<()> {
         self.sinks.iter_mut().try_for_each(|sink| sink.timing(timing))
     }
 
     /// Waits until everything is on the disk. To be called before a checkpoint's marker is written.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn sync(&mut self) -> Result<()> {
         self.sinks.iter_mut().try_for_each(|sink| sink.sync())
     }

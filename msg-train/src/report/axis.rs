@@ -50,7 +50,7 @@ impl Axis {
     }
 }
 
-/// What a tick of 1 stands for, and the axis' title, which says so.
+/// The value of a tick that reads 1, and the axis' title, which names that unit.
 fn unit(quantity: Quantity, name: &str, largest: f64) -> (f64, String) {
     match quantity {
         Quantity::Plain | Quantity::Log => (1.0, name.to_owned()),

@@ -1,11 +1,12 @@
 //! One page that shows runs: curves, schedule, receipts and a summary, for one run or several.
 //!
 //! The page is one HTML file without scripts and without anything from outside, so that it can be kept
-//! and sent. The plots are SVG by our own hand: texts that avoid each other, gaps where a loss was no
-//! number and two drawings of each plot (wide, and narrow for phones) want full control.
+//! and sent. The plots are SVG written here: labels that avoid each other, gaps where a loss is not finite and two
+//! drawings of each plot (wide, and narrow for phones) need full control.
 //!
-//! `run` reads folders, `series` makes curves, `axis` and `plot` draw, `figures` and `tables`
-//! say what is shown, `page` puts it together. `summary` says the same in a few lines of plain text.
+//! `run` reads folders, `series` makes curves, `axis` and `plot` draw, `figures` and `tables` choose what is shown from
+//! the [columns](crate::metrics::columns) of the metrics, `page` puts it together. `summary` is the same in a few lines
+//! of plain text.
 
 mod axis;
 mod figures;
@@ -29,7 +30,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Writes a page about `runs` (their folders) to the file `out`, whose folder is made where there is none.
+/// Writes a page about `runs` (their folders) to the file `out`, and creates the file's folder if needed.
 /// A folder needs `metrics.jsonl`; `timing.jsonl`, `plan.json` and `config.toml` add what they hold.
 ///
 /// # Errors

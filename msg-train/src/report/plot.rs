@@ -1,4 +1,4 @@
-//! One plot as SVG. Colours and fonts are the page's style sheet's; here stand places only.
+//! One plot as SVG. Colours and fonts come from the page's style sheet; this file knows only positions.
 
 use super::{axis::Axis, html::escape, series::Curve};
 use crate::metrics::columns::Quantity;
@@ -49,7 +49,7 @@ pub(super) struct Mark {
 /// A plot.
 #[derive(Clone, Debug)]
 pub(super) struct Plot {
-    /// For those who cannot see it.
+    /// A description for screen readers.
     pub label: String,
     /// What the axes show, and their names.
     pub x: (Quantity, String),

@@ -3,7 +3,7 @@
 /// Most points of a smoothed curve: about as many as a plot has columns that an eye tells apart.
 const BUCKETS: usize = 240;
 
-/// A curve; none is a gap.
+/// A curve; `None` breaks the line.
 pub(super) type Curve = Vec<Option<(f64, f64)>>;
 
 /// A noisy series by the means of equal stretches.
@@ -73,7 +73,7 @@ pub(super) fn outline(points: &[(f64, f64)]) -> Curve {
     gapped(&kept)
 }
 
-/// Lowest and highest finite value; none where there is none.
+/// The lowest and highest finite value; none without any.
 pub(super) fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.filter(|value| value.is_finite()).fold(None, |range, value| match range {
         None => Some((value, value)),

@@ -1,6 +1,5 @@
 //! A run's folder: who may use it, and where its parts lie.
 
-use super::Resume;
 use crate::{
     error::{AtPath, Error, Result},
     files::{atomic::replace_file, names},
@@ -9,6 +8,15 @@ use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
 };
+
+/// What to do with a run that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Refuse to touch it.
+    Never,
+    /// Continue after its last checkpoint, or start it where there is none.
+    Auto,
+}
 
 /// A run's folder, locked for this process.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ mod open;
 mod session;
 mod start;
 
-pub use folder::RunFolder;
+pub use folder::{Resume, RunFolder};
 pub use session::{Outcome, Session};
 
 use crate::{
@@ -27,15 +27,6 @@ use std::{
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
-
-/// What to do with a run that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resume {
-    /// Refuse to touch it.
-    Never,
-    /// Continue after its last checkpoint, or start it where there is none.
-    Auto,
-}
 
 /// What a run takes.
 pub struct Request<'a> {

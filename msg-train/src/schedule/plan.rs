@@ -10,7 +10,7 @@ use crate::{
     schedule::learning_rate::{NewFactor, Rate, RateChange},
 };
 use msg_core::{growth::Ramp, optim::StatePolicy};
-use msg_models::{LayerInit, Sizes, UnitInit};
+use msg_models::{DepthInit, Sizes, WidthInit};
 
 /// The growth at the start of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub struct Boundary {
     /// The ramp of everything new.
     pub ramp: Ramp,
     /// What new units start from.
-    pub units: UnitInit,
+    pub units: WidthInit,
     /// Where new layers stand and what they start from.
-    pub layers: LayerInit,
+    pub layers: DepthInit,
     /// What the learning rate does.
     pub lr: LrAtGrowth,
     /// Steps of a rewarming; 0 without one.
@@ -246,8 +246,8 @@ mod tests {
         let expected = Boundary {
             number: 1,
             ramp: Ramp { start: 15, length: 4 },
-            units: UnitInit::Copy,
-            layers: LayerInit::Interpolate,
+            units: WidthInit::Copy,
+            layers: DepthInit::Interpolate,
             lr: LrAtGrowth::RewarmNew,
             rewarm_steps: 2,
             state: StatePolicy::Reset,

@@ -8,7 +8,7 @@ use msg_core::{
     axis::NamedShape,
     params::{Module, Param, ParamName, Role, Visitor},
 };
-use msg_models::{Masks, Place, Site};
+use msg_models::{MaskPlace, MaskSite, Masks};
 use std::str::FromStr;
 
 /// What goes wrong at every growth, between the growth and its receipt.
@@ -17,7 +17,7 @@ pub enum Fault {
     /// An old entry of the grown model has another value: the first one of its first parameter.
     AlteredEntry,
     /// The mask of one site is left out.
-    OmittedMask(Site),
+    OmittedMask(MaskSite),
 }
 
 impl Fault {
@@ -54,18 +54,18 @@ impl<D: Backend> Visitor<D> for Alter {
 }
 
 /// The places by their names in a fault's text.
-const PLACES: [(&str, Place); 11] = [
-    ("embedding-norm", Place::EmbeddingNorm),
-    ("attention-norm", Place::AttentionNorm),
-    ("feed-forward-norm", Place::FeedForwardNorm),
-    ("final-norm", Place::FinalNorm),
-    ("transform-norm", Place::TransformNorm),
-    ("pooler", Place::Pooler),
-    ("feed-forward", Place::FeedForward),
-    ("query", Place::Query),
-    ("key", Place::Key),
-    ("value", Place::Value),
-    ("layer", Place::Layer),
+const PLACES: [(&str, MaskPlace); 11] = [
+    ("embedding-norm", MaskPlace::EmbeddingNorm),
+    ("attention-norm", MaskPlace::AttentionNorm),
+    ("feed-forward-norm", MaskPlace::FeedForwardNorm),
+    ("final-norm", MaskPlace::FinalNorm),
+    ("transform-norm", MaskPlace::TransformNorm),
+    ("pooler", MaskPlace::Pooler),
+    ("feed-forward", MaskPlace::FeedForward),
+    ("query", MaskPlace::Query),
+    ("key", MaskPlace::Key),
+    ("value", MaskPlace::Value),
+    ("layer", MaskPlace::Layer),
 ];
 
 impl FromStr for Fault {
@@ -88,7 +88,7 @@ impl FromStr for Fault {
             None => (site, None),
         };
         let (_, place) = *PLACES.iter().find(|(known, _)| *known == name).ok_or_else(refused)?;
-        Ok(Fault::OmittedMask(Site { layer, place }))
+        Ok(Fault::OmittedMask(MaskSite { layer, place }))
     }
 }
 
@@ -98,11 +98,11 @@ mod tests {
 
     #[test]
     fn a_fault_is_read_from_its_text() {
-        let omitted = |layer, place| Fault::OmittedMask(Site { layer, place });
+        let omitted = |layer, place| Fault::OmittedMask(MaskSite { layer, place });
         for (text, fault) in [
             ("altered-entry", Fault::AlteredEntry),
-            ("omitted-mask:final-norm", omitted(None, Place::FinalNorm)),
-            ("omitted-mask:value:3", omitted(Some(3), Place::Value)),
+            ("omitted-mask:final-norm", omitted(None, MaskPlace::FinalNorm)),
+            ("omitted-mask:value:3", omitted(Some(3), MaskPlace::Value)),
         ] {
             assert_eq!(text.parse::<Fault>().unwrap(), fault);
         }

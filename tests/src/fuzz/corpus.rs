@@ -6,7 +6,7 @@ use msg_core::{
     optim::{AdamWConfig, AnyOptimizer},
 };
 use msg_models::{
-    GrowthSpec, LayerInit, Sizes, UnitInit,
+    DepthInit, GrowthSpec, Sizes, WidthInit,
     bert::{Bert, BertConfig},
     gpt::{Gpt, GptConfig},
     hf::{self, Format, StoredType},
@@ -161,7 +161,7 @@ pub(super) fn checkpoints(place: &Path) -> Vec<PathBuf> {
 }
 
 fn saved<M: Family<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option<&Path>) -> PathBuf {
-    let spec = GrowthSpec { units: UnitInit::Copy, layers: LayerInit::Interpolate, ..GrowthSpec::default() };
+    let spec = GrowthSpec { units: WidthInit::Copy, layers: DepthInit::Interpolate, ..GrowthSpec::default() };
     let growth = model.growth_to(sizes! { layers: 2, hidden: 5, ffn: 4, heads: 3 }, &spec).unwrap();
     let ramp = msg_core::growth::Ramp { start: 0, length: 4 };
     let model = model.grown(&growth, &spec.units.operator(), ramp).unwrap();

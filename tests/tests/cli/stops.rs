@@ -26,7 +26,7 @@ fn a_signal_saves_and_the_run_goes_on_to_the_same_bytes() {
         assert_eq!(output.status.code(), Some(130), "{text}");
         let last = text.lines().last().unwrap();
         assert!(
-            last.starts_with("stopped after step ") && last.ends_with("`--resume auto` goes on"),
+            last.starts_with("stopped after step ") && last.ends_with("`--resume auto` continues"),
             "{text}"
         );
         let left = checkpoints(&place.path("runs/tiny"));

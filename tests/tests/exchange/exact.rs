@@ -9,10 +9,10 @@ use msg_core::{
     optim::{tape, zero_grads},
     params::{Param, ParamName, Role, Visitor},
 };
-use msg_models::Growable;
+use msg_models::GrowingModel;
 use msg_models::{
-    GrowthSpec, LayerInit, UnitInit,
-    function_preserving::{self, Exact, Form, Plan},
+    DepthInit, GrowthSpec, WidthInit,
+    function_preserving::{self, Exact, Plan, ResidualForm},
 };
 
 /// Differences of exact growth, as a share of the largest logit.
@@ -34,7 +34,7 @@ fn to(text: &str) -> Sizes {
     text.parse::<msg_train::Target>().unwrap().of(SIZES).unwrap()
 }
 
-fn grown<M: Listed<Cpu>>(model: &M, sizes: Sizes, units: UnitInit, layers: LayerInit) -> M {
+fn grown<M: Listed<Cpu>>(model: &M, sizes: Sizes, units: WidthInit, layers: DepthInit) -> M {
     let spec = GrowthSpec { units, layers, ..GrowthSpec::default() };
     let plan = Plan::new(model.growing(), M::FORM.order, sizes, units).unwrap();
     let grown = function_preserving::grow(model.clone(), &plan, &spec).unwrap().0;
@@ -48,8 +48,8 @@ fn keeps_its_function<M: Publishable>(targets: &[&str]) {
     let model = M::tiny();
     let before = outputs(&model);
     for target in targets {
-        for units in [UnitInit::Normal, UnitInit::Copy, UnitInit::MatchedStd] {
-            for layers in [LayerInit::Stack, LayerInit::Interpolate, LayerInit::Fresh] {
+        for units in [WidthInit::Normal, WidthInit::Copy, WidthInit::MatchedStd] {
+            for layers in [DepthInit::Stack, DepthInit::Interpolate, DepthInit::Fresh] {
                 let after = grown(&model, to(target), units, layers);
                 let (what, sizes) = (format!("{} to {target}, {units:?}, {layers:?}", M::NAME), to(target));
                 assert!(after.growing().ramps.is_empty() && after.growing().sizes == sizes, "{what}");
@@ -97,10 +97,10 @@ fn a_bert_grown_exactly_computes_the_same_along_every_axis() {
 fn what_only_adds_zeros_changes_no_bit() {
     let gpt = <Gpt<Cpu> as Publishable>::tiny();
     for target in ["ffn=11", "layers=5"] {
-        assert_eq!(outputs(&gpt), outputs(&grown(&gpt, to(target), UnitInit::Normal, LayerInit::Stack)));
+        assert_eq!(outputs(&gpt), outputs(&grown(&gpt, to(target), WidthInit::Normal, DepthInit::Stack)));
     }
     let bert = <Bert<Cpu> as Publishable>::tiny();
-    assert_eq!(outputs(&bert), outputs(&grown(&bert, to("ffn=11"), UnitInit::Normal, LayerInit::Stack)));
+    assert_eq!(outputs(&bert), outputs(&grown(&bert, to("ffn=11"), WidthInit::Normal, DepthInit::Stack)));
 }
 
 /// The comparison sees a rule that is missing or of the other form.
@@ -113,7 +113,7 @@ fn a_wrong_rule_changes_the_function() {
     let rule = FillRule::default();
     for order in [NormOrder::Pre, NormOrder::Post] {
         // Without the epsilon of the new size even the right form is a bit off.
-        let operator = Exact { rule, form: Form { order, ..form } };
+        let operator = Exact { rule, form: ResidualForm { order, ..form } };
         let wrong = model.grown(&growth, &operator, Ramp { start: 0, length: 0 }).unwrap();
         let distance = distance(&before, &outputs(&wrong));
         assert!(distance > if order == NormOrder::Pre { 1e-7 } else { 1e-2 }, "{order:?}: {distance:e}");
@@ -121,11 +121,11 @@ fn a_wrong_rule_changes_the_function() {
     let model = <Bert<Cpu> as Publishable>::tiny();
     let before = outputs(&model);
     let form = <Bert<Cpu> as function_preserving::Architecture<Cpu>>::FORM;
-    let plain = Form { closing_norm: |_| false, ..form };
-    let untied = Form { tied_norm: |_| false, ..form };
+    let plain = ResidualForm { closing_norm: |_| false, ..form };
+    let untied = ResidualForm { tied_norm: |_| false, ..form };
     for (target, form) in [("layers=3", plain), ("hidden=12,heads=6", untied)] {
         let sizes = to(target);
-        let spec = GrowthSpec { units: UnitInit::Copy, ..spec };
+        let spec = GrowthSpec { units: WidthInit::Copy, ..spec };
         let growth = model.growth_to(sizes, &spec).unwrap();
         let wrong = model.grown(&growth, &Exact { rule, form }, Ramp { start: 0, length: 0 }).unwrap();
         let distance = distance(&before, &outputs(&wrong));
@@ -136,7 +136,7 @@ fn a_wrong_rule_changes_the_function() {
 /// Gradients of every tensor that grew are there, in the new part too.
 fn learns<M: Publishable>(target: &str) {
     let model = M::tiny();
-    let after = grown(&model, to(target), UnitInit::Normal, LayerInit::Stack);
+    let after = grown(&model, to(target), WidthInit::Normal, DepthInit::Stack);
     let host = drawn(&after, (3, 7), 1);
     let grads = tape(after.device(), zero_grads(&after).unwrap()).unwrap();
     let masks = after.masks(0).unwrap();

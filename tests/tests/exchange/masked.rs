@@ -2,7 +2,7 @@
 
 use super::*;
 use msg_core::optim::AdamWConfig;
-use msg_models::{UnitInit, hf::TensorFile};
+use msg_models::{WidthInit, hf::TensorFile};
 use msg_train::{
     checkpoint,
     config::{InitFrom, RunConfig, TokenizerKind},
@@ -53,7 +53,7 @@ fn grows_and_trains<M: Publishable>(family: &str) {
         assert_eq!((&step.source_blake3, step.source.as_str(), step.from), (&source, "there", SIZES));
         let maps = &step.growths[0];
         assert_eq!(maps.seed, 7);
-        let copied = (maps.units == UnitInit::Copy).then_some(0);
+        let copied = (maps.units == WidthInit::Copy).then_some(0);
         let run = |unit, count, source| Run { unit, count, source };
         let (old, new) = (run(0, 6, Some(0)), run(6, 3, copied));
         assert_eq!(maps.axes["Hidden"], [old, new], "{units}");

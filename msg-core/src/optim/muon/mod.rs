@@ -12,8 +12,9 @@
 //! p = p (1 - lr weight_decay) - lr s x               shape factor s = sqrt(max(1, rows / columns))
 //! ```
 //!
-//! A tall matrix is transposed before the iteration and after it. The shape factor gives a tall matrix' update the
-//! same root mean square per output as a square one's has; there is no factor for wide ones.
+//! A tall matrix is transposed before the iteration and after it. By the shape factor
+//! the entries of a tall matrix' update have the root mean square of a square one's with as many inputs; a wide one has
+//! no factor.
 //!
 //! Matrices are the parameters of kind [`Kind::Weight`]; the last two axes are one matrix, and those before number
 //! several: (Qkv, outputs, inputs) is three of them. Tables (the tied head is one), biases and norms move by AdamW at

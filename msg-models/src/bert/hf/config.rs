@@ -3,10 +3,10 @@
 //! Source: `configuration_bert.py` of transformers. One struct is what we write and what can be read: keys
 //! that a file leaves out have transformers' defaults, keys that it has besides stay in `other`.
 
-use crate::bert::BertConfig;
 use crate::{
-    Growing,
-    hf::{Unrepresentable, decimal, representable},
+    bert::config::BertConfig,
+    growing::state::GrowthState,
+    hf::representable::{Unrepresentable, decimal, representable},
 };
 use msg_core::ops::Gelu;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,11 @@ impl BertHfConfig {
     ///
     /// # Errors
     /// Where transformers cannot represent the model.
-    pub fn new(config: &BertConfig, growing: &Growing, pad: Option<u32>) -> Result<Self, Unrepresentable> {
+    pub fn new(
+        config: &BertConfig,
+        growing: &GrowthState,
+        pad: Option<u32>,
+    ) -> Result<Self, Unrepresentable> {
         representable(growing)?;
         let (sizes, dropout) = (growing.sizes, decimal(config.dropout));
         Ok(BertHfConfig {
@@ -129,7 +133,7 @@ mod tests {
     fn what_is_written_is_read_again_and_an_unfinished_ramp_is_not_written() {
         let sizes = sizes! { layers: 3, hidden: 12, ffn: 20, heads: 4 };
         let config = BertConfig { vocab: 50, positions: 7, head_dim: 3, sizes, ..BertConfig::default() };
-        let mut growing = Growing::new(sizes, 3).expect("sizes");
+        let mut growing = GrowthState::new(sizes, 3).expect("sizes");
         let written = BertHfConfig::new(&config, &growing, Some(3)).expect("representable");
         let json = serde_json::to_value(&written).expect("json");
         for (key, value) in [

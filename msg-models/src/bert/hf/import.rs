@@ -1,8 +1,8 @@
 //! From the `config.json` of a BERT to a [`BertConfig`]; whatever is not computed here is refused by its key.
 
-use crate::bert::{BertConfig, BertHfConfig};
 use crate::{
-    hf::{Unsupported, keys},
+    bert::{config::BertConfig, hf::config::BertHfConfig},
+    hf::keys::{self, Unsupported},
     sizes,
 };
 use msg_core::ops::Gelu;

@@ -2,10 +2,10 @@
 //!
 //! Source: `BertForPreTraining` of transformers.
 
-use crate::bert::BertConfig;
 use crate::{
-    Sizes,
-    hf::{FileLayout, Naming},
+    bert::config::BertConfig,
+    hf::{file_layout::FileLayout, layout::Naming},
+    sizes::Sizes,
 };
 use msg_core::params::ParamName;
 use std::borrow::Cow;

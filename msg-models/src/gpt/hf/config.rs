@@ -3,10 +3,10 @@
 //! Source: `configuration_gpt2.py` of transformers. One struct is what we write and what can be read: keys
 //! that a file leaves out have transformers' defaults, keys that it has besides stay in `other`.
 
-use crate::gpt::GptConfig;
 use crate::{
-    Growing,
-    hf::{Unrepresentable, decimal, representable},
+    gpt::config::GptConfig,
+    growing::state::GrowthState,
+    hf::representable::{Unrepresentable, decimal, representable},
 };
 use msg_core::ops::Gelu;
 use serde::{Deserialize, Serialize};
@@ -101,7 +101,7 @@ impl GptHfConfig {
     ///
     /// # Errors
     /// Where transformers cannot represent the model.
-    pub fn new(config: &GptConfig, growing: &Growing, end: Option<u32>) -> Result<Self, Unrepresentable> {
+    pub fn new(config: &GptConfig, growing: &GrowthState, end: Option<u32>) -> Result<Self, Unrepresentable> {
         representable(growing)?;
         let (sizes, dropout) = (growing.sizes, decimal(config.dropout));
         Ok(GptHfConfig {
@@ -132,11 +132,11 @@ mod tests {
     use super::*;
     use crate::sizes;
 
-    fn model() -> (GptConfig, Growing) {
+    fn model() -> (GptConfig, GrowthState) {
         let sizes = sizes! { layers: 3, hidden: 12, ffn: 20, heads: 4 };
         let config =
             GptConfig { vocab: 50, positions: 7, head_dim: 3, sizes, dropout: 0.1, ..GptConfig::default() };
-        (config, Growing::new(sizes, 3).expect("sizes"))
+        (config, GrowthState::new(sizes, 3).expect("sizes"))
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! From the `config.json` of a GPT-2 to a [`GptConfig`]; whatever is not computed here is refused by its key.
 
-use crate::gpt::{GptConfig, GptHfConfig};
 use crate::{
-    hf::{Unsupported, keys},
+    gpt::{config::GptConfig, hf::config::GptHfConfig},
+    hf::keys::{self, Unsupported},
     sizes,
 };
 use msg_core::ops::Gelu;

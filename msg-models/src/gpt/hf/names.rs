@@ -2,10 +2,10 @@
 //!
 //! Source: `GPT2LMHeadModel` of transformers; its `Conv1D` keeps weights as (inputs, outputs).
 
-use crate::gpt::GptConfig;
 use crate::{
-    Sizes,
-    hf::{FileLayout, Naming},
+    gpt::config::GptConfig,
+    hf::{file_layout::FileLayout, layout::Naming},
+    sizes::Sizes,
 };
 use msg_core::params::ParamName;
 use std::borrow::Cow;

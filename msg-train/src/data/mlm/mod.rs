@@ -2,13 +2,13 @@
 //!
 //! For sequences of some length, each document is cut into spans of nearly equal size that fit beside
 //! `[CLS]` and two `[SEP]`; a span is the middle of one example an epoch. Its first tokens are segment A.
-//! Segment B is the rest of the span, or the rest of another: examples are paired anew each epoch, and a
+//! Segment B is the rest of the span, or the rest of another: examples are paired again each epoch, and a
 //! fair coin for each pair says whether the two exchange their B. So half of the examples are no
 //! neighbours, yet every token of every span comes exactly once an epoch. A partner from the same document
 //! serves where the draw falls on one, as published: it never is the true continuation.
 //!
 //! The cursor counts examples. Example k is a pure function of (seed, k, length): a stage of another length
-//! has spans of its own, and goes on at the cursor's place in their order.
+//! has its own spans and continues at the cursor's place in their order.
 
 mod masking;
 mod pairs;
@@ -57,7 +57,7 @@ pub struct Mlm {
     order: Key,
     train: Draws,
     held_out: Draws,
-    /// Whether epochs draw anew.
+    /// Whether each epoch draws other tokens.
     dynamic: bool,
     /// Spans by part and length; 8 bytes a document each.
     spans: Mutex<HashMap<(bool, usize), Arc<Spans>>>,

@@ -1,4 +1,4 @@
-//! One field of a JSON line: everything else is passed over, not held, however much of it there is.
+//! One field of a JSON line: everything else is skipped without being kept, however long it is.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, fmt};
@@ -25,7 +25,7 @@ pub(super) fn text_field(line: &str, field: &str) -> serde_json::Result<Found> {
     json.end().map(|()| found)
 }
 
-/// The visits that a value without text makes of itself.
+/// The visits of values that are not text.
 macro_rules! no_text {
     ($other:expr) => {
         fn visit_bool<E>(self, _: bool) -> Result<Found, E> {

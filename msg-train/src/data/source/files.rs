@@ -1,7 +1,7 @@
 //! Files and folders of text: which files are read, and in which order.
 
 use super::{
-    CargoFolders,
+    cargo::CargoFolders,
     kind::{Pieces, Source},
     read::{FileDocuments, ReadOptions, compression, ending},
 };
@@ -67,7 +67,7 @@ impl Source for Files {
 /// entries' names.
 ///
 /// A file that is named itself is read whatever its ending. In folders, hidden entries and links to
-/// folders are passed over.
+/// folders are skipped.
 pub(super) fn open(config: &DataConfig, _: &CargoFolders) -> Result<Box<dyn Source>> {
     let wanted: Vec<&str> = config.extensions.iter().map(|ending| ending.trim_start_matches('.')).collect();
     let mut files = Vec::new();

@@ -27,7 +27,7 @@ pub(in crate::data) struct Piece {
     pub last: bool,
 }
 
-/// Documents, piece by piece. Empty documents are passed over.
+/// Documents, piece by piece. Empty documents are skipped.
 pub(in crate::data) trait Pieces: Send {
     /// The next piece; `None` after the last.
     ///

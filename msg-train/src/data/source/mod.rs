@@ -1,12 +1,13 @@
 //! Where text comes from. A new source is a file here, a row in [`KINDS`], and its key in `DataConfig` (config/data.rs).
 
+mod cargo;
 mod crates;
 mod field;
 mod files;
 mod kind;
 mod read;
 
-pub use crates::CargoFolders;
+pub use cargo::CargoFolders;
 pub(super) use kind::{Piece, Source};
 
 use crate::{

@@ -33,7 +33,7 @@ pub(super) struct ReadOptions {
     pub(super) invalid: InvalidUtf8,
 }
 
-/// The documents of a list of files, piece by piece. Empty documents are passed over.
+/// The documents of a list of files, piece by piece. Empty documents are skipped.
 pub(super) struct FileDocuments {
     files: vec::IntoIter<PathBuf>,
     options: ReadOptions,
@@ -65,7 +65,7 @@ struct Text {
 struct Lines {
     reader: BufReader<Box<dyn Read + Send>>,
     line: u64,
-    /// The document at hand, and how much of it is given out.
+    /// The current document, and how much of it has been returned.
     document: String,
     given: usize,
 }
@@ -145,7 +145,7 @@ impl Content {
 
 impl Text {
     fn next(&mut self, path: &Path, options: &ReadOptions, invalid: &mut u64) -> Result<Option<Piece>> {
-        // One byte more than a piece tells whether the document goes on.
+        // One byte more than a piece tells whether the document ends with it.
         let missing = (PIECE + 1).saturating_sub(self.buffer.len());
         if !self.at_end {
             let read = self.reader.by_ref().take(missing as u64).read_to_end(&mut self.buffer).at(path)?;

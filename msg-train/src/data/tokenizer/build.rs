@@ -5,6 +5,7 @@ use super::{
     chunks::chunks,
     learn::{Learned, Start, learn},
     specials::UNKNOWN,
+    words::byte_characters,
 };
 use crate::{
     config::{SpecialTokens, TokenizerConfig, TokenizerKind},
@@ -25,17 +26,6 @@ use tokenizers::{
 const WORD_PIECE_LETTERS: usize = 1000;
 /// Stands before pieces that continue a word.
 const CONTINUES: &str = "##";
-
-/// The character that stands for each byte in byte-level vocabularies (GPT-2's table): itself where it is
-/// printable, else one of those from 256 on.
-pub(super) fn byte_characters() -> Vec<char> {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let mut others = (256..512).filter_map(char::from_u32);
-    (0..=u8::MAX)
-        .map(|byte| if printable(byte) { Some(char::from(byte)) } else { others.next() })
-        .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect()
-}
 
 /// Collects words and makes a tokenizer of them.
 #[derive(Debug)]

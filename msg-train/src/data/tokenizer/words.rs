@@ -1,6 +1,5 @@
 //! Which token continues the word of the token before it, for whole-word masking.
 
-use super::build::byte_characters;
 use std::collections::HashMap;
 use tokenizers::models::ModelWrapper;
 
@@ -56,4 +55,15 @@ impl WordParts {
     fn ends(&self, id: u32) -> Ends {
         self.tokens.get(id as usize).copied().unwrap_or_default()
     }
+}
+
+/// The character that stands for each byte in byte-level vocabularies (GPT-2's table): itself where it is
+/// printable, else one of those from 256 on.
+pub(super) fn byte_characters() -> Vec<char> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let mut others = (256..512).filter_map(char::from_u32);
+    (0..=u8::MAX)
+        .map(|byte| if printable(byte) { Some(char::from(byte)) } else { others.next() })
+        .map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER))
+        .collect()
 }

@@ -212,7 +212,7 @@ fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }
 
-/// The columns in their order, with what is known of their numbers. The loss of the last evaluation stands beside
+/// The columns in their order with their numbers, as far as they are known. The loss of the last evaluation follows
 /// that of the step.
 fn cells(step: Option<&Step>, eval: Option<&Eval>, timing: Option<&StepTiming>) -> Vec<(Cell, String)> {
     let (loss, others) = STEP_COLUMNS.split_at(1);

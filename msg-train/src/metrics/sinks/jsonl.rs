@@ -25,9 +25,6 @@ pub struct JsonlWriter {
 impl JsonlWriter {
     /// Opens a file for appending and creates it if it does not exist. [`truncate_after`] must have removed a broken
     /// last line.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn append(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = OpenOptions::new().create(true).append(true).open(&path).at(&path)?;
@@ -35,9 +32,6 @@ impl JsonlWriter {
     }
 
     /// Writes one line. The system has all of it when this returns: a kill loses nothing.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn write<T: Serialize>(&mut self, record: &T) -> Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, record).map_err(std::io::Error::from).at(&self.path)?;
@@ -47,9 +41,6 @@ impl JsonlWriter {
     }
 
     /// Waits until all lines are on the disk.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn sync(&self) -> Result<()> {
         self.file.sync_data().at(&self.path)
     }
@@ -64,9 +55,6 @@ pub struct JsonlFiles {
 
 impl JsonlFiles {
     /// Opens the files of the run in `folder` for appending.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn append(folder: &Path) -> Result<Self> {
         let [metrics, timing] = [METRICS, TIMING].map(|name| JsonlWriter::append(folder.join(name)));
         Ok(JsonlFiles { metrics: metrics?, timing: timing? })
@@ -109,7 +97,7 @@ struct Dated {
 /// length, so a kill leaves either the old file or the new one. A missing file stays missing.
 ///
 /// # Errors
-/// Where the system refuses, a line before the cut is no record, or steps fall.
+/// Where a line before the cut is no record, or steps fall.
 pub fn truncate_after(path: &Path, step: u64) -> Result<Cut> {
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Cut::default()),
@@ -143,7 +131,7 @@ pub fn truncate_after(path: &Path, step: u64) -> Result<Cut> {
 /// All records of a file. A broken last line is skipped: the run was killed, or is writing it now.
 ///
 /// # Errors
-/// Where the system refuses, or a line before the last is no record.
+/// Where a line before the last is no record.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let file = File::open(path).at(path)?;
     let mut lines = Lines::new(&file, path);

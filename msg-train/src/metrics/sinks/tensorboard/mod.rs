@@ -39,17 +39,11 @@ pub struct TensorBoardWriter {
 
 impl TensorBoardWriter {
     /// Begins a run's first file in `folder`.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn start(folder: &Path, clock: WallClock) -> Result<Self> {
         Self::open(folder, clock, None)
     }
 
     /// Cuts off everything beyond `step` and begins a new file.
-    ///
-    /// # Errors
-    /// Where the system refuses.
     pub fn resume(folder: &Path, step: u64, clock: WallClock) -> Result<Self> {
         truncate_after(folder, step)?;
         Self::open(folder, clock, Some(step))
@@ -116,9 +110,6 @@ impl Sink for TensorBoardWriter {
 /// Cuts off, in every event file of a folder, the events whose step is beyond `step` and a broken last
 /// event. A file that holds nothing else afterwards is removed. Each file's cut is one change of its
 /// length, and a second cut changes nothing, so a kill in between does no harm.
-///
-/// # Errors
-/// Where the system refuses.
 pub fn truncate_after(folder: &Path, step: u64) -> Result<()> {
     for path in event_files(folder)? {
         let bytes = fs::read(&path).at(&path)?;
