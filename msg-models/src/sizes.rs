@@ -3,7 +3,6 @@
 use msg_core::{
     axis::{AttnDim, Axis, AxisInfo, Ffn, HeadDim, Heads, Hidden},
     error::{Error, Result},
-    ops::Dropout,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -229,14 +228,6 @@ pub(crate) fn not_zero(sizes: &[(&'static str, usize)]) -> Result<()> {
         Some(&(what, _)) => Err(Error::Zero { what }),
         None => Ok(()),
     }
-}
-
-/// Refuses an epsilon or a dropout rate that means nothing.
-pub(crate) fn numbers_in_range(eps: f64, dropout: f32) -> Result<()> {
-    if !(eps > 0.0 && eps.is_finite()) {
-        return Err(Error::Value { what: "eps", expected: "a positive number", got: eps });
-    }
-    Dropout::new(dropout, 0, 0, 0).map(drop)
 }
 
 #[cfg(test)]

@@ -9,21 +9,46 @@ use msg_train::{Error, Result, config::Resolved, families::registry};
 use std::{fmt::Write, fs, path::Path};
 use toml::{Table, Value};
 
-/// The tables by the names that a user writes, and the structs that they are read into. `optimizer<muon>` is that table
-/// with `kind = "muon"`.
-const TABLES: &[(&str, &str, &str)] = &[
-    ("run", "msg-train/src/config/train.rs", "RunTable"),
-    ("data", "msg-train/src/config/data.rs", "DataConfig"),
-    ("data.tokenizer", "msg-train/src/config/data.rs", "TokenizerConfig"),
-    ("data.mlm", "msg-train/src/config/data.rs", "MlmConfig"),
-    ("model", "msg-train/src/config/model.rs", "ModelConfig"),
-    ("train", "msg-train/src/config/train.rs", "TrainConfig"),
-    ("optimizer", "msg-core/src/optim/adamw/mod.rs", "AdamWConfig"),
-    ("optimizer<muon>", "msg-core/src/optim/muon/mod.rs", "MuonConfig"),
-    ("optimizer<muon>.adamw", "msg-core/src/optim/muon/mod.rs", "AuxiliaryAdamW"),
-    ("lr", "msg-train/src/config/schedule.rs", "LrConfig"),
-    ("stage", "msg-train/src/config/schedule.rs", "StageConfig"),
-    ("init", "msg-train/src/config/train.rs", "InitFrom"),
+/// A table of a configuration and the struct that it is read into.
+struct Section {
+    /// The table's name; a table of a kind also says the kind.
+    heading: &'static str,
+    /// Where its keys stand.
+    place: &'static str,
+    file: &'static str,
+    name: &'static str,
+    /// What has to be said for the table to be this one.
+    beside: &'static [&'static str],
+}
+
+const fn section(
+    heading: &'static str,
+    place: &'static str,
+    file: &'static str,
+    name: &'static str,
+) -> Section {
+    Section { heading, place, file, name, beside: &[] }
+}
+
+const SECTIONS: &[Section] = &[
+    section("[run]", "run", "msg-train/src/config/train.rs", "RunTable"),
+    section("[data]", "data", "msg-train/src/config/data.rs", "DataConfig"),
+    section("[data.tokenizer]", "data.tokenizer", "msg-train/src/config/data.rs", "TokenizerConfig"),
+    section("[data.mlm]", "data.mlm", "msg-train/src/config/data.rs", "MlmConfig"),
+    section("[model]", "model", "msg-train/src/config/model.rs", "ModelConfig"),
+    section("[train]", "train", "msg-train/src/config/train.rs", "TrainConfig"),
+    section("[optimizer], kind = \"adamw\"", "optimizer", "msg-core/src/optim/adamw/mod.rs", "AdamWConfig"),
+    Section {
+        beside: &["optimizer.kind=muon"],
+        ..section("[optimizer], kind = \"muon\"", "optimizer", "msg-core/src/optim/muon/mod.rs", "MuonConfig")
+    },
+    Section {
+        beside: &["optimizer.kind=muon"],
+        ..section("[optimizer.adamw]", "optimizer.adamw", "msg-core/src/optim/muon/mod.rs", "AuxiliaryAdamW")
+    },
+    section("[lr]", "lr", "msg-train/src/config/schedule.rs", "LrConfig"),
+    section("[[stage]]", "stage.2", "msg-train/src/config/schedule.rs", "StageConfig"),
+    section("[init]", "init", "msg-train/src/config/train.rs", "InitFrom"),
 ];
 
 /// A run with nothing but what must be said, and a growth.
@@ -66,29 +91,61 @@ fn read(overrides: &[String]) -> Result<Resolved> {
     registry::parse(SMALL, "small.toml", overrides)
 }
 
-/// A key as a user writes it, and the kind of its table, where it is one of another kind than by default.
-fn of_kind(key: &str) -> (String, Option<String>) {
-    match key.split_once('<').and_then(|(table, rest)| Some((table, rest.split_once('>')?))) {
-        Some((table, (kind, rest))) => (format!("{table}{rest}"), Some(format!("{table}.kind={kind}"))),
-        None => (key.to_owned(), None),
+impl Section {
+    /// The run with a key set to `value`, or taken away.
+    fn with(&self, key: &str, value: &str) -> Result<Resolved> {
+        let of_key = BESIDE.iter().filter(|(of, _)| *of == key).flat_map(|(_, beside)| beside.iter());
+        let mut overrides: Vec<String> =
+            self.beside.iter().chain(of_key).map(|&text| text.to_owned()).collect();
+        overrides.push(format!("{key}={value}"));
+        read(&overrides)
     }
-}
 
-/// The run with a key set to `value`, or taken away.
-fn with(key: &str, value: &str) -> Result<Resolved> {
-    let beside = BESIDE.iter().filter(|(of, _)| *of == key).flat_map(|(_, beside)| beside.iter());
-    let mut overrides: Vec<String> = beside.map(|&text| text.to_owned()).collect();
-    let (key, kind) = of_kind(key);
-    overrides.extend(kind);
-    overrides.push(format!("{key}={value}"));
-    read(&overrides)
-}
+    /// What would do for a key, where `value` does not.
+    fn expected(&self, key: &str, value: &str) -> Option<String> {
+        match self.with(key, value) {
+            Err(Error::Config { key: of, expected, .. }) if of == key => Some(expected),
+            _ => None,
+        }
+    }
 
-/// What would do for a key, where `value` does not.
-fn expected(key: &str, value: &str) -> Option<String> {
-    match with(key, value) {
-        Err(Error::Config { key: of, expected, .. }) if of == of_kind(key).0 => Some(expected),
-        _ => None,
+    fn default_of(&self, key: &str, about: &str) -> String {
+        let required = matches!(self.with(key, ""), Err(Error::MissingKey { key: of, .. }) if of == key);
+        if required {
+            return "required".to_owned();
+        }
+        if about.contains("by default") {
+            return "see there".to_owned();
+        }
+        let of_family = |family: &str| {
+            let mut overrides: Vec<String> = self.beside.iter().map(|&text| text.to_owned()).collect();
+            overrides.push(format!("model.family={family}"));
+            written(&read(&overrides).unwrap(), key)
+        };
+        let shown = |value: Option<Value>| value.map_or("none".to_owned(), |value| format!("`{value}`"));
+        match (of_family("gpt"), of_family("bert")) {
+            (gpt, bert) if gpt == bert => shown(gpt),
+            (gpt, bert) => format!("{} (gpt), {} (bert)", shown(gpt), shown(bert)),
+        }
+    }
+
+    /// The section of the page.
+    fn show(&self, page: &mut String) {
+        let Documented { about, fields } = documented(self.file, self.name);
+        write!(page, "\n## {}\n\n{about}\n\n", self.heading).unwrap();
+        page.push_str("| key | type | range | default | meaning |\n|---|---|---|---|---|\n");
+        for (field, about) in fields {
+            let key = format!("{}.{field}", self.place);
+            if let Some(section) = SECTIONS.iter().find(|section| section.place == key) {
+                writeln!(page, "| `{field}` | a table | | see {} | {about} |", section.heading).unwrap();
+                continue;
+            }
+            let kind = self.expected(&key, "{}").unwrap_or_else(|| panic!("{key}: a table is accepted"));
+            let probes = ["nan", "-1", "0", "-"].iter();
+            let range = probes.filter_map(|value| self.expected(&key, value)).find(|range| *range != kind);
+            let (range, default) = (range.unwrap_or_default(), self.default_of(&key, &about));
+            writeln!(page, "| `{field}` | {kind} | {range} | {default} | {about} |").unwrap();
+        }
     }
 }
 
@@ -153,26 +210,6 @@ fn written(run: &Resolved, key: &str) -> Option<Value> {
     Some(at)
 }
 
-fn default_of(key: &str, about: &str) -> String {
-    let (plain, kind) = of_kind(key);
-    let required = matches!(with(key, ""), Err(Error::MissingKey { key: of, .. }) if of == plain);
-    if required {
-        return "required".to_owned();
-    }
-    if about.contains("by default") {
-        return "see there".to_owned();
-    }
-    let family = |name: &str| {
-        let overrides: Vec<String> = kind.iter().cloned().chain([format!("model.family={name}")]).collect();
-        written(&read(&overrides).unwrap(), &plain)
-    };
-    let shown = |value: Option<Value>| value.map_or("none".to_owned(), |value| format!("`{value}`"));
-    match (family("gpt"), family("bert")) {
-        (gpt, bert) if gpt == bert => shown(gpt),
-        (gpt, bert) => format!("{} (gpt), {} (bert)", shown(gpt), shown(bert)),
-    }
-}
-
 fn page() -> String {
     let mut page = String::from(
         "# Every key of a configuration\n\n\
@@ -181,39 +218,8 @@ fn page() -> String {
          start from, `msg plan --resolved FILE` prints one with every default written out.\n\n\
          This page is made from the sources (tests/tests/reference.rs).\n",
     );
-    for (table, file, name) in TABLES {
-        let Documented { about, fields } = documented(file, name);
-        let (plain, kind) = of_kind(table);
-        let heading = if *table == "stage" { "[[stage]]".to_owned() } else { format!("[{plain}]") };
-        let with_kind = kind.map_or(String::new(), |kind| format!(" with `{}`", kind.replace('=', " = ")));
-        write!(page, "\n## `{heading}`{with_kind}\n\n{about}\n\n").unwrap();
-        page.push_str("| key | type | range | default | meaning |\n|---|---|---|---|---|\n");
-        let place = if *table == "stage" { "stage.2" } else { table };
-        if *table == "optimizer" {
-            let kinds = expected("optimizer.kind", "none").unwrap();
-            writeln!(
-                page,
-                "| `kind` | {kinds} | | `\"adamw\"` | Which optimizer; the keys below are `adamw`'s. |"
-            )
-            .unwrap();
-        }
-        for (field, about) in fields {
-            let key = format!("{place}.{field}");
-            if TABLES.iter().any(|(table, ..)| *table == key) {
-                writeln!(
-                    page,
-                    "| `{field}` | a table | | see [below](#{}) | {about} |",
-                    of_kind(&key).0.replace('.', "")
-                )
-                .unwrap();
-                continue;
-            }
-            let kind = expected(&key, "{}").unwrap_or_else(|| panic!("{key}: a table is accepted"));
-            let range =
-                ["nan", "-1", "0"].iter().filter_map(|value| expected(&key, value)).find(|of| *of != kind);
-            let (range, default) = (range.unwrap_or_default(), default_of(&key, &about));
-            writeln!(page, "| `{field}` | {kind} | {range} | {default} | {about} |").unwrap();
-        }
+    for section in SECTIONS {
+        section.show(&mut page);
     }
     page
 }
@@ -248,5 +254,13 @@ fn the_reference_has_every_key_that_a_resolved_run_has() {
                 assert!(section.contains(&format!("\n| `{key}` |")), "{name}.{key} is not there");
             }
         }
+    }
+}
+
+#[test]
+fn the_reference_has_every_optimizer() {
+    let page = page();
+    for kind in msg_core::optim::KINDS {
+        assert!(page.contains(&format!("\n## [optimizer], kind = \"{kind}\"\n")), "{kind} is not there");
     }
 }

@@ -87,7 +87,7 @@ impl serde::de::Error for Fault {
 /// serde's name of a Rust type in words of TOML.
 fn in_words(expected: &str) -> String {
     match expected {
-        "u64" | "usize" => "a whole number of at least 0".into(),
+        "u32" | "u64" | "usize" => "a whole number of at least 0".into(),
         "f32" | "f64" => "a number".into(),
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),

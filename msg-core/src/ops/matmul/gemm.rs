@@ -81,7 +81,10 @@ pub fn gemm_batched<E: Element>(
     c: &mut [E],
     mode: Mode,
 ) {
-    let items = Items { batch, size, a, a_batch_stride, b, b_batch_stride };
+    E::products(batch, size, (a, a_batch_stride), (b, b_batch_stride), c, mode);
+}
+
+fn products<E: Element>(items: Items<'_, E>, c: &mut [E], mode: Mode) {
     items.check(c.len());
     if let Some(items) = items.prepare(c, mode) {
         dispatch(Run { items, c, mode });
