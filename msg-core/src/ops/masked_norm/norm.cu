@@ -38,9 +38,9 @@ template <class E, int N> __device__ void residual_norm(const ResidualNorm<E> &p
     for (unsigned int at = first; at < p.width; at += step) {
         Vec<N> v = load<N>(p.x + begin + at);
         if (p.branch) {
-            const Vec<N> b = load<N>(p.branch + begin + at), bias = load<N>(p.branch_bias + at);
+            const Vec<N> b = load<N>(p.branch + begin + at), branch_bias = load<N>(p.branch_bias + at);
             const Vec<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, at);
-            for (int i = 0; i < N; i++) v.at[i] = fmaf(p.gate * f.at[i], b.at[i] + bias.at[i], v.at[i]);
+            for (int i = 0; i < N; i++) v.at[i] = fmaf(p.gate * f.at[i], b.at[i] + branch_bias.at[i], v.at[i]);
         }
         if (p.sum) store(p.sum + begin + at, v);
         if (kept) store(kept + at, v);
@@ -108,11 +108,11 @@ template <class E, int N> __device__ void norm_backward(const NormBackward<E> &p
     const unsigned int first = threadIdx.x * N, step = blockDim.x * N, warps = blockDim.x / 32;
     float *parts = p.parts + (size_t)blockIdx.x * 3 * p.width;
     float *sums = p.shared ? columns : parts;
-    float *of_weight = sums, *of_bias = sums + p.width, *of_bias = sums + 2 * (size_t)p.width;
+    float *of_weight = sums, *of_bias = sums + p.width, *of_branch_bias = sums + 2 * (size_t)p.width;
     for (unsigned int at = first; at < p.width; at += step) {
         store(of_weight + at, all<N>(0.0f));
         store(of_bias + at, all<N>(0.0f));
-        store(of_bias + at, all<N>(0.0f));
+        store(of_branch_bias + at, all<N>(0.0f));
     }
     unsigned int turn = 0;
     for (unsigned int row = blockIdx.x; row < p.rows; row += gridDim.x, turn ^= 1) {
@@ -170,13 +170,13 @@ template <class E, int N> __device__ void norm_backward(const NormBackward<E> &p
             }
             if (p.branch) {
                 const Vec<N> f = factors_at<N>(p.dropout, row / p.length, row % p.length, at);
-                Vec<N> branch, dbias = load<N>(of_bias + at);
+                Vec<N> branch, dbranch_bias = load<N>(of_branch_bias + at);
                 for (int i = 0; i < N; i++) {
                     branch.at[i] = p.gate * f.at[i] * dx.at[i];
-                    dbias.at[i] += rounded<E>(branch.at[i]);
+                    dbranch_bias.at[i] += rounded<E>(branch.at[i]);
                 }
                 store(p.branch + begin + at, branch);
-                store(of_bias + at, dbias);
+                store(of_branch_bias + at, dbranch_bias);
             }
             if (p.adds) {
                 const Vec<N> before = load<N>(p.dx + begin + at);
@@ -189,7 +189,7 @@ template <class E, int N> __device__ void norm_backward(const NormBackward<E> &p
     for (unsigned int at = first; at < p.width; at += step) {
         store(parts + at, load<N>(of_weight + at));
         store(parts + p.width + at, load<N>(of_bias + at));
-        store(parts + 2 * (size_t)p.width + at, load<N>(of_bias + at));
+        store(parts + 2 * (size_t)p.width + at, load<N>(of_branch_bias + at));
     }
 }
 
