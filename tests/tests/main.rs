@@ -13,6 +13,7 @@ mod generate;
 mod golden;
 mod gradients;
 mod grow_tensors;
+mod growth_methods;
 mod guard;
 mod init;
 mod layering;
