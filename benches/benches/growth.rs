@@ -8,11 +8,11 @@ use dfdx::tensor::{Cpu, Gradients};
 use msg_benches::{median, peak_memory, reset_peak, timed};
 use msg_core::{
     Result,
-    growth::{Growth, Init, Ramp},
+    growth::{Growth, Init, Masked, Ramp},
     optim::{AdamW, AdamWConfig, StatePolicy, Update},
     params::Module,
 };
-use msg_models::{GrowingModel, GrowthSpec, Sizes, WidthInit, bert::Bert, bert::BertConfig, sizes};
+use msg_models::{GrowingModel, GrowthSpec, Sizes, bert::Bert, bert::BertConfig, sizes};
 use rayon::prelude::*;
 use std::{hint::black_box, time::Duration};
 
@@ -41,7 +41,7 @@ impl Trained {
     fn grown(&self) -> Result<Trained> {
         let growth = self.growth()?;
         let ramp = Ramp { start: 1, length: 5000 };
-        let model = self.model.grown(&growth, &WidthInit::Normal.operator(), ramp)?;
+        let model = self.model.grown(&growth, &Masked::default(), ramp)?;
         let optimizer = self.optimizer.grown(&model, &growth, StatePolicy::Age)?;
         Ok(Trained { model, optimizer })
     }

@@ -3,7 +3,6 @@
 use msg_core::{
     axis::{AttnDim, Axis, AxisInfo, Ffn, HeadDim, Heads, Hidden},
     error::{Error, Result},
-    ops::Dropout,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -231,19 +230,39 @@ pub(crate) fn not_zero(sizes: &[(&'static str, usize)]) -> Result<()> {
     }
 }
 
-/// Refuses an epsilon or a dropout rate that means nothing.
-pub(crate) fn numbers_in_range(eps: f64, dropout: f32) -> Result<()> {
-    if !(eps > 0.0 && eps.is_finite()) {
-        return Err(Error::Value { what: "eps", expected: "a positive number", got: eps });
-    }
-    Dropout::new(dropout, 0, 0, 0).map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SIZES: Sizes = sizes! { layers: 2, hidden: 6, ffn: 9, heads: 3 };
+    const AXES: &[GrowingAxis] =
+        &[GrowingAxis::Layers, GrowingAxis::Hidden, GrowingAxis::Ffn, GrowingAxis::Heads];
+
+    /// A table of its own, with an axis that some families lack.
+    #[allow(dead_code, reason = "the test looks at files only")]
+    mod optional {
+        use super::super::*;
+
+        define! {
+            /// Attention heads.
+            [] heads: Heads, Grows::Heads { number: Heads::NAME, units: AttnDim::NAME };
+            /// Heads of keys and values.
+            [default, skip_serializing_if = "is_absent"]
+            kv_heads: KvHeads, Grows::Heads { number: "KvHeads", units: "KvDim" };
+        }
+    }
+
+    #[test]
+    fn a_row_more_is_a_key_more_and_an_absent_axis_has_none() {
+        let with = |kv_heads| optional::Sizes { heads: 4, kv_heads };
+        for (sizes, text) in [(with(2), r#"{"heads":4,"kv_heads":2}"#), (with(0), r#"{"heads":4}"#)] {
+            assert_eq!(serde_json::to_string(&sizes).unwrap(), text);
+            assert_eq!(serde_json::from_str::<optional::Sizes>(text).unwrap(), sizes);
+        }
+        assert!(serde_json::from_str::<optional::Sizes>(r#"{"kv_heads":2}"#).is_err());
+        let [_, added] = optional::GrowingAxis::ALL else { panic!("two rows") };
+        assert_eq!((added.key(), with(0).with(*added, 3).get(*added)), ("kv_heads", 3));
+    }
 
     #[test]
     fn files_hold_one_object_with_a_key_for_each_axis_and_no_other() {
@@ -269,8 +288,8 @@ mod tests {
     #[test]
     fn a_family_needs_its_axes_and_has_no_others() {
         let refused = |sizes: Sizes, axes| sizes.check(axes).unwrap_err().to_string();
-        assert!(SIZES.check(GrowingAxis::ALL).is_ok());
-        assert_eq!(refused(Sizes { ffn: 0, ..SIZES }, GrowingAxis::ALL), "ffn must be at least 1, got 0");
+        assert!(SIZES.check(AXES).is_ok());
+        assert_eq!(refused(Sizes { ffn: 0, ..SIZES }, AXES), "ffn must be at least 1, got 0");
         let without_heads = &[GrowingAxis::Layers, GrowingAxis::Hidden, GrowingAxis::Ffn];
         assert!(Sizes { heads: 0, ..SIZES }.check(without_heads).is_ok());
         let expected = "heads: expected none: this family has no such axis, got 3";

@@ -14,7 +14,7 @@ use crate::{
         registry::{ForFamily, Listed, with_family},
     },
     parity::{
-        measure::{compare, measure},
+        measure::{compare, measure, on_device},
         own_batch::{BatchOf, CheckpointOf, OwnBatch, own_batch},
         receipt::Receipt,
     },
@@ -22,7 +22,7 @@ use crate::{
 };
 use msg_core::{
     Backend,
-    growth::{FillRule, Masked, Ramp},
+    growth::{FillRule, Masked, Preserves, Ramp},
 };
 use msg_models::{DepthInit, Grows, GrowthSpec, Masks, Sizes, WidthInit};
 use std::{
@@ -134,7 +134,12 @@ pub fn receipts<D: Backend, M: Trainable<D>>(
         let (what, to) = (axis.key(), from.with(axis, size));
         let grown = grown(model, step, to)?;
         let after = measure(&grown, host, &hook(grown.masks(step)?))?;
-        rows.push(Row { what, from, to, receipt: compare(None, D::DETERMINISTIC_SUMS, &before, &after) });
+        rows.push(Row {
+            what,
+            from,
+            to,
+            receipt: compare(None, on_device::<D>(Preserves::Bits), &before, &after),
+        });
     }
     let grown = grown(model, step, to)?;
     if rows.len() > 1 {
@@ -143,7 +148,7 @@ pub fn receipts<D: Backend, M: Trainable<D>>(
             what: "together",
             from,
             to,
-            receipt: compare(None, D::DETERMINISTIC_SUMS, &before, &after),
+            receipt: compare(None, on_device::<D>(Preserves::Bits), &before, &after),
         });
     }
     let kept = measure(&grown, host, &hook(grown.masks_kept(FAR)?))?;
@@ -152,7 +157,7 @@ pub fn receipts<D: Backend, M: Trainable<D>>(
         what: "ramp end",
         from: to,
         to,
-        receipt: compare(None, D::DETERMINISTIC_SUMS, &kept, &dropped),
+        receipt: compare(None, on_device::<D>(Preserves::Bits), &kept, &dropped),
     });
     Ok(rows)
 }

@@ -15,11 +15,12 @@ use msg_tests::{
 };
 
 const SIZES: [usize; 4] = [6, 5, 9, 6];
-/// Difference from float64 in f32: parameters in learning rates, slots as they are. The iteration makes rounding
-/// errors of a matrix' smallest part up to 3.4445^5 = 485 times larger.
-const F32: f64 = 2e-4;
-/// With operands of products rounded to bf16, whose share of 2^-9 grows in the same way.
-const BF16: f64 = 0.5;
+/// Largest difference from float64 in f32: of parameters in learning rates, of slots as they are. The same steps in
+/// NumPy's float32 are off by 1e-5: the iteration makes rounding errors of a matrix' smallest part up to
+/// 3.4445^5 = 485 times larger.
+const F32: f64 = 5e-5;
+/// With operands of products rounded to bf16; NumPy's steps with such operands are off by 0.08.
+const BF16: f64 = 0.2;
 
 fn module(sizes: [usize; 4]) -> Result<Matrices<Cpu>> {
     let mut module = Matrices::zeros(&Cpu::default(), sizes)?;
@@ -126,37 +127,24 @@ fn muon_over_a_growth_that_changes_nothing_keeps_every_bit() -> Result<()> {
 }
 
 #[test]
-fn muon_grows_momentum_with_zeros_and_raises_young_entries_to_the_share_of_old_ones() -> Result<()> {
+fn muon_carries_the_momentum_of_old_entries_and_gives_new_ones_none() -> Result<()> {
     let mut run = run()?;
-    for seed in 1..40 {
+    for seed in 1..4 {
         step(&mut run, seed, 1.0, Update::at(0.02))?;
     }
     let growth = hidden(5, 6)?;
     let module = grow(&run.0, &growth, &Masked::default())?;
     let momentum = |values: &Values| values["momentum.tall"].clone();
     let old = momentum(&run.0.slots(&run.1)?);
-    let mut moved = Vec::new();
+    assert!(old.iter().all(|&entry| entry != 0.0));
     for policy in [StatePolicy::Age, StatePolicy::Inherit, StatePolicy::Reset] {
         let optimizer = run.1.grown(&module, &growth, policy)?;
         let grown = momentum(&module.slots(&optimizer)?);
         for (row, old) in grown.chunks(6).zip(old.chunks(5)) {
-            let expected = if policy == StatePolicy::Reset { [0.0; 5] } else { old.try_into().unwrap() };
-            assert_eq!((row[..5].to_vec(), row[5]), (expected.to_vec(), 0.0));
+            let kept = if policy == StatePolicy::Reset { vec![0.0; 5] } else { old.to_vec() };
+            assert_eq!((row[..5].to_vec(), row[5]), (kept, 0.0), "{policy:?}");
         }
-        // A steady gradient on the new column alone.
-        let mut grown = (module.clone(), optimizer);
-        let before = grown.0.values()?["tall"].clone();
-        let (module, optimizer) = &mut grown;
-        let mut grads = module.gradients(|name, at| if name == "tall" && at % 6 == 5 { 1.0 } else { 0.0 });
-        optimizer.step(module, &mut grads, Update::at(0.02))?;
-        let after = grown.0.values()?["tall"].clone();
-        let far = (before.iter().zip(&after).skip(5).step_by(6)).map(|(a, b)| f64::from(a - b).abs());
-        moved.push(far.sum::<f64>());
     }
-    let [age, inherit, reset] = moved[..] else { unreachable!() };
-    assert!(age > inherit, "{moved:?}");
-    // Alone in its matrix a young column is all there is to orthogonalize.
-    assert!(reset >= age, "{moved:?}");
     Ok(())
 }
 

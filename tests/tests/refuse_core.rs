@@ -309,9 +309,9 @@ fn missing_tensors_are_named() -> Result<()> {
     let mut optimizer = AdamW::new(&module, AdamWConfig::default())?;
     let mut grads = module.0.leaky_trace().sum::<(), _>().backward();
     let stepped = optimizer.step(&mut Renamed(module.clone()), &mut grads, Update::at(0.1));
-    assert_eq!(refusal(stepped), "adamw: no tensor \"renamed.vector\" of this shape");
+    assert_eq!(refusal(stepped), "optimizer: no tensor \"renamed.vector\" of this shape");
     let moments = optimizer.moments::<(Ffn,)>(&ParamName::root().join("vector"));
-    assert_eq!(refusal(moments.map(|_| ())), "moments: no tensor \"vector\" of this shape");
+    assert_eq!(refusal(moments.map(|_| ())), "slots of an optimizer: no tensor \"vector\" of this shape");
     Ok(())
 }
 

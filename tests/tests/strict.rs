@@ -3,7 +3,7 @@
 use dfdx::tensor::Cpu;
 use msg_core::{
     Backend,
-    growth::{Growth, Ramp},
+    growth::{Growth, Masked, Ramp},
     mask::take_masked_nodes,
     ops::Precision,
 };
@@ -31,7 +31,7 @@ fn grow<D: Backend, M: Family<D>>(
 ) -> (M, Growth) {
     let growth = model.growth_to(target, spec).unwrap();
     let ramp = Ramp { start: step as i64, length: RAMP };
-    let mut grown = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
+    let mut grown = model.grown(&growth, &Masked { rule: spec.units.fill_rule() }, ramp).unwrap();
     let census = visit_entries(&model.tensors(), &mut grown, &growth, |name, entry| {
         let draw = Spec { seed: 99, ..TINY }.draw(&name.to_string(), entry, 2001);
         wild.then_some(draw as f32 - 1000.0)
@@ -240,7 +240,7 @@ fn nothing_leaks<M: Family<Cpu>>() {
     let before = small.outputs_at(&batch, 0).unwrap();
     let growth = small.growth_to(Sizes { layers: 3, ..TINY.sizes }, &GrowthSpec::default()).unwrap();
     let ramp = Ramp { start: 0, length: RAMP };
-    let mut grown = small.grown(&growth, &WidthInit::Normal.operator(), ramp).unwrap();
+    let mut grown = small.grown(&growth, &Masked::default(), ramp).unwrap();
     visit_entries(&small.tensors(), &mut grown, &growth, |_, _| Some(f32::NAN)).unwrap();
     assert_same::<M>("with NaN in a new layer", &before, &grown.outputs_at(&batch, 0).unwrap());
 }

@@ -10,6 +10,7 @@ use crate::{
     params::{Kind, Param, ParamName, Role, depth::LayerSource},
 };
 use dfdx::shapes::HasShape;
+use std::fmt;
 
 /// Standard deviation of normal entries, as in GPT-2, BERT and the published code.
 pub const NORMAL_STD: f32 = 0.02;
@@ -34,6 +35,19 @@ pub enum FillRule {
         /// The standard deviation.
         std: f32,
     },
+}
+
+impl fmt::Display for FillRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FillRule::Normal { std } => write!(f, "normal with standard deviation {std}"),
+            FillRule::MatchedStd => write!(f, "normal with the standard deviation of the old tensor"),
+            FillRule::Zero => write!(f, "zero"),
+            FillRule::Scatter { std } => {
+                write!(f, "normal with standard deviation {std} in every kind of tensor")
+            }
+        }
+    }
 }
 
 impl Default for FillRule {
@@ -65,6 +79,10 @@ pub struct Masked {
 impl<D: GrowKernel> Operator<D> for Masked {
     fn masked(&self) -> bool {
         true
+    }
+
+    fn describe(&self) -> String {
+        format!("masked, new entries {}", self.rule)
     }
 
     fn tensor<S: NamedShape>(

@@ -16,7 +16,7 @@ pub use init::{Init, init, init_where};
 pub use kernel::{Fill, GrowKernel, NewEntries};
 pub use map::{AxisMap, FRESH};
 pub use masked::{FillRule, Masked, NORMAL_STD, filled};
-pub use operator::{GrowthContext, Operator, grow, grow_tensor, into_grown};
+pub use operator::{GrowthContext, Operator, Preserves, carried, grow, grow_tensor, into_grown};
 pub use ramps::{Ramp, Ramps};
 pub use shape::{AxisGrowsTo, GrowsTo};
 

@@ -2,13 +2,13 @@
 
 use super::{
     Growth,
-    kernel::{GrowKernel, NewEntries},
+    kernel::{Fill, GrowKernel, NewEntries},
     map::AxisMap,
     shape::GrowsTo,
 };
 use crate::{
     axis::NamedShape,
-    error::Result,
+    error::{Context, Error, Result},
     params::{Module, Param, ParamName, Role, TensorMap, Visitor, depth::LayerSource},
 };
 use dfdx::shapes::{HasShape, Shape};
@@ -23,10 +23,29 @@ pub struct GrowthContext<'a, D> {
     pub old: &'a TensorMap<D>,
 }
 
+/// What a growth does to the function that a model computes, at the moment of the growth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Preserves {
+    /// Nothing: outputs are equal to the bit where sums have a fixed order.
+    Bits,
+    /// Outputs differ by no more than this share of the largest one.
+    Within(f64),
+    /// It computes another function.
+    No,
+}
+
 /// One way to grow, for every module.
 pub trait Operator<D: GrowKernel> {
     /// Whether new units begin behind a mask at 0 (and new layers behind a gate at 0).
     fn masked(&self) -> bool;
+
+    /// What it does to the function. A training run holds it to that: what it promises is measured at every growth.
+    fn preserves(&self) -> Preserves {
+        if self.masked() { Preserves::Bits } else { Preserves::No }
+    }
+
+    /// What it is, in a few words for records and reports.
+    fn describe(&self) -> String;
 
     /// The one old parameter that `name` is made from. Override this if it is another one than the maps say; old
     /// tensors are freed after their last use.
@@ -47,6 +66,50 @@ pub trait Operator<D: GrowKernel> {
         name: &ParamName,
         role: Role,
     ) -> Result<Param<S, D>>;
+
+    /// What an optimizer keeps for the parameter `name`, such as a moment, carried over from `context.old`, which holds
+    /// it for the old parameters; `tensor` is the grown parameter. By default as [`carried`].
+    ///
+    /// # Errors
+    /// Where a map does not fit.
+    fn moment<S: NamedShape>(
+        &self,
+        context: &GrowthContext<'_, D>,
+        name: &ParamName,
+        _: Role,
+        tensor: &Param<S, D>,
+    ) -> Result<Param<S, D>> {
+        carried(context, name, tensor)
+    }
+}
+
+/// State by the maps: old entries keep theirs, new ones start at 0, those of copied units and layers too, which have
+/// their source's weights but no history.
+///
+/// # Errors
+/// Where the maps do not fit the state or the grown parameter `tensor`.
+pub fn carried<S: NamedShape, D: GrowKernel>(
+    context: &GrowthContext<'_, D>,
+    name: &ParamName,
+    tensor: &Param<S, D>,
+) -> Result<Param<S, D>> {
+    let (source, old_name) = context.source(name);
+    let (growth, device) = (context.growth, tensor.device());
+    match source {
+        LayerSource::Same(_) => {
+            let old = context.old.get::<S>("optimizer", &old_name)?;
+            if growth.grown_shape(old.shape())? != *tensor.shape() {
+                return Err(Error::Missing { op: "optimizer: state of this size", name: name.to_string() });
+            }
+            let maps = growth.axis_maps(old.shape())?;
+            let maps: Vec<_> = maps.iter().map(AxisMap::without_copies).collect();
+            let zeros = NewEntries { key: growth.key(name), fill: Fill::Constant(0.0) };
+            device.grow(old, *tensor.shape(), &maps, zeros)
+        }
+        LayerSource::Copy(_) | LayerSource::Fresh => {
+            device.try_zeros_like(tensor.shape()).during("optimizer")
+        }
+    }
 }
 
 impl<D> GrowthContext<'_, D> {

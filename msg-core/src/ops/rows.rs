@@ -60,6 +60,16 @@ pub(crate) fn add_row_sums<E: Stored>(x: &[E], into: &mut [f32]) {
 /// Pieces of equal length for passes whose entries do not know their row.
 pub(crate) const PIECE: usize = 1 << 14;
 
+/// `y += x`.
+pub(crate) fn accumulate(y: &mut [f32], x: &[f32]) {
+    combine(y, x, |y, x| y + x);
+}
+
+/// `y += factor x`, each sum with one rounding.
+pub(crate) fn accumulate_scaled(y: &mut [f32], factor: f32, x: &[f32]) {
+    combine(y, x, |y, x| factor.mul_add(x, y));
+}
+
 /// `y = f(y, x)` entry by entry, in parallel.
 pub(crate) fn combine<E: Stored>(y: &mut [f32], x: &[E], f: impl Fn(f32, f32) -> f32 + Sync) {
     y.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(y, x)| {

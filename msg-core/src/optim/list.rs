@@ -4,7 +4,8 @@ use super::{
     adamw::{AdamWConfig, step::AdamWKernel},
     kernel::OptimKernel,
     muon::{MuonConfig, step::MuonKernel},
-    optimizer::{Optimizer, Parameter, Rule, RuleOn, Update},
+    optimizer::Optimizer,
+    rule::{Parameter, Rule, RuleOn, Update},
 };
 use crate::{axis::NamedShape, error::Result, ops::compute::Precision, params::Role};
 use serde::{Deserialize, Deserializer, Serialize};

@@ -14,6 +14,7 @@ pub(crate) mod kernel;
 mod list;
 mod muon;
 mod optimizer;
+mod rule;
 mod status;
 
 pub use adamw::step::{AdamStep, AdamWKernel, AgeGroup};
@@ -25,5 +26,6 @@ pub use kernel::{OptimKernel, OptimizerPass};
 pub use list::{AnyOptimizer, KINDS, OptimizerConfig, OptimizerKernels, all_slots};
 pub use muon::step::{MuonGroup, MuonKernel, MuonStep};
 pub use muon::{AuxiliaryAdamW, Muon, MuonConfig};
-pub use optimizer::{Optimizer, Parameter, Rule, RuleOn, Update, grad_norm};
+pub use optimizer::{Optimizer, grad_norm};
+pub use rule::{Parameter, Rule, RuleOn, Update};
 pub use status::UpdateStatus;

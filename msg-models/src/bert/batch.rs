@@ -2,8 +2,9 @@
 
 use crate::bert::config::BertConfig;
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Batch, Class, Labelled, Position, Query, Rows, Segment, Vocab},
+    error::Result,
     ops::{AttentionMask, Ids, Labels, cross_entropy::IGNORED},
 };
 
@@ -40,13 +41,13 @@ pub struct BertBatch<D: Backend> {
     pub(super) segments: Ids<Segment, (Batch, Query), D>,
     pub(super) positions: Ids<Position, (Query,), D>,
     pub(super) attention_mask: AttentionMask<f32, D>,
-    /// None where no position is labelled.
+    /// None if no position is labelled.
     pub(super) targets: Option<Targets<D>>,
     pub(super) next_sentence: Labels<Class, (Batch,), f32, D>,
 }
 
 impl<D: Backend> BertBatch<D> {
-    /// Checks a batch and hands it to the device.
+    /// Checks a batch and copies it to the device.
     ///
     /// # Errors
     /// Where the numbers do not fill the shape, or a token, type, position or label is out of range.

@@ -1,13 +1,19 @@
-//! One post-norm block and the gate that it stands behind while new.
+//! One post-norm block, with the gate that raises it from 0 to 1 while it is new.
 
 use crate::{
-    layers::{Attention, BlockContext, BlockLayers, LayerNorm, Linear},
+    layers::{
+        attention::Attention,
+        context::{BlockContext, BlockLayers},
+        linear::Linear,
+        norm::LayerNorm,
+    },
     sizes::Sizes,
 };
 use dfdx::tensor::Tape;
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Ffn, HeadDim, Hidden},
+    error::Result,
     ops::{NormOrder, Stream},
     params::{Module, ParamName, Role, Visitor},
 };
@@ -37,7 +43,7 @@ impl<D: Backend> Block<D> {
     /// `Layer(x) = norm(h + mlp(h)), h = norm(x + attention(x))`.
     ///
     /// # Errors
-    /// Where the sizes differ or the device fails.
+    /// Where the sizes differ.
     pub fn forward<T: Tape<f32, D>>(
         &self,
         x: Stream<D, T>,

@@ -1,13 +1,14 @@
-//! What a BERT is made from.
+//! The configuration of a BERT.
 
 use crate::{
+    layers::norm::check_eps,
     sizes,
-    sizes::{GrowingAxis, Sizes, not_zero, numbers_in_range},
+    sizes::{GrowingAxis, Sizes, not_zero},
 };
 use msg_core::{
-    Result,
     axis::{HeadDim, Position, Segment, Vocab},
-    ops::Gelu,
+    error::Result,
+    ops::{Dropout, Gelu},
 };
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +75,7 @@ impl BertConfig {
     pub const AXES: &[GrowingAxis] =
         &[GrowingAxis::Layers, GrowingAxis::Hidden, GrowingAxis::Ffn, GrowingAxis::Heads];
 
-    /// Refuses what no model can be made from.
+    /// Refuses a configuration from which no model can be made.
     ///
     /// # Errors
     /// [`msg_core::Error::Zero`] for a size of 0, [`msg_core::Error::Value`] for a dropout rate or epsilon out of range.
@@ -86,7 +87,8 @@ impl BertConfig {
             ("segments", self.segments),
             ("head size", self.head_dim),
         ])?;
-        numbers_in_range(self.eps, self.dropout)
+        check_eps(self.eps)?;
+        Dropout::new(self.dropout, 0, 0, 0).map(drop)
     }
 
     /// The token table's axis.

@@ -2,7 +2,7 @@
 
 use crate::{
     growing::masks::{MaskPlace, MaskSite, Masks},
-    layers::{LayerNorm, Linear, zeros},
+    layers::{linear::Linear, norm::LayerNorm, zeros::zeros},
 };
 use dfdx::{
     shapes::Dim,
@@ -10,9 +10,9 @@ use dfdx::{
     tensor_ops::SelectTo,
 };
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Batch, Hidden, HiddenOut, Labelled, Query, Vocab, hidden_in},
-    error::Context,
+    error::{Context, Result},
     mask::Mask,
     ops::{self, Gelu, Labels, Precision, masked_gelu},
     params::{Module, Param, ParamName, Role, Visitor},

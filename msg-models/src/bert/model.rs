@@ -7,13 +7,13 @@ use crate::{
         config::BertConfig,
         heads::{MlmConfig, MlmHead, Pooler},
     },
-    function_preserving::{Architecture, Factors, ResidualForm},
+    function_preserving::architecture::{Architecture, Factors, ResidualForm},
     growing::{
         masks::{MaskPlace, MaskSite, Masks},
         model::GrowingModel,
         state::GrowthState,
     },
-    layers::{BlockContext, Embedding, LayerNorm, Linear},
+    layers::{context::BlockContext, embedding::Embedding, linear::Linear, norm::LayerNorm},
     sizes::GrowingAxis,
 };
 use dfdx::{
@@ -22,9 +22,9 @@ use dfdx::{
     tensor_ops::TryAdd,
 };
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Batch, Class, Hidden, Labelled, Position, Query, Rows, Segment, Vocab, merge_rows, split_rows},
-    error::Context,
+    error::{Context, Result},
     growth::{self, DepthMap, Init},
     ops::{self, Compute, Dropout, DropoutSite, Embeddings, Ids, NormOrder, Scores},
     params::{Module, ParamName, Visitor},
@@ -52,7 +52,7 @@ impl<D: Backend> Bert<D> {
     /// A new model.
     ///
     /// # Errors
-    /// Where the configuration cannot be, or the device fails.
+    /// If the configuration is not valid ([`BertConfig::check`]).
     pub fn new(device: &D, config: BertConfig, init: Init) -> Result<Self> {
         config.check()?;
         let (sizes, head_dim) = (config.sizes, config.head_dim());
@@ -79,7 +79,7 @@ impl<D: Backend> Bert<D> {
         &self.config
     }
 
-    /// Computes in another way from now on.
+    /// Sets precision and recomputation of later passes.
     pub fn set_compute(&mut self, compute: Compute) {
         self.compute = compute;
     }
@@ -89,7 +89,7 @@ impl<D: Backend> Bert<D> {
         &mut self.config
     }
 
-    /// Trains with another dropout rate from now on.
+    /// Sets the dropout rate of later passes.
     ///
     /// # Errors
     /// [`msg_core::Error::Value`] for a rate out of range.
@@ -103,7 +103,7 @@ impl<D: Backend> Bert<D> {
     /// The encoder's output.
     ///
     /// # Errors
-    /// Where the batch was made for another configuration, or the device fails.
+    /// Where the batch was made for another configuration.
     pub fn encode<T: Tape<f32, D>>(
         &self,
         batch: &BertBatch<D>,
@@ -131,9 +131,6 @@ impl<D: Backend> Bert<D> {
     }
 
     /// The token logits of every position, from the encoder's output.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn token_logits<T: Tape<f32, D>>(
         &self,
         encoded: Stream<D, T>,
@@ -146,9 +143,6 @@ impl<D: Backend> Bert<D> {
     }
 
     /// The next-sentence logits, from the encoder's output.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn next_sentence_logits<T: Tape<f32, D>>(
         &self,
         encoded: Stream<D, T>,

@@ -3,7 +3,7 @@
 use crate::growing::model::GrowingModel;
 use msg_core::{Backend, ops::NormOrder, params::ParamName};
 
-/// What of an architecture the rules depend on.
+/// The properties of an architecture that the rules depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct ResidualForm {
     /// Where norms stand.
@@ -26,7 +26,7 @@ pub trait Architecture<D: Backend>: GrowingModel<D> {
     fn factors(&mut self) -> Factors<'_>;
 }
 
-/// Factors of a configuration that change with the tensors.
+/// The numbers of a configuration that change with the tensors.
 #[derive(Debug)]
 pub struct Factors<'a> {
     /// What is added to the variance in norms.

@@ -11,8 +11,9 @@ use crate::{
 };
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Backend, Error,
+    Backend,
     axis::{Axis, Hidden, NamedShape},
+    error::Error,
     growth::Ramps,
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role, Visitor},

@@ -17,17 +17,15 @@ use msg_core::{
     ops::NormOrder,
 };
 
-/// A model grown exactly, and the maps of its axes. The old one's memory is given back on the way.
-///
-/// # Errors
-/// Where the device fails; `plan` says beforehand whether the growth is exact.
+/// The grown model, which computes the same function without masks, and the maps of its axes. Old tensors are freed
+/// during the growth. `plan` has checked that the growth is exact.
 pub fn grow<D: Backend, M: Architecture<D>>(model: M, plan: &Plan, spec: &GrowthSpec) -> Result<(M, Growth)> {
     let (from, eps) = (model.growing().sizes, model.eps());
     let mut growth = model.growth_to(plan.sizes, spec)?;
     if M::FORM.order == NormOrder::Post {
         growth = growth.with_axis(AxisMap::copies(Hidden::NAME, from.hidden, plan.sizes.hidden)?);
     }
-    let rule = spec.units.operator().rule;
+    let rule = spec.units.fill_rule();
     let operator = Exact { rule, form: M::FORM };
     let mut grown = model.into_grown(&growth, &operator, Ramp { start: 0, length: 0 })?;
     if M::FORM.order == NormOrder::Pre {

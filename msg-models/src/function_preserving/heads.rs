@@ -3,8 +3,9 @@
 use crate::function_preserving::{architecture::Architecture, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{AttnDim, Axis, NamedShape, Qkv},
+    error::Result,
     growth::{AxisMap, Fill, Growth, NORMAL_STD, NewEntries},
     params::{Flow, Kind, Param, ParamName, Role, Visitor},
 };

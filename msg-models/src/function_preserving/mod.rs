@@ -20,7 +20,7 @@
 //! - **Head size**: zero keys in new places leave scores as they are; queries times sqrt(d'/d) make up for
 //!   the larger divisor; columns that read new values are 0.
 
-mod architecture;
+pub(crate) mod architecture;
 mod fold;
 mod grow;
 mod heads;

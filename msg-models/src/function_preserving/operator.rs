@@ -1,32 +1,36 @@
-//! The operator of exact growth. The rules and their reasons stand at the head of [`super`].
+//! The operator of exact growth. [`super`] explains the rules.
 
 use crate::function_preserving::{architecture::ResidualForm, units::Units};
 use dfdx::shapes::HasShape;
 use msg_core::{
-    Backend, Error, Result,
+    Backend,
     axis::{Axis, Hidden, NamedShape},
-    growth::{FillRule, Growth, GrowthContext, LayerSource, Operator, filled},
+    error::{Error, Result},
+    growth::{FillRule, Growth, GrowthContext, LayerSource, Operator, Preserves, filled},
     ops::NormOrder,
     params::{Flow, Kind, Param, ParamName, Role},
 };
 
+/// Largest difference of an output as a share of the largest one: sums have other orders and factors.
+const TOLERANCE: f64 = 1e-5;
+
 /// Exact growth of a family of this form. The growth's map of a post-norm Hidden must be copies of the whole.
 #[derive(Clone, Copy, Debug)]
 pub struct Exact {
-    /// What new entries hold that do not have to hold anything certain.
+    /// The fill rule for entries that the construction leaves free.
     pub rule: FillRule,
     /// The family's form.
     pub form: ResidualForm,
 }
 
-/// Where a layer of the grown model stands.
+/// The position of a layer of the grown model among old and new ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LayerPosition {
     /// No layer, or an old one under an old one or under nothing.
     Plain,
     /// An old layer under a new one.
     Covered,
-    /// A new layer above this old one; `last` where no other new one stands between it and the next old one.
+    /// A new layer above this old one; `last` if the next layer above is old or there is none.
     New { below: usize, last: bool },
 }
 
@@ -56,6 +60,14 @@ impl LayerPosition {
 impl<D: Backend> Operator<D> for Exact {
     fn masked(&self) -> bool {
         false
+    }
+
+    fn preserves(&self) -> Preserves {
+        Preserves::Within(TOLERANCE)
+    }
+
+    fn describe(&self) -> String {
+        format!("function-preserving, free entries {}", self.rule)
     }
 
     /// The last new layer over an old one has that one's closing norm.

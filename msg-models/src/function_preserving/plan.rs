@@ -19,9 +19,7 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotExact {
     /// Masks are in force.
-    #[error(
-        "a ramp has not ended: exact growth has no masks; train to its end, or fold it (msg export --fold)"
-    )]
+    #[error("a ramp has not ended: exact growth has no masks; train to its end, or fold it into the weights")]
     Ramp,
     /// A post-norm residual stream grows by whole copies.
     #[error(

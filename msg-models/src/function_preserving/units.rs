@@ -1,7 +1,12 @@
 //! Values of a tensor by the units of one of its axes.
 
 use dfdx::shapes::HasShape;
-use msg_core::{Backend, Result, axis::NamedShape, error::Context, params::Param};
+use msg_core::{
+    Backend,
+    axis::NamedShape,
+    error::{Context, Result},
+    params::Param,
+};
 
 /// The values of a tensor on the host, to be changed along its axes.
 pub(super) struct Units {

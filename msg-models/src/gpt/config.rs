@@ -1,13 +1,14 @@
-//! What a GPT is made from.
+//! The configuration of a GPT.
 
 use crate::{
+    layers::norm::check_eps,
     sizes,
-    sizes::{GrowingAxis, Sizes, not_zero, numbers_in_range},
+    sizes::{GrowingAxis, Sizes, not_zero},
 };
 use msg_core::{
-    Result,
     axis::{HeadDim, Position, Vocab},
-    ops::Gelu,
+    error::Result,
+    ops::{Dropout, Gelu},
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,14 +63,15 @@ impl GptConfig {
     pub const AXES: &[GrowingAxis] =
         &[GrowingAxis::Layers, GrowingAxis::Hidden, GrowingAxis::Ffn, GrowingAxis::Heads];
 
-    /// Refuses what no model can be made from.
+    /// Refuses a configuration from which no model can be made.
     ///
     /// # Errors
     /// [`msg_core::Error::Zero`] for a size of 0, [`msg_core::Error::Value`] for a dropout rate or epsilon out of range.
     pub fn check(&self) -> Result<()> {
         self.sizes.check(Self::AXES)?;
         not_zero(&[("vocab", self.vocab), ("positions", self.positions), ("head size", self.head_dim)])?;
-        numbers_in_range(self.eps, self.dropout)
+        check_eps(self.eps)?;
+        Dropout::new(self.dropout, 0, 0, 0).map(drop)
     }
 
     /// The token table's axis.

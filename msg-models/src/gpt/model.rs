@@ -1,14 +1,14 @@
 //! The whole GPT: tables, blocks, final norm, tied head.
 
 use crate::{
-    function_preserving::{Architecture, Factors, ResidualForm},
+    function_preserving::architecture::{Architecture, Factors, ResidualForm},
     gpt::{block::Block, config::GptConfig},
     growing::{
         masks::{MaskPlace, MaskSite, Masks},
         model::GrowingModel,
         state::GrowthState,
     },
-    layers::{BlockContext, Embedding, LayerNorm},
+    layers::{context::BlockContext, embedding::Embedding, norm::LayerNorm},
     sizes::GrowingAxis,
 };
 use dfdx::{
@@ -17,9 +17,9 @@ use dfdx::{
     tensor_ops::SelectTo,
 };
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Batch, EndsWith, Hidden, Position, Query, Vocab},
-    error::Context,
+    error::{Context, Result},
     growth::{self, DepthMap, Init},
     ops::{
         self, AttentionMask, Compute, Dropout, DropoutSite, Embeddings, Ids, Labels, NormOrder, Scores,
@@ -81,7 +81,7 @@ impl<D: Backend> Gpt<D> {
     /// A new model.
     ///
     /// # Errors
-    /// Where the configuration cannot be, or the device fails.
+    /// If the configuration is not valid ([`GptConfig::check`]).
     pub fn new(device: &D, config: GptConfig, init: Init) -> Result<Self> {
         config.check()?;
         let (sizes, head_dim) = (config.sizes, config.head_dim());
@@ -104,7 +104,7 @@ impl<D: Backend> Gpt<D> {
         &self.config
     }
 
-    /// Computes in another way from now on.
+    /// Sets precision and recomputation of later passes.
     pub fn set_compute(&mut self, compute: Compute) {
         self.compute = compute;
     }
@@ -114,7 +114,7 @@ impl<D: Backend> Gpt<D> {
         &mut self.config
     }
 
-    /// Trains with another dropout rate from now on.
+    /// Sets the dropout rate of later passes.
     ///
     /// # Errors
     /// [`msg_core::Error::Value`] for a rate out of range.
@@ -128,7 +128,7 @@ impl<D: Backend> Gpt<D> {
     /// The logits of every position.
     ///
     /// # Errors
-    /// Where the batch was made for another configuration, or the device fails.
+    /// Where the batch was made for another configuration.
     pub fn logits<T: Tape<f32, D>>(
         &self,
         batch: &GptBatch<D>,

@@ -1,15 +1,16 @@
 //! The masks of one forward pass, and the sites at which they act.
 
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{AttnDim, Axis, Ffn, Hidden, HiddenOut, hidden_out},
+    error::Result,
     growth::Ramps,
     mask::{Gate, Mask},
 };
 
 use crate::growing::state::GrowthState;
 
-/// Where in a model a mask acts; the rows of the design's table, one by one.
+/// Where in a model a mask acts: the rows of the table of masks in the design.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MaskPlace {
     /// The norm after the embeddings (BERT).
@@ -36,7 +37,7 @@ pub enum MaskPlace {
     Layer,
 }
 
-/// A place, and its layer where it stands in one.
+/// A place in one layer, or outside the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MaskSite {
     /// The layer, bottom first; `None` outside the stack.
@@ -57,7 +58,7 @@ impl MaskSite {
     }
 }
 
-/// The masks of one forward pass. Axes whose units are all at 1 have none.
+/// The masks of one forward pass. An axis whose units are all at 1 has none.
 #[derive(Clone, Debug)]
 pub struct Masks<D: Backend> {
     hidden: Mask<Hidden, f32, D>,

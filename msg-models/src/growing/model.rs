@@ -83,12 +83,12 @@ pub trait GrowingModel<D: Backend>: Module<D> {
     /// stays as it was.
     ///
     /// # Errors
-    /// Where the maps do not fit the model, or the device fails.
+    /// Where the maps do not fit the model.
     fn grown<O: Operator<D>>(&self, growth: &Growth, operator: &O, ramp: Ramp) -> Result<Self> {
         self.clone().into_grown(growth, operator, ramp)
     }
 
-    /// As [`GrowingModel::grown`], where the old model is not needed any more: its memory is given back on the way.
+    /// As [`GrowingModel::grown`], for an old model that is not needed any more: its tensors are freed during the growth.
     ///
     /// # Errors
     /// As [`GrowingModel::grown`]; the old model is lost.
@@ -100,17 +100,11 @@ pub trait GrowingModel<D: Backend>: Module<D> {
     }
 
     /// The masks in the optimizer step `step` (counted from 1; at a ramp's start they are 0).
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn masks(&self, step: u64) -> Result<Masks<D>> {
         Masks::at(self.device(), self.growing(), step, false)
     }
 
     /// As [`GrowingModel::masks`], with masks that are 1 throughout kept until they are retired.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn masks_kept(&self, step: u64) -> Result<Masks<D>> {
         Masks::at(self.device(), self.growing(), step, true)
     }

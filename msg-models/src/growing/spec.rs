@@ -2,11 +2,11 @@
 
 use msg_core::{
     error::Result,
-    growth::{AxisMap, DepthMap, FillRule, Masked, NORMAL_STD},
+    growth::{AxisMap, DepthMap, FillRule, NORMAL_STD},
 };
 use serde::{Deserialize, Serialize};
 
-/// What new units start from.
+/// The values that new units start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WidthInit {
@@ -22,14 +22,12 @@ pub enum WidthInit {
 }
 
 impl WidthInit {
-    /// The masked operator that fills by this rule.
-    pub fn operator(self) -> Masked {
-        Masked {
-            rule: match self {
-                WidthInit::Normal | WidthInit::Copy => FillRule::Normal { std: NORMAL_STD },
-                WidthInit::Zero => FillRule::Zero,
-                WidthInit::MatchedStd => FillRule::MatchedStd,
-            },
+    /// What new entries of units hold that are no copies.
+    pub fn fill_rule(self) -> FillRule {
+        match self {
+            WidthInit::Normal | WidthInit::Copy => FillRule::Normal { std: NORMAL_STD },
+            WidthInit::Zero => FillRule::Zero,
+            WidthInit::MatchedStd => FillRule::MatchedStd,
         }
     }
 
@@ -41,7 +39,7 @@ impl WidthInit {
     }
 }
 
-/// Where new layers stand and what they start from.
+/// The position of new layers and the values that they start from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DepthInit {

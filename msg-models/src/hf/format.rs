@@ -1,9 +1,9 @@
-//! What of a module's files can be chosen.
+//! The choices for writing a module: notes, types, names, file size.
 
 use crate::hf::{load::InFile, numbers::StoredType};
 use std::collections::BTreeMap;
 
-/// What of a module's files can be chosen.
+/// The choices for writing a module: notes, types, names, file size.
 #[derive(Clone, Copy)]
 pub struct Format<'a> {
     /// The files' own notes. Without a `format` they get `format: pt`, which Hugging Face's loader asks for.

@@ -1,4 +1,4 @@
-//! The header of a safetensors file, checked before anything is allocated by its word.
+//! The header of a safetensors file, checked before anything is allocated for it.
 
 use crate::hf::error::{Error, Result};
 use safetensors::tensor::Metadata;

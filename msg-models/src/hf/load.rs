@@ -45,7 +45,7 @@ pub fn check_outline(
     })
 }
 
-/// The values of a module that still lie in a file, which was found to hold them.
+/// The values of a module in a file that was checked to hold them.
 #[derive(Debug)]
 pub struct InFile<'f> {
     tensors: Subset<'f>,
@@ -107,7 +107,7 @@ impl<'f> InFile<'f> {
         Ok(InFile { tensors: tensors.clone(), sources })
     }
 
-    /// The module with the values: each of its tensors that nobody shares is given back as the next one is read.
+    /// The module with the values: each of its tensors that is not shared is freed as the next one is read.
     ///
     /// # Errors
     /// [`Error::Core`] where the device fails, or the module has other tensors than the one that was checked.

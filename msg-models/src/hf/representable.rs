@@ -29,7 +29,7 @@ pub enum Unrepresentable {
     Ramp,
 }
 
-/// Refuses a model that stands as transformers' classes cannot.
+/// Refuses a model in a state that no class of transformers has.
 ///
 /// # Errors
 /// The reason.

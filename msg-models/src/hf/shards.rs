@@ -49,8 +49,8 @@ pub(super) fn entries(plan: &[Planned], format: &Format<'_>) -> Vec<Entry> {
 /// The files of a folder: one, or several where one would be larger than the format allows; and the bytes of all values.
 pub(super) fn split(plan: &[Planned], format: &Format<'_>, folder: &Path) -> (Vec<Shard>, u64) {
     let mut groups: Vec<(Vec<Entry>, u64)> = Vec::new();
-    for entry in entries(&plan, format) {
-        let bytes = entry.bytes(&plan) as u64;
+    for entry in entries(plan, format) {
+        let bytes = entry.bytes(plan) as u64;
         match groups.last_mut() {
             Some((entries, sum)) if sum.saturating_add(bytes) <= format.largest => {
                 entries.push(entry);

@@ -1,9 +1,10 @@
 //! The tensors of self-attention: three projections in one, and one back.
 
-use super::{Linear, zeros};
+use crate::layers::{linear::Linear, zeros::zeros};
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{AttnDim, Hidden, Qkv},
+    error::Result,
     params::Param,
 };
 
@@ -20,9 +21,6 @@ pub struct Attention<D: Backend> {
 
 impl<D: Backend> Attention<D> {
     /// Projections of zeros.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn new(device: &D, hidden: Hidden, inner: AttnDim) -> Result<Self> {
         Ok(Attention {
             qkv_weight: zeros(device, (Qkv(3), inner, hidden))?,

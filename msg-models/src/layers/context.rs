@@ -1,12 +1,13 @@
-//! What a block of either family needs besides its input and its tensors.
+//! The settings and masks of a block's pass, the same for every family.
 
 use crate::{
     growing::masks::{MaskPlace, MaskSite, Masks},
     layers::{attention::Attention, linear::Linear, norm::LayerNorm},
 };
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Ffn, HeadDim, Hidden},
+    error::Result,
     ops::{self, AttentionMask, BlockMasks, Compute, Dropout, Gelu, NormOrder},
 };
 

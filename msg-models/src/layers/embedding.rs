@@ -1,9 +1,10 @@
 //! A table of vectors.
 
-use super::zeros;
+use crate::layers::zeros::zeros;
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Axis, Hidden},
+    error::Result,
     params::{Module, Param, ParamName, Role, Visitor},
 };
 
@@ -16,9 +17,6 @@ pub struct Embedding<A: Axis, D: Backend> {
 
 impl<A: Axis, D: Backend> Embedding<A, D> {
     /// A table of zeros.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn new(device: &D, entries: A, hidden: Hidden) -> Result<Self> {
         Ok(Embedding { weight: zeros(device, (entries, hidden))? })
     }

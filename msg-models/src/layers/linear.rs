@@ -1,10 +1,11 @@
 //! A linear map with bias.
 
-use super::zeros;
+use crate::layers::zeros::zeros;
 use dfdx::tensor::{Tape, Tensor};
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Axis, EndsWith},
+    error::Result,
     ops::{self, block::Pair},
     params::{Module, Param, ParamName, Role, Visitor},
 };
@@ -19,10 +20,7 @@ pub struct Linear<I: Axis, O: Axis, D: Backend> {
 }
 
 impl<I: Axis, O: Axis, D: Backend> Linear<I, O, D> {
-    /// A map of zeros.
-    ///
-    /// # Errors
-    /// Where the device fails.
+    /// A map whose entries are all 0.
     pub fn new(device: &D, inputs: I, outputs: O) -> Result<Self> {
         Ok(Linear { weight: zeros(device, (outputs, inputs))?, bias: zeros(device, (outputs,))? })
     }
@@ -30,7 +28,7 @@ impl<I: Axis, O: Axis, D: Backend> Linear<I, O, D> {
     /// Maps the last axis of `x`.
     ///
     /// # Errors
-    /// Where the sizes differ or the device fails.
+    /// Where the sizes differ.
     pub fn forward<S: EndsWith<I>, T: Tape<f32, D>>(
         &self,
         x: Tensor<S, f32, D, T>,

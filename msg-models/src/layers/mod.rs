@@ -1,24 +1,14 @@
-//! One layer a file, generic over axes: tensors, their list, and the operation.
+//! One layer a file, generic over axes: its tensors, their names for the walk, and the forward pass.
 
-mod attention;
-mod context;
-mod embedding;
-mod linear;
-mod norm;
+pub(crate) mod attention;
+pub(crate) mod context;
+pub(crate) mod embedding;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod zeros;
 
 pub use attention::Attention;
 pub use context::BlockContext;
-pub(crate) use context::BlockLayers;
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use norm::LayerNorm;
-
-use msg_core::{Result, error::Context, params::Param};
-
-/// A parameter of the given shape before it has values.
-pub(crate) fn zeros<S: dfdx::shapes::Shape, D: msg_core::Backend>(
-    device: &D,
-    shape: S,
-) -> Result<Param<S, D>> {
-    device.try_zeros_like(&shape).during("model")
-}

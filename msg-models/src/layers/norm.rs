@@ -1,10 +1,11 @@
 //! LayerNorm with weight and bias.
 
-use super::zeros;
+use crate::layers::zeros::zeros;
 use dfdx::tensor::{Tape, Tensor};
 use msg_core::{
-    Backend, Result,
+    Backend,
     axis::{Axis, EndsWith},
+    error::{Error, Result},
     mask::Mask,
     ops::{self, block::Pair},
     params::{Module, Param, ParamName, Role, Visitor},
@@ -21,9 +22,6 @@ pub struct LayerNorm<A: Axis, D: Backend> {
 
 impl<A: Axis, D: Backend> LayerNorm<A, D> {
     /// A norm without values yet.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn new(device: &D, axis: A) -> Result<Self> {
         Ok(LayerNorm { weight: zeros(device, (axis,))?, bias: zeros(device, (axis,))? })
     }
@@ -36,7 +34,7 @@ impl<A: Axis, D: Backend> LayerNorm<A, D> {
     /// Normalises every row of `x`.
     ///
     /// # Errors
-    /// Where the sizes differ or the device fails.
+    /// Where the sizes differ.
     pub fn forward<S: EndsWith<A>, T: Tape<f32, D>>(
         &self,
         x: Tensor<S, f32, D, T>,
@@ -45,6 +43,17 @@ impl<A: Axis, D: Backend> LayerNorm<A, D> {
     ) -> Result<Tensor<S, f32, D, T>> {
         ops::masked_layer_norm(x, &self.weight, &self.bias, mask, eps)
     }
+}
+
+/// Refuses a number that cannot be added to the variance.
+///
+/// # Errors
+/// [`Error::Value`] unless it is positive and finite.
+pub(crate) fn check_eps(eps: f64) -> Result<()> {
+    if eps > 0.0 && eps.is_finite() {
+        return Ok(());
+    }
+    Err(Error::Value { what: "eps", expected: "a positive number", got: eps })
 }
 
 impl<A: Axis, D: Backend> Module<D> for LayerNorm<A, D> {

@@ -308,7 +308,8 @@ impl Rules<'_> {
         for (axis, old, new) in old.changes(new) {
             self.need(new >= old, key(axis.key()), format_args!("at least {old}, as in {place}"), new)?;
         }
-        let (AtGrowth { ramp, units, layers, lr, state, .. }, none) = (stage.growth, AtGrowth::default());
+        let (AtGrowth { ramp, operator, units, layers, lr, state, .. }, none) =
+            (stage.growth, AtGrowth::default());
         let deeper = old.changes(new).any(|(axis, ..)| axis.grows() == Grows::Depth);
         let wider = old.changes(new).any(|(axis, ..)| axis.grows() != Grows::Depth);
         let grows = deeper || wider;
@@ -319,6 +320,7 @@ impl Rules<'_> {
         };
         let axis = || nothing("axis");
         self.need(grows || ramp == none.ramp, key("ramp"), axis(), ramp)?;
+        self.need(grows || operator == none.operator, key("operator"), axis(), word(operator))?;
         self.need(grows || lr == none.lr, key("lr"), axis(), word(lr))?;
         self.need(grows || state == none.state, key("state"), axis(), word(state))?;
         self.need(wider || units == none.units, key("units"), nothing("width"), word(units))?;

@@ -8,6 +8,7 @@ mod check;
 mod data;
 mod de;
 mod model;
+pub mod operators;
 mod optimizer;
 mod read;
 mod resolved;

@@ -196,6 +196,7 @@ fn stages(rules: Rules<'_>, family: FamilyRules, tables: &[StageConfig]) -> Resu
         let steps = rules.steps_of(number, table, sequence as u64 * batch as u64)?;
         let growth = AtGrowth {
             ramp: table.ramp,
+            operator: table.operator,
             units: table.units,
             layers: table.new_layers,
             lr: table.lr,

@@ -1,6 +1,6 @@
 //! `[lr]` and `[[stage]]`.
 
-use crate::config::shapes::LrShape;
+use crate::config::{operators::OperatorKind, shapes::LrShape};
 use msg_core::optim::StatePolicy;
 use msg_models::{DepthInit, GrowingAxis, Sizes, WidthInit};
 use serde::{Deserialize, Serialize};
@@ -75,6 +75,9 @@ macro_rules! stage_config {
             /// Steps over which new units and layers rise from 0 to 1. It may outlast its stage.
             #[serde(default)]
             pub ramp: u64,
+            /// How the growth makes the new tensors.
+            #[serde(default)]
+            pub operator: OperatorKind,
             /// What new units start from.
             #[serde(default)]
             pub units: WidthInit,
@@ -131,6 +134,8 @@ pub struct ResolvedStage {
 pub struct AtGrowth {
     /// Steps over which new units and layers rise from 0 to 1.
     pub ramp: u64,
+    /// How the new tensors are made.
+    pub operator: OperatorKind,
     /// What new units start from.
     pub units: WidthInit,
     /// Where new layers stand and what they start from.
@@ -156,11 +161,11 @@ mod tests {
 
     #[test]
     fn the_sizes_of_a_stage_are_keys_of_its_own_table() {
-        let text = "steps = 5\nlayers = 1\nhidden = 8\nffn = 12\nheads = 2\nbatch = 4\nramp = 0\nunits = \"normal\"\n\
+        let text = "steps = 5\nlayers = 1\nhidden = 8\nffn = 12\nheads = 2\nbatch = 4\nramp = 0\noperator = \"masked\"\nunits = \"normal\"\n\
                     new_layers = \"stack\"\nlr = \"none\"\nstate = \"age\"\n";
         let stage: StageConfig = toml::from_str(text).unwrap();
-        let sizes = GrowingAxis::ALL.iter().map(|axis| stage.size(*axis));
-        assert!(sizes.eq([Some(1), Some(8), Some(12), Some(2)]));
+        let sizes = GrowingAxis::ALL.iter().filter_map(|axis| stage.size(*axis));
+        assert!(sizes.eq([1, 8, 12, 2]));
         assert_eq!(toml::to_string(&stage).unwrap(), text);
         assert!(toml::from_str::<StageConfig>("hiden = 8").is_err());
     }

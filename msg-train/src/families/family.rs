@@ -19,7 +19,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// A model that can be trained.
-pub trait Trainable<D: Backend>: GrowingModel<D> {
+pub trait Trainable<D: Backend>: GrowingModel<D> + 'static {
     /// What it is trained for.
     type Objective: Objective<D, Self>;
 
@@ -82,7 +82,7 @@ pub struct CardWords {
 }
 
 /// A family of models: what runs and files need besides training.
-pub trait Family<D: Backend>: Trainable<D> + 'static {
+pub trait Family<D: Backend>: Trainable<D> {
     /// Its name, the values of `[model]` that a run leaves out, its special tokens.
     const RULES: FamilyRules;
     /// How its tensors are stored in files.

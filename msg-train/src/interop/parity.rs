@@ -9,12 +9,12 @@ use crate::{
     files::bounded_json,
     interop::source::Source,
     parity::{
-        measure::{Measured, compare, measure},
+        measure::{Measured, compare, measure, on_device},
         own_batch::{CheckpointOf, OwnBatch, own_batch},
         receipt::Receipt,
     },
 };
-use msg_core::{Backend, device::release_buffers};
+use msg_core::{Backend, device::release_buffers, growth::Preserves};
 use msg_models::Masks;
 use std::path::PathBuf;
 
@@ -64,11 +64,10 @@ impl<D: Backend, M: Family<D>> Before<D, M> {
         Ok(Before { batch, shape, host, measured })
     }
 
-    /// Compares a model under these masks. Where the computation is another one (`exact` is not set), the
-    /// tolerance is that share of the largest logit which receipts on inexact devices have.
-    pub(super) fn compare(&self, model: &M, masks: &Masks<D>, exact: bool) -> Result<Parity> {
+    /// Compares a model under these masks, by what its growth or fold promises.
+    pub(super) fn compare(&self, model: &M, masks: &Masks<D>, preserves: Preserves) -> Result<Parity> {
         let after = measure(model, &self.host, masks)?;
-        let receipt = compare(None, exact, &self.measured, &after);
+        let receipt = compare(None, on_device::<D>(preserves), &self.measured, &after);
         Ok(Parity { batch: self.batch.clone(), shape: self.shape, receipt })
     }
 }

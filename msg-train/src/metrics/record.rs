@@ -70,7 +70,7 @@ pub struct Receipt {
 }
 
 /// A growth.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Growth {
     /// First step of the new stage, the step that comes next.
@@ -85,6 +85,9 @@ pub struct Growth {
     pub to: Sizes,
     /// Parameters after.
     pub params: u64,
+    /// The operator, where it is not one that a configuration can name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
     /// What it did to the function.
     pub receipt: Receipt,
 }
@@ -171,6 +174,7 @@ mod tests {
                 from: SMALL,
                 to: grown,
                 params: 20,
+                operator: None,
                 receipt,
             }),
             Record::RampEnd(RampEnd { step: 9, receipt }),

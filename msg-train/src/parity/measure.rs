@@ -9,7 +9,7 @@ use crate::{
     },
 };
 use dfdx::tensor::NoneTape;
-use msg_core::{Backend, ops::Dropout};
+use msg_core::{Backend, growth::Preserves, ops::Dropout};
 use msg_models::Masks;
 
 /// Largest |dlogit| on devices whose sums have no fixed order, as a share of the largest logit.
@@ -39,10 +39,21 @@ pub fn measure<D: Backend, M: Trainable<D>>(
     Ok(Measured { outputs: <M::Objective>::outputs(model, &batch, masks)?, loss: loss.as_vec()[0] })
 }
 
-/// Compares two computations on the same batch. Without a tolerance they must be equal to the bit where sums are
-/// `exact`, else within a fixed share of the largest logit.
-pub fn compare(tolerance: Option<f64>, exact: bool, before: &Measured, after: &Measured) -> Receipt {
+/// What an operator promises, as far as a device can show it.
+pub fn on_device<D: Backend>(preserves: Preserves) -> Preserves {
+    match preserves {
+        Preserves::Bits if !D::DETERMINISTIC_SUMS => Preserves::Within(INEXACT),
+        other => other,
+    }
+}
+
+/// Compares two computations on the same batch. Without a tolerance, the difference that `preserves` allows.
+pub fn compare(tolerance: Option<f64>, preserves: Preserves, before: &Measured, after: &Measured) -> Receipt {
     let largest = before.outputs.iter().fold(0.0f64, |largest, x| largest.max(f64::from(x.abs())));
-    let tolerance = tolerance.unwrap_or(if exact { 0.0 } else { INEXACT * largest });
+    let share = match preserves {
+        Preserves::Within(share) => share,
+        Preserves::Bits | Preserves::No => 0.0,
+    };
+    let tolerance = tolerance.unwrap_or(share * largest);
     Receipt::new((&before.outputs, before.loss), (&after.outputs, after.loss), tolerance)
 }

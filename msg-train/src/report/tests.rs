@@ -88,6 +88,7 @@ impl Made {
                     from: before.sizes,
                     to: stage.sizes,
                     params: stage.params,
+                    operator: None,
                     receipt: EXACT,
                 };
                 metrics.write(&Record::Growth(growth)).unwrap();
@@ -116,7 +117,6 @@ impl Made {
                     tokens,
                     flops,
                     skipped: bad,
-                    ..Step::default()
                 };
                 metrics.write(&Record::Step(record)).unwrap();
                 let tokens_per_second = stage.tokens_per_step() as f64 / step_seconds;

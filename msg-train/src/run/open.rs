@@ -70,7 +70,7 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
         };
         folder.write_config(&config_text)?;
         run_plan.write(folder.path())?;
-        let (training_cost, logits) = (cost.clone(), config.logits());
+        let (training_cost, logits) = (cost, config.logits());
         let trainer = Trainer::builder(plan.clone(), model, optimizer, batches)
             .options(StepOptions::of(&config))
             .state(state)

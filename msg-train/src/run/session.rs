@@ -16,7 +16,7 @@ use crate::{
     schedule::plan::Plan,
     step::{events::Event, state::State, trainer::Trainer},
 };
-use msg_core::{Backend, device::out_of_memory_as_error, error::Context};
+use msg_core::{Backend, device::out_of_memory_as_error, error::Context, growth::Operator};
 use msg_models::{Cost, hf::Unrepresentable};
 use std::{
     path::PathBuf,
@@ -60,6 +60,13 @@ impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B
     /// The trainer as it stands.
     pub fn trainer(&self) -> &Trainer<D, M, B> {
         &self.trainer
+    }
+
+    /// Grows the model by this operator, instead of those that the configuration names.
+    #[must_use]
+    pub fn with_operator(mut self, operator: impl Operator<D> + Send + Sync + 'static) -> Self {
+        self.trainer.run.operator = Some(Box::new(operator));
+        self
     }
 
     /// Makes the steps that are left, until the last one or until `stop` is set.

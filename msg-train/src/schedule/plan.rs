@@ -5,7 +5,9 @@
 //! of the next.
 
 use crate::{
-    config::{AtGrowth, LrAtGrowth, LrConfig, Resolved, ResolvedStage, check_schedule},
+    config::{
+        AtGrowth, LrAtGrowth, LrConfig, Resolved, ResolvedStage, check_schedule, operators::OperatorKind,
+    },
     error::Result,
     schedule::learning_rate::{NewFactor, Rate, RateChange},
 };
@@ -19,6 +21,8 @@ pub struct Boundary {
     pub number: u64,
     /// The ramp of everything new.
     pub ramp: Ramp,
+    /// How the new tensors are made.
+    pub operator: OperatorKind,
     /// What new units start from.
     pub units: WidthInit,
     /// Where new layers stand and what they start from.
@@ -179,10 +183,11 @@ impl Plan {
 }
 
 fn boundary(number: u64, start: u64, growth: &AtGrowth) -> Boundary {
-    let AtGrowth { ramp, units, layers, lr, rewarm_steps, state } = *growth;
+    let AtGrowth { ramp, operator, units, layers, lr, rewarm_steps, state } = *growth;
     Boundary {
         number,
         ramp: Ramp { start: start as i64, length: ramp },
+        operator,
         units,
         layers,
         lr,
@@ -246,6 +251,7 @@ mod tests {
         let expected = Boundary {
             number: 1,
             ramp: Ramp { start: 15, length: 4 },
+            operator: OperatorKind::Masked,
             units: WidthInit::Copy,
             layers: DepthInit::Interpolate,
             lr: LrAtGrowth::RewarmNew,

@@ -7,6 +7,7 @@ use crate::{
     schedule::plan::Plan,
     step::{
         fault_injection::Fault,
+        growth_method::GrowthMethod,
         running::{Running, StepOptions},
         state::State,
         trainer::{Flops, Trainer},
@@ -14,6 +15,7 @@ use crate::{
 };
 use msg_core::{
     Backend,
+    growth::Operator,
     optim::{AnyOptimizer, Optimizer, OptimizerConfig, RuleOn},
 };
 use msg_models::Sizes;
@@ -28,6 +30,7 @@ pub struct TrainerBuilder<D: Backend, M: Trainable<D>, S> {
     options: StepOptions,
     state: Option<State>,
     flops: Option<Box<Flops>>,
+    operator: Option<Box<dyn GrowthMethod<D, M>>>,
     fault: Option<Fault>,
 }
 
@@ -51,6 +54,7 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
             options: StepOptions::default(),
             state: None,
             flops: None,
+            operator: None,
             fault: None,
         }
     }
@@ -80,6 +84,13 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> TrainerBuild
         self
     }
 
+    /// Grows the model by this operator, instead of those that the plan names.
+    #[must_use]
+    pub fn operator(mut self, operator: impl Operator<D> + Send + Sync + 'static) -> Self {
+        self.operator = Some(Box::new(operator));
+        self
+    }
+
     pub(crate) fn fault(mut self, fault: Option<Fault>) -> Self {
         self.fault = fault;
         self
@@ -91,7 +102,7 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> TrainerBuild
     /// [`Error::Argument`] where the model does not have the sizes of its stage, or a stage's batch is no multiple of
     /// the micro-batch.
     pub fn build(self) -> Result<Trainer<D, M, S>> {
-        let TrainerBuilder { plan, model, optimizer, source, options, state, flops, fault } = self;
+        let TrainerBuilder { plan, model, optimizer, source, options, state, flops, operator, fault } = self;
         let refuse = |name, expected: String, got: String| Err(Error::Argument { name, expected, got });
         let state = state.unwrap_or(State { stage: 1, ..State::default() });
         if let Some(micro) = options.micro_batch
@@ -111,7 +122,7 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> TrainerBuild
         }
         let flops = flops.unwrap_or_else(|| six_times_the_parameters(&plan, &model));
         let device = model.device().clone();
-        let run = Running { device, model, optimizer, state, options, grads: None, fault };
+        let run = Running { device, model, optimizer, state, options, grads: None, operator, fault };
         Ok(Trainer { run, plan, flops, source, feed: None, pending: None })
     }
 }

@@ -3,6 +3,7 @@
 pub mod builder;
 pub mod events;
 pub(crate) mod fault_injection;
+pub mod growth_method;
 pub(crate) mod loader;
 pub mod running;
 pub(crate) mod stage_transition;

@@ -3,13 +3,12 @@
 use crate::{
     config::{Guard, Resolved},
     families::family::Trainable,
-    step::{fault_injection::Fault, state::State},
+    step::{fault_injection::Fault, growth_method::GrowthMethod, state::State},
 };
 use dfdx::tensor::Gradients;
 use msg_core::{Backend, optim::AnyOptimizer};
 
 /// A model in training.
-#[derive(Debug)]
 pub(crate) struct Running<D: Backend, M: Trainable<D>> {
     pub device: D,
     pub model: M,
@@ -18,6 +17,8 @@ pub(crate) struct Running<D: Backend, M: Trainable<D>> {
     pub options: StepOptions,
     /// The last step's gradients: their memory serves the next one's.
     pub grads: Option<Gradients<f32, D>>,
+    /// What grows the model, instead of the operators that the plan names.
+    pub operator: Option<Box<dyn GrowthMethod<D, M>>>,
     /// What goes wrong at growths, in tests of the receipts.
     pub fault: Option<Fault>,
 }

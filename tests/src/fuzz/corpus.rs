@@ -2,7 +2,7 @@
 
 use dfdx::tensor::Cpu;
 use msg_core::{
-    growth::Init,
+    growth::{Init, Masked},
     optim::{AdamWConfig, AnyOptimizer},
 };
 use msg_models::{
@@ -164,7 +164,7 @@ fn saved<M: Family<Cpu>>(model: M, family: &str, place: &Path, tokenizer: Option
     let spec = GrowthSpec { units: WidthInit::Copy, layers: DepthInit::Interpolate, ..GrowthSpec::default() };
     let growth = model.growth_to(sizes! { layers: 2, hidden: 5, ffn: 4, heads: 3 }, &spec).unwrap();
     let ramp = msg_core::growth::Ramp { start: 0, length: 4 };
-    let model = model.grown(&growth, &spec.units.operator(), ramp).unwrap();
+    let model = model.grown(&growth, &Masked { rule: spec.units.fill_rule() }, ramp).unwrap();
     let optimizer = AnyOptimizer::new(&model, AdamWConfig::default()).unwrap();
     let state = State { step: 2, stage: 1, births: vec![(0, 0)], ..State::default() };
     let config = registry::parse(&run_config(family, Path::new("text")), "tiny.toml", &[]).unwrap();

@@ -10,14 +10,15 @@ use msg_core::{
     optim::{AdamW, AdamWConfig, AnyOptimizer},
     params::{Module, ParamName, Role, Visitor},
 };
-use msg_models::{Cost, gpt::Gpt};
+use msg_models::gpt::Gpt;
 use msg_train::{
-    Error, Plan, State, Trainer,
-    config::{Guard, LrShape, Resolved, RunConfig},
+    Error, Plan, Trainer,
+    config::{Guard, LrShape, RunConfig},
     data::{Causal, open::open_data},
-    families::registry,
+    families::{family::Family, registry},
     metrics::Record,
     run::Resume,
+    step::{events::Event, running::StepOptions},
 };
 use std::{fs, path::Path, sync::Arc};
 
@@ -138,12 +139,11 @@ fn trainer<D: Backend>(device: &D, config: &RunConfig) -> Trainer<D, Gpt<D>, Cau
     let config = registry::resolve(config.clone()).unwrap();
     let data = open_data(&config, &mut |_, _, _| {}).unwrap();
     let plan = Plan::new(&config);
-    let gpt = config.gpt(data.tokenizer().vocab());
+    let gpt = Gpt::<D>::config_of(&config, data.tokenizer().vocab());
     let source = Arc::new(Causal::new(data, config.run().seed, plan.window()).unwrap());
     let model = Gpt::new(device, gpt, Init { seed: 3, std: 0.02 }).unwrap();
     let optimizer = AdamW::new(&model, AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() }).unwrap();
-    let state = State { stage: 1, ..State::default() };
-    Trainer::new(device.clone(), config, plan, Cost::gpt(&gpt), source, (model, optimizer), state)
+    Trainer::builder(plan, model, optimizer, source).options(StepOptions::of(&config)).build().unwrap()
 }
 
 /// One stage of GPT that learns by a constant rate.
@@ -162,8 +162,8 @@ fn heard<D: Backend>(device: &D, config: &RunConfig) -> Vec<Vec<u64>> {
     let mut heard = Vec::new();
     let mut last = |trainer: &mut Trainer<D, Gpt<D>, Causal>, settle: bool| {
         let mut now = Vec::new();
-        let mut on = |record: Record, _| {
-            if let Record::Step(step) = record {
+        let mut on = |event: Event| {
+            if let Record::Step(step) = event.record {
                 assert!(step.loss.is_finite() && step.grad_norm > 0.0 && !step.skipped);
                 now.push(step.step);
             }
@@ -221,7 +221,7 @@ fn cuda_ends_a_run_one_step_after_the_bad_one_and_leaves_the_state_of_before() {
     // The first update throws the weights so far that no later loss is finite.
     let config = one_stage(temporary.path(), 1e30, Guard::Stop);
     let mut run: Trainer<Cuda, _, _> = trainer(&gpu(), &config);
-    let mut on = |_, _| Ok(());
+    let mut on = |_: Event| Ok(());
     run.advance(&mut on).unwrap();
     run.settle(&mut on).unwrap();
     let before = (values(&run), run.state().clone());

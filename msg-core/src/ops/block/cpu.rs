@@ -21,7 +21,7 @@ use crate::{
         compute::Precision,
         dropout,
         masked_norm::cpu::{HostMask, Operands, Statistics, with_operands},
-        rows::{add_row_sums, combine, mask_rows},
+        rows::{accumulate, add_row_sums, combine, mask_rows},
         stream::Stream,
     },
     params::Param,
@@ -47,7 +47,7 @@ impl BlockKernel for Cpu {
     }
 }
 
-fn node<E: Arithmetic, T: Tape<f32, Cpu>>(x: Stream<Cpu, T>, block: Block<Cpu>) -> Result<Stream<Cpu, T>> {
+fn node<E: Body, T: Tape<f32, Cpu>>(x: Stream<Cpu, T>, block: Block<Cpu>) -> Result<Stream<Cpu, T>> {
     const OP: &str = "block";
     let gate = block.masks.gate;
     gate.count();
@@ -57,7 +57,7 @@ fn node<E: Arithmetic, T: Tape<f32, Cpu>>(x: Stream<Cpu, T>, block: Block<Cpu>) 
     let (x, mut tape) = x.try_contiguous().during(OP)?.split_tape();
     let pass = Pass::new(block, *x.shape())?;
     let mut y = x.device().try_zeros_like(x.shape()).during(OP)?;
-    let kept = pass.forward::<E>(values(&x), values_mut(&mut y));
+    let kept = E::block_forward(&pass, values(&x), values_mut(&mut y));
     if T::OWNS_TAPE {
         let result = y.ghost();
         let kept = (!pass.block.compute.recompute).then_some(kept);
@@ -66,13 +66,13 @@ fn node<E: Arithmetic, T: Tape<f32, Cpu>>(x: Stream<Cpu, T>, block: Block<Cpu>) 
             let dy = std::mem::take(gradient);
             let kept = match kept {
                 Some(kept) => kept,
-                None => pass.forward::<E>(values(&x), &mut Buffer::of(dy.len())),
+                None => E::block_forward(&pass, values(&x), &mut Buffer::of(dy.len())),
             };
             let mut dx = Buffer::of(dy.len());
-            pass.backward((values(&x), &kept), &dy, &mut dx, grads)?;
+            E::block_backward(&pass, (values(&x), &kept), &dy, &mut dx, grads)?;
             drop(kept);
             let of_x: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
-            combine(of_x, &dx[..], |sum, dx| sum + dx);
+            accumulate(of_x, &dx);
             let slot: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
             *slot = dy;
             Ok(())
@@ -80,6 +80,43 @@ fn node<E: Arithmetic, T: Tape<f32, Cpu>>(x: Stream<Cpu, T>, block: Block<Cpu>) 
     }
     Ok(y.put_tape(tape))
 }
+
+/// The passes in one precision. Functions of each type and not generic, so that they are compiled in this crate: the
+/// node is generic over tapes, and compiled again in each crate that runs a block.
+trait Body: Arithmetic {
+    fn block_forward(pass: &Pass, x: &[f32], y: &mut [f32]) -> Kept<Self>;
+
+    fn block_backward(
+        pass: &Pass,
+        at: (&[f32], &Kept<Self>),
+        dy: &[f32],
+        dx: &mut [f32],
+        grads: &mut Gradients<f32, Cpu>,
+    ) -> DeviceResult;
+}
+
+macro_rules! body {
+    ($type:ty) => {
+        impl Body for $type {
+            fn block_forward(pass: &Pass, x: &[f32], y: &mut [f32]) -> Kept<Self> {
+                pass.forward(x, y)
+            }
+
+            fn block_backward(
+                pass: &Pass,
+                at: (&[f32], &Kept<Self>),
+                dy: &[f32],
+                dx: &mut [f32],
+                grads: &mut Gradients<f32, Cpu>,
+            ) -> DeviceResult {
+                pass.backward(at, dy, dx, grads)
+            }
+        }
+    };
+}
+
+body!(f32);
+body!(bf16);
 
 type DeviceResult = std::result::Result<(), dfdx::tensor::CpuError>;
 
@@ -194,9 +231,9 @@ impl Pass {
         let (mut dweight, mut dbias) = (Buffer::<f32>::zeros(self.hidden), Buffer::<f32>::zeros(self.hidden));
         self.with_norm(which, |norm| norm.backward(x, statistics, dy, dx, (&mut dweight, &mut dbias)));
         let of_weight: &mut Vec<f32> = grads.get_or_alloc_mut(weight)?;
-        combine(of_weight, &dweight[..], |sum, d| sum + d);
+        accumulate(of_weight, &dweight);
         let of_bias: &mut Vec<f32> = grads.get_or_alloc_mut(bias)?;
-        combine(of_bias, &dbias[..], |sum, d| sum + d);
+        accumulate(of_bias, &dbias);
         Ok(())
     }
 

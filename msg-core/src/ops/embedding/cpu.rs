@@ -26,30 +26,12 @@ impl EmbedKernel for Cpu {
         let (batch, query) = *words.1.shape();
         let hidden = words.0.shape().1;
         let mut y = words.0.device().try_zeros_like(&(batch, query, hidden)).during("embed")?;
-        let row = |table: &[f32], id: usize| -> std::ops::Range<usize> {
-            debug_assert!((id + 1) * hidden.0 <= table.len());
-            id * hidden.0..(id + 1) * hidden.0
+        let of = Rows {
+            words: (values(words.0), values(words.1.tensor())),
+            segments: segments.map(|(table, ids)| (values(table), values(ids.tensor()))),
+            positions: (values(positions.0), values(positions.1.tensor())),
         };
-        values_mut(&mut y).par_chunks_mut(hidden.0).enumerate().for_each(|(place, y)| {
-            let (table, ids) = (values(words.0), values(words.1.tensor()));
-            let word = &table[row(table, ids[place])];
-            let (table, ids) = (values(positions.0), values(positions.1.tensor()));
-            let position = &table[row(table, ids[place % query.0])];
-            let segment = segments.map(|(table, ids)| {
-                let table = values(table);
-                &table[row(table, values(ids.tensor())[place])]
-            });
-            vectorized(
-                #[inline(always)]
-                || {
-                    y.copy_from_slice(word);
-                    if let Some(segment) = segment {
-                        y.iter_mut().zip(segment).for_each(|(y, x)| *y += x);
-                    }
-                    y.iter_mut().zip(position).for_each(|(y, x)| *y += x);
-                },
-            );
-        });
+        of.sum(values_mut(&mut y), hidden.0, query.0);
         if T::OWNS_TAPE {
             let result = y.ghost();
             let words = (words.0.clone(), words.1.clone());
@@ -72,6 +54,39 @@ impl EmbedKernel for Cpu {
     }
 }
 
+/// Tables, and the row that each place takes of them.
+struct Rows<'a> {
+    words: (&'a [f32], &'a [usize]),
+    segments: Option<(&'a [f32], &'a [usize])>,
+    positions: (&'a [f32], &'a [usize]),
+}
+
+impl Rows<'_> {
+    /// Writes the sum of its rows to each place of `y`; `length` places are a sequence.
+    fn sum(&self, y: &mut [f32], hidden: usize, length: usize) {
+        let row = |(table, ids): (&'_ [f32], &'_ [usize]), place: usize| -> std::ops::Range<usize> {
+            let id = ids[place];
+            debug_assert!((id + 1) * hidden <= table.len());
+            id * hidden..(id + 1) * hidden
+        };
+        y.par_chunks_mut(hidden).enumerate().for_each(|(place, y)| {
+            let word = &self.words.0[row(self.words, place)];
+            let position = &self.positions.0[row(self.positions, place % length)];
+            let segment = self.segments.map(|segments| &segments.0[row(segments, place)]);
+            vectorized(
+                #[inline(always)]
+                || {
+                    y.copy_from_slice(word);
+                    if let Some(segment) = segment {
+                        y.iter_mut().zip(segment).for_each(|(y, x)| *y += x);
+                    }
+                    y.iter_mut().zip(position).for_each(|(y, x)| *y += x);
+                },
+            );
+        });
+    }
+}
+
 /// Adds the gradient of every place to the row that it took. Ids that are fewer than the places repeat.
 fn scatter<A: Axis, H: Axis, S: Shape>(
     (table, ids): &(Param<(A, H), Cpu>, Ids<A, S, Cpu>),
@@ -79,8 +94,11 @@ fn scatter<A: Axis, H: Axis, S: Shape>(
     hidden: usize,
     grads: &mut Gradients<f32, Cpu>,
 ) -> std::result::Result<(), dfdx::tensor::CpuError> {
-    let dtable: &mut Vec<f32> = grads.get_or_alloc_mut(table)?;
-    let ids = values(ids.tensor());
+    scatter_rows(grads.get_or_alloc_mut(table)?, values(ids.tensor()), dy, hidden);
+    Ok(())
+}
+
+fn scatter_rows(dtable: &mut [f32], ids: &[usize], dy: &[f32], hidden: usize) {
     let rows = (dtable.len() / hidden).div_ceil(TASKS);
     dtable.par_chunks_mut(rows * hidden).enumerate().for_each(|(task, dtable)| {
         let owned = task * rows..task * rows + dtable.len() / hidden;
@@ -90,5 +108,4 @@ fn scatter<A: Axis, H: Axis, S: Shape>(
             }
         }
     });
-    Ok(())
 }

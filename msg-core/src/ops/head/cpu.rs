@@ -13,7 +13,7 @@ use crate::{
         cross_entropy::Labels,
         math::exp,
         matmul::gemm::{BLOCK, Matrix, Mode, Size, gemm},
-        rows::{add_row_sums, combine},
+        rows::{accumulate_scaled, add_row_sums},
     },
     params::Param,
     simd::{largest, sum, vectorized},
@@ -79,14 +79,13 @@ impl HeadKernel for Cpu {
             tape.add_backward_op(move |grads| {
                 let gradient: &mut Vec<f32> = grads.get_or_alloc_mut(&result)?;
                 let factor = gradient[0];
-                let plus = |sum: f32, d: f32| factor.mul_add(d, sum);
                 let of_x: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
-                combine(of_x, &made.x[..], plus);
+                accumulate_scaled(of_x, factor, &made.x);
                 let of_table: &mut Vec<f32> = grads.get_or_alloc_mut(&table)?;
-                combine(of_table, &made.table[..], plus);
+                accumulate_scaled(of_table, factor, &made.table);
                 if let (Some(bias), Some(made)) = (&bias, &made.bias) {
                     let of_bias: &mut Vec<f32> = grads.get_or_alloc_mut(bias)?;
-                    combine(of_bias, &made[..], plus);
+                    accumulate_scaled(of_bias, factor, made);
                 }
                 Ok(())
             });

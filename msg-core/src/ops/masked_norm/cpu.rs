@@ -42,8 +42,9 @@ impl NormKernel<f32> for Cpu {
         let mask = HostMask::new(mask, shape.last().size());
         let (weight, bias) = (weight.clone(), bias.clone());
         let mut y = x.device().try_zeros_like(&shape).during(OP)?;
-        let statistics =
-            with_operands((&weight, &bias), &mask, eps, |norm| norm.forward(values(&x), values_mut(&mut y)));
+        let statistics = with_operands((&weight, &bias), &mask, eps, |norm| {
+            norm.forward_f32(values(&x), values_mut(&mut y))
+        });
         if T::OWNS_TAPE {
             let result = y.ghost();
             tape.add_backward_op(move |grads| {
@@ -53,7 +54,7 @@ impl NormKernel<f32> for Cpu {
                 let (mut dweight, mut dbias) = (Buffer::zeros(units), Buffer::zeros(units));
                 let dx: &mut Vec<f32> = grads.get_or_alloc_mut(&x)?;
                 with_operands((&weight, &bias), &mask, eps, |norm| {
-                    norm.backward(values(&x), &statistics, &dy, dx, (&mut dweight, &mut dbias));
+                    norm.backward_f32(values(&x), &statistics, &dy, dx, (&mut dweight, &mut dbias));
                 });
                 let of_weight: &mut Vec<f32> = grads.get_or_alloc_mut(&weight)?;
                 add(of_weight, &dweight);
@@ -123,6 +124,23 @@ fn kept(x: f32, c: f32) -> f32 {
 }
 
 impl Operands<'_> {
+    /// As [`Operands::forward`], but compiled in this crate, as what is generic is not.
+    fn forward_f32(&self, x: &[f32], y: &mut [f32]) -> Statistics {
+        self.forward(x, y)
+    }
+
+    /// As [`Operands::backward`], likewise.
+    fn backward_f32(
+        &self,
+        x: &[f32],
+        statistics: &Statistics,
+        dy: &[f32],
+        dx: &mut [f32],
+        sums: (&mut [f32], &mut [f32]),
+    ) {
+        self.backward(x, statistics, dy, dx, sums);
+    }
+
     /// Normalises the rows of `x` into `y`.
     pub(crate) fn forward<Y: Stored>(&self, x: &[f32], y: &mut [Y]) -> Statistics {
         let units = self.weight.len();

@@ -33,13 +33,18 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use kernel::{Chunk, PANELS, PackB, Rows, Sweep, tile_width};
-pub use matrix::{BLOCK, Element, Matrix, Mode, Size};
+pub use matrix::{BLOCK, Matrix, Mode, Size};
 
 mod kernel;
 mod lanes;
 mod matrix;
 #[cfg(test)]
 mod tests;
+
+/// An element type the products are implemented for: `f32` and `f64`.
+pub trait Element: lanes::Lanes {}
+impl Element for f32 {}
+impl Element for f64 {}
 
 /// Products with fewer multiply-adds than this stay on the calling thread.
 const SERIAL_WORK: usize = 1 << 20;
@@ -81,7 +86,10 @@ pub fn gemm_batched<E: Element>(
     c: &mut [E],
     mode: Mode,
 ) {
-    let items = Items { batch, size, a, a_batch_stride, b, b_batch_stride };
+    E::products(batch, size, (a, a_batch_stride), (b, b_batch_stride), c, mode);
+}
+
+fn products<E: Element>(items: Items<'_, E>, c: &mut [E], mode: Mode) {
     items.check(c.len());
     if let Some(items) = items.prepare(c, mode) {
         dispatch(Run { items, c, mode });

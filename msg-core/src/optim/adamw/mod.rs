@@ -5,7 +5,10 @@ mod cpu;
 mod cuda;
 pub(crate) mod step;
 
-use super::optimizer::{Optimizer, Parameter, Rule, RuleOn, Update, within};
+use super::{
+    optimizer::Optimizer,
+    rule::{Parameter, Rule, RuleOn, Update, within},
+};
 use crate::{
     axis::NamedShape,
     error::Result,

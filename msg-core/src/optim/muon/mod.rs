@@ -42,7 +42,8 @@ pub(crate) mod step;
 
 use super::{
     adamw::{self, AdamWConfig, step::AdamWKernel},
-    optimizer::{Optimizer, Parameter, Rule, RuleOn, Update, within},
+    optimizer::Optimizer,
+    rule::{Parameter, Rule, RuleOn, Update, within},
 };
 use crate::{
     axis::NamedShape,

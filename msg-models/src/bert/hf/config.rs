@@ -1,7 +1,7 @@
 //! The `config.json` of a BERT in transformers.
 //!
-//! Source: `configuration_bert.py` of transformers. One struct is what we write and what can be read: keys
-//! that a file leaves out have transformers' defaults, keys that it has besides stay in `other`.
+//! Source: `configuration_bert.py` of transformers. One struct for writing and reading: keys that a file
+//! leaves out have transformers' defaults, keys that are not listed here stay in `other`.
 
 use crate::{
     bert::config::BertConfig,
@@ -56,28 +56,29 @@ pub struct BertHfConfig {
     pub tie_word_embeddings: bool,
     /// Whether a decoder keeps keys and values.
     pub use_cache: bool,
-    /// All other keys, as they stand.
+    /// All other keys, unchanged.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
 impl Default for BertHfConfig {
     fn default() -> Self {
+        let BertConfig { vocab, positions, segments, sizes, eps, dropout, .. } = BertConfig::default();
         BertHfConfig {
             architectures: Vec::new(),
             model_type: "bert".into(),
-            vocab_size: 30522,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
+            vocab_size: vocab,
+            hidden_size: sizes.hidden,
+            num_hidden_layers: sizes.layers,
+            num_attention_heads: sizes.heads,
+            intermediate_size: sizes.ffn,
             hidden_act: "gelu".into(),
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
+            hidden_dropout_prob: decimal(dropout),
+            attention_probs_dropout_prob: decimal(dropout),
+            max_position_embeddings: positions,
+            type_vocab_size: segments,
             initializer_range: 0.02,
-            layer_norm_eps: 1e-12,
+            layer_norm_eps: eps,
             pad_token_id: Some(0),
             position_embedding_type: "absolute".into(),
             is_decoder: false,
@@ -90,7 +91,7 @@ impl Default for BertHfConfig {
 }
 
 impl BertHfConfig {
-    /// The configuration of a model made from `config` that stands as `growing` says.
+    /// The configuration of a model made from `config` in the state `growing`.
     ///
     /// # Errors
     /// Where transformers cannot represent the model.

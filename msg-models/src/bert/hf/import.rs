@@ -1,4 +1,4 @@
-//! From the `config.json` of a BERT to a [`BertConfig`]; whatever is not computed here is refused by its key.
+//! From the `config.json` of a BERT to a [`BertConfig`]; a key that asks for another function is refused by name.
 
 use crate::{
     bert::{config::BertConfig, hf::config::BertHfConfig},
@@ -11,7 +11,7 @@ use msg_core::ops::Gelu;
 const CLASSES: [&str; 3] = ["BertForPreTraining", "BertForMaskedLM", "BertModel"];
 
 impl BertHfConfig {
-    /// What the model is made from, and remarks on what training here cannot keep.
+    /// The model's configuration, and warnings about settings that training will not preserve.
     ///
     /// # Errors
     /// [`Unsupported`] for the first key that asks for another function.

@@ -10,7 +10,7 @@ use crate::{
 use msg_core::params::ParamName;
 use std::borrow::Cow;
 
-/// How the walk of a [`Bert`](crate::bert::Bert) lies in a file.
+/// How the walk of a [`Bert`](crate::bert::Bert) is laid out in a file.
 pub const NAMING: Naming = Naming::new(layout)
     .with_aliases(&[
         ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),

@@ -1,7 +1,7 @@
 //! The `config.json` of a GPT-2 in transformers.
 //!
-//! Source: `configuration_gpt2.py` of transformers. One struct is what we write and what can be read: keys
-//! that a file leaves out have transformers' defaults, keys that it has besides stay in `other`.
+//! Source: `configuration_gpt2.py` of transformers. One struct for writing and reading: keys that a file
+//! leaves out have transformers' defaults, keys that are not listed here stay in `other`.
 
 use crate::{
     gpt::config::GptConfig,
@@ -60,27 +60,28 @@ pub struct GptHfConfig {
     pub bos_token_id: Option<u32>,
     /// The token that ends a text.
     pub eos_token_id: Option<u32>,
-    /// All other keys, as they stand.
+    /// All other keys, unchanged.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
 impl Default for GptHfConfig {
     fn default() -> Self {
+        let GptConfig { vocab, positions, sizes, eps, .. } = GptConfig::default();
         GptHfConfig {
             architectures: Vec::new(),
             model_type: "gpt2".into(),
-            vocab_size: 50257,
-            n_positions: 1024,
-            n_embd: 768,
-            n_layer: 12,
-            n_head: 12,
+            vocab_size: vocab,
+            n_positions: positions,
+            n_embd: sizes.hidden,
+            n_layer: sizes.layers,
+            n_head: sizes.heads,
             n_inner: None,
             activation_function: "gelu_new".into(),
             resid_pdrop: 0.1,
             embd_pdrop: 0.1,
             attn_pdrop: 0.1,
-            layer_norm_epsilon: 1e-5,
+            layer_norm_epsilon: eps,
             initializer_range: 0.02,
             scale_attn_weights: true,
             scale_attn_by_inverse_layer_idx: false,
@@ -96,7 +97,7 @@ impl Default for GptHfConfig {
 }
 
 impl GptHfConfig {
-    /// The configuration of a model made from `config` that stands as `growing` says; `end` starts and ends
+    /// The configuration of a model made from `config` in the state `growing`; the token `end` starts and ends
     /// its texts.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::{
 use msg_core::params::ParamName;
 use std::borrow::Cow;
 
-/// How the walk of a [`Gpt`](crate::gpt::Gpt) lies in a file.
+/// How the walk of a [`Gpt`](crate::gpt::Gpt) is laid out in a file.
 pub const NAMING: Naming = Naming::new(layout)
     .with_aliases(&[("lm_head.weight", "transformer.wte.weight")])
     .with_spelling(spelling)

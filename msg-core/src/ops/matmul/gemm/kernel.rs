@@ -2,7 +2,10 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::matrix::{BLOCK, Element, Matrix};
+use super::{
+    Element,
+    matrix::{BLOCK, Matrix},
+};
 
 /// Steps of K per turn of the innermost loop, whose counting takes ports from the multiply-adds.
 const UNROLL: usize = 4;

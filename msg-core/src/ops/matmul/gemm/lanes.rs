@@ -5,6 +5,8 @@ use std::thread::LocalKey;
 
 use pulp::Simd;
 
+use super::{Items, Matrix, Mode, Size, products};
+
 /// Scalars, their vectors in any instruction set, and the packing buffer of a thread.
 pub trait Lanes: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     /// Positive zero.
@@ -40,6 +42,16 @@ pub trait Lanes: Copy + Send + Sync + PartialEq + std::fmt::Debug + 'static {
     ) -> Self::Vector<S>;
     /// Adds the sums of a block to at most a vector of `C`, or to zero if that is `fresh`.
     fn add_block<S: Simd>(simd: S, out: &mut [Self], sums: Self::Vector<S>, fresh: bool);
+    /// The products of [`gemm_batched`](super::gemm_batched); each operand with its stride between items. A function
+    /// of each type and not generic, so that it is compiled in this crate and not in each that calls it.
+    fn products(
+        batch: usize,
+        size: Size,
+        a: (Matrix<'_, Self>, usize),
+        b: (Matrix<'_, Self>, usize),
+        c: &mut [Self],
+        mode: Mode,
+    );
     /// The packing buffer of this thread.
     fn buffer() -> &'static LocalKey<Cell<Vec<Self>>>;
 
@@ -119,6 +131,17 @@ macro_rules! lanes {
                         simd.$store(out, Self::with_block(simd, old, sums, fresh));
                     }
                 }
+            }
+
+            fn products(
+                batch: usize,
+                size: Size,
+                (a, a_batch_stride): (Matrix<'_, Self>, usize),
+                (b, b_batch_stride): (Matrix<'_, Self>, usize),
+                c: &mut [Self],
+                mode: Mode,
+            ) {
+                products(Items { batch, size, a, a_batch_stride, b, b_batch_stride }, c, mode);
             }
 
             fn buffer() -> &'static LocalKey<Cell<Vec<Self>>> {

@@ -1,14 +1,7 @@
 //! Operands of a product, and its extents.
 
-use super::lanes::Lanes;
-
 /// Steps of K in one fused chain. Part of the contract: changing it changes results.
 pub const BLOCK: usize = 256;
-
-/// An element type the products are implemented for: `f32` and `f64`.
-pub trait Element: Lanes {}
-impl Element for f32 {}
-impl Element for f64 {}
 
 /// A matrix inside a slice: element `(i, j)` is `data[i * row_stride + j * col_stride]`.
 ///

@@ -92,6 +92,7 @@ fn the_last_step_of_a_stage_and_the_first_of_the_next_always_have_a_line() {
                     from: sizes! { layers: 1, hidden: 8, ffn: 12, heads: 2 },
                     to: sizes! { layers: 2, hidden: 8, ffn: 16, heads: 2 },
                     params: 1234,
+                    operator: None,
                     receipt: Receipt {
                         max_dlogit: 0.0,
                         dloss: 0.0,
