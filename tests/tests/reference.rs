@@ -92,13 +92,16 @@ fn read(overrides: &[String]) -> Result<Resolved> {
 }
 
 impl Section {
+    /// The run with what has to be said for a key, and these overrides.
+    fn read(&self, key: &str, overrides: &[String]) -> Result<Resolved> {
+        let of_key = BESIDE.iter().filter(|(of, _)| *of == key).flat_map(|(_, beside)| beside.iter());
+        let beside = self.beside.iter().chain(of_key).map(|&text| text.to_owned());
+        read(&beside.chain(overrides.iter().cloned()).collect::<Vec<String>>())
+    }
+
     /// The run with a key set to `value`, or taken away.
     fn with(&self, key: &str, value: &str) -> Result<Resolved> {
-        let of_key = BESIDE.iter().filter(|(of, _)| *of == key).flat_map(|(_, beside)| beside.iter());
-        let mut overrides: Vec<String> =
-            self.beside.iter().chain(of_key).map(|&text| text.to_owned()).collect();
-        overrides.push(format!("{key}={value}"));
-        read(&overrides)
+        self.read(key, &[format!("{key}={value}")])
     }
 
     /// What would do for a key, where `value` does not.
@@ -118,9 +121,9 @@ impl Section {
             return "see there".to_owned();
         }
         let of_family = |family: &str| {
-            let mut overrides: Vec<String> = self.beside.iter().map(|&text| text.to_owned()).collect();
-            overrides.push(format!("model.family={family}"));
-            written(&read(&overrides).unwrap(), key)
+            let family = [format!("model.family={family}")];
+            // Without the key, what goes with it may not be enough.
+            written(&self.read(key, &family).or_else(|_| self.read("", &family)).unwrap(), key)
         };
         let shown = |value: Option<Value>| value.map_or("none".to_owned(), |value| format!("`{value}`"));
         match (of_family("gpt"), of_family("bert")) {
@@ -175,7 +178,8 @@ fn documented(file: &str, name: &str) -> Documented {
     let mut fields = Vec::new();
     for line in lines.take_while(|line| *line != "}") {
         // A field, or a row of the table of axes.
-        let field = line.strip_prefix("pub ").or(line.strip_prefix("[] "));
+        let row = line.strip_prefix('[').and_then(|row| Some(row.split_once("] ")?.1));
+        let field = line.strip_prefix("pub ").or(row);
         if let Some(text) = line.strip_prefix("///") {
             comment.push(text.trim());
         } else if let Some((field, _)) = field.and_then(|field| field.split_once(':')) {
