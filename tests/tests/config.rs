@@ -118,9 +118,12 @@ fn a_wrong_type_is_refused_with_what_was_expected_and_what_came() {
         ("lr.peak=high", "run.toml: lr.peak: expected a number, got \"high\""),
         (
             "lr.shape=linaer",
-            "run.toml: lr.shape: expected `linear`, `cosine`, `wsd` or `constant`, got \"linaer\"",
+            "run.toml: lr.shape: expected `cosine`, `linear`, `wsd`, `wsd-sqrt` or `constant`, got \"linaer\"",
         ),
-        ("lr.shape=3", "run.toml: lr.shape: expected `linear`, `cosine`, `wsd` or `constant`, got 3"),
+        (
+            "lr.shape=3",
+            "run.toml: lr.shape: expected `cosine`, `linear`, `wsd`, `wsd-sqrt` or `constant`, got 3",
+        ),
         ("run.name=[1]", "run.toml: run.name: expected a string, got a list"),
         ("data.sources=text", "run.toml: data.sources: expected a list, got \"text\""),
         ("data.sources=[\"a\", 2]", "run.toml: data.sources.2: expected a path in quotes, got 2"),
@@ -176,10 +179,13 @@ fn keys_that_moved_are_refused_with_their_new_names_but_read_where_they_were_sav
 #[test]
 fn an_optimizer_is_a_kind_and_its_keys() {
     assert_eq!(tiny(&["optimizer.kind=adamw"]), tiny(&[]));
-    assert_eq!(refusal(&["optimizer.kind=adam"]), "run.toml: optimizer.kind: expected `adamw`, got \"adam\"");
+    assert_eq!(
+        refusal(&["optimizer.kind=adam"]),
+        "run.toml: optimizer.kind: expected `adamw` or `muon`, got \"adam\""
+    );
     assert_eq!(refusal(&["optimizer.kind=3"]), "run.toml: optimizer.kind: expected a name in quotes, got 3");
     assert_eq!(refusal(&["optimizer.eps=x"]), "run.toml: optimizer.eps: expected a number, got \"x\"");
-    assert_eq!(refusal(&["optimizer=3"]), "run.toml: optimizer: expected `adamw`, got 3");
+    assert_eq!(refusal(&["optimizer=3"]), "run.toml: optimizer: expected `adamw` or `muon`, got 3");
 }
 
 #[test]

@@ -101,7 +101,9 @@ fn without_tests(source: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut lines = code(source).peekable();
     std::iter::from_fn(move || {
         let (at, line) = lines.next()?;
-        let inline = lines.peek().is_some_and(|(_, next)| next.starts_with("mod ") && next.ends_with('{'));
+        let inline = lines.peek().is_some_and(|(_, next)| {
+            next.trim_start_matches("pub(crate) ").starts_with("mod ") && next.ends_with('{')
+        });
         (line.trim() != "#[cfg(test)]" || !inline).then_some((at, line))
     })
 }

@@ -117,6 +117,10 @@ impl Section {
         if required {
             return "required".to_owned();
         }
+        // Refused without it: what the small run says is no default.
+        if matches!(self.with(key, ""), Err(Error::Config { key: of, .. }) if of == key) {
+            return "none".to_owned();
+        }
         if about.contains("by default") {
             return "see there".to_owned();
         }
@@ -252,8 +256,10 @@ fn the_reference_has_every_key_that_a_resolved_run_has() {
                 Value::Table(table) => table,
                 _ => panic!("{name} is no table"),
             };
-            let section =
-                page.split(&format!("[{name}]")).nth(1).unwrap_or_else(|| panic!("{name} is not there"));
+            let headings = [format!("\n## [{name}]"), format!("\n## [[{name}]]")];
+            let section = headings.iter().find_map(|heading| page.split_once(heading.as_str()));
+            let (_, section) = section.unwrap_or_else(|| panic!("{name} is not there"));
+            let section = section.split("\n## ").next().unwrap_or_default();
             for key in keys.keys() {
                 assert!(section.contains(&format!("\n| `{key}` |")), "{name}.{key} is not there");
             }

@@ -112,7 +112,7 @@ fn impossible_targets_and_paths_are_refused_in_one_line() {
     assert_eq!(refused(&run, "ffn=11"), "--to: sizes: expected an axis that grows, got the present sizes");
     assert_eq!(
         refused(&run, "width=11"),
-        "--to: unknown key `width`: expected `hidden`, `layers`, `ffn` or `heads`"
+        "--to: unknown key `width`: expected `layers`, `hidden`, `ffn` or `heads`"
     );
     let nowhere = refused(&folder.join("text"), "ffn=12");
     assert!(nowhere.contains("expected a checkpoint") && !nowhere.contains('\n'), "{nowhere}");
