@@ -299,7 +299,7 @@ mod tests {
     #[test]
     fn heads_are_units_of_their_size_in_the_tensors() {
         let axes: Vec<(&str, usize)> = SIZES.tensor_axes(4).map(|axis| (axis.name, axis.size)).collect();
-        assert_eq!(axes, [("Hidden", 6), ("Ffn", 9), ("AttnDim", 12)]);
+        assert_eq!(axes, [("Hidden", 6), ("Ffn", 9), ("Inner", 12)]);
         let huge = Sizes { heads: usize::MAX, ..SIZES };
         assert_eq!(huge.tensor_axes(4).last().unwrap().size, huge.inner(HeadDim(4)).0);
     }
