@@ -68,7 +68,7 @@ mod tests {
     fn a_full_device_is_told_with_the_plans_estimate_and_the_ways_that_are_left() {
         let text = told(&[], full().into());
         assert!(text.starts_with("adamw: out of memory on the device (64 bytes asked for): "), "{text}");
-        assert!(text.contains("kB in stage 2 "), "{text}");
+        assert!(text.contains("kB in stage 2;"), "{text}");
         let ways = "train.micro_batch below 4, train.recompute = true, train.precision = \"bf16\" (a new run), smaller";
         assert!(text.contains(ways), "{text}");
         assert_eq!(told(&[], hf::Error::Core(full()).into()), text);
