@@ -69,9 +69,6 @@ pub type Outcome<T> = Result<T, Box<dyn Error>>;
 /// A model, its optimizer and a batch, ready to step.
 pub trait Step {
     /// Makes one step; a GPU may not be done with it yet.
-    ///
-    /// # Errors
-    /// Where the device fails.
     fn run(&mut self) -> Outcome<()>;
 
     /// Waits for the steps made so far and gives the last one's loss.

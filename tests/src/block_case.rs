@@ -82,9 +82,6 @@ impl Case {
     }
 
     /// The block.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn block<D: Kernels<f32>>(&self, device: &D) -> Result<Block<D>> {
         let (batch, length, hidden) = self.shape;
         let (heads, head_dim) = self.heads;
@@ -195,9 +192,6 @@ pub fn tensor<S: Shape, D: Kernels<f32>>(device: &D, name: &str, shape: S) -> Te
 }
 
 /// Old units at 1, a ramping group, and at the end units that are not there yet.
-///
-/// # Errors
-/// Where the device fails.
 pub fn mask<A: Axis, D: Kernels<f32>>(device: &D, axis: A, on: bool) -> Result<Mask<A, f32, D>> {
     if !on {
         return Ok(Mask::none());

@@ -165,7 +165,7 @@ impl Lineage {
         Ok(())
     }
 
-    /// A twin of the run as it stands, without moments, that has made the updates since `start`.
+    /// A twin of the run in its present state, without moments, that has made the updates since `start`.
     fn add_twin(&mut self, born: u64, start: u64, now: u64) -> Result<usize> {
         let toy = self.grown.toy.clone();
         let mut optimizer = AdamW::new(&toy, self.config)?;

@@ -46,9 +46,6 @@ pub struct Toy<D: Backend> {
 
 impl<D: Backend> Toy<D> {
     /// All zeros.
-    ///
-    /// # Errors
-    /// Where the device fails.
     pub fn zeros(device: &D, entries: usize, width: usize, inside: usize, layers: usize) -> Result<Self> {
         let (width_out, width) = (WidthOut(width), Width(width));
         let block = |_| -> Result<Block<D>> {
@@ -141,9 +138,6 @@ pub fn set_parameters<M: Module<Cpu>>(module: &mut M, value: impl FnMut(&str, us
 }
 
 /// Gradients of every parameter, from the name and the entry's row-major place.
-///
-/// # Errors
-/// Where the device fails.
 pub fn gradients<M: Module<Cpu>>(
     module: &M,
     value: impl FnMut(&str, usize) -> f32,

@@ -75,7 +75,7 @@ fn opened<M: Family<Cpu>, B: Batches<Batch = HostOf<Cpu, M>>>(
 }
 
 /// The outputs of a run that begins inside the source's ramps are those of the source, to the bit, and
-/// the ramps go on from there.
+/// the ramps continue from there.
 fn begins_where_the_source_stood<M, B>(family: &str, batches: fn(&Request<'_>) -> B)
 where
     M: Family<Cpu>,

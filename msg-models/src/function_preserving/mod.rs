@@ -1,5 +1,5 @@
 //! Exact growth: a larger model that computes the same function without masks, so that any program that
-//! runs the architecture goes on with it. And folding: masks and spare heads into weights.
+//! runs the architecture can load it. And folding: masks and spare heads into weights.
 //!
 //! Why it is exact, axis by axis (H and H' units of the residual stream before and after):
 //!

@@ -1,4 +1,4 @@
-//! Checkpoints: all that a run needs to go on to the bit.
+//! Checkpoints: all that a run needs to continue to the bit.
 //!
 //! A checkpoint is a folder `step-NNNNNNNN` with the model, the optimizer's slots (a file each; for AdamW its two
 //! moments), the resolved configuration, the tokenizer and `state.json`; `checkpoint.json` is written last and holds the hashes of all of

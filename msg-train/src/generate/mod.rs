@@ -1,4 +1,4 @@
-//! Text from a model: a GPT goes on after a prompt, a BERT fills masked places in.
+//! Text from a model: a GPT continues a prompt, a BERT fills in masked tokens.
 
 mod continuation;
 mod fill;

@@ -21,7 +21,7 @@ pub struct TextStream<'a> {
 }
 
 impl<'a> TextStream<'a> {
-    /// A text that goes on after `before`, which has been given out.
+    /// A text that continues `before`, which has been printed.
     pub fn after(tokenizer: &'a Tokenizer, before: &[u32]) -> Self {
         TextStream { tokenizer, ids: before.to_vec(), from: 0, given: before.len() }
     }

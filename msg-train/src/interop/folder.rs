@@ -115,7 +115,7 @@ pub(super) fn write_folder<D: Backend, M: Family<D>>(
     Ok(None)
 }
 
-/// What a reader of the configuration makes of it: whatever is written must be read again.
+/// Reads the configuration back: what is written must be readable.
 fn published_config<D: Backend, M: Family<D>>(config: &Map<String, Value>) -> Result<M::Config> {
     let read = M::published(config);
     read.map(|(config, _)| config)

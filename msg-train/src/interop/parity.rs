@@ -55,7 +55,7 @@ pub(super) struct Before<D: Backend, M: Family<D>> {
 }
 
 impl<D: Backend, M: Family<D>> Before<D, M> {
-    /// Measures a source as it stands.
+    /// Measures a source before anything is changed.
     pub(super) fn measure(source: &Source<M>, given: &Given) -> Result<Self> {
         let (batch, host, shape) = host(source, given)?;
         let measured = measure(&source.model, &host, &source.model.masks(source.state.step)?)?;

@@ -191,7 +191,7 @@ impl<M> Source<M> {
         Ok(Some(InFile::check(&self.model, &file.tensors(), &M::NAMING, &self.absent)?))
     }
 
-    /// Its name in notes: that of its folder, without the folders above, which are nobody else's business.
+    /// Its name in notes: the folder's name only, to keep local paths out of published files.
     pub fn name(&self) -> String {
         self.place.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }

@@ -44,7 +44,7 @@ impl Receipt {
         self.max_dlogit <= self.tolerance && self.dloss <= self.tolerance
     }
 
-    /// Refuses to go on where the function is another one.
+    /// Refuses to continue with another function.
     ///
     /// # Errors
     /// [`Error::Receipt`] with the figures.

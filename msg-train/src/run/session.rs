@@ -33,7 +33,7 @@ pub struct Outcome {
     pub folder: PathBuf,
     /// Steps made.
     pub step: u64,
-    /// Whether all steps are made; otherwise it was asked to stop, and goes on with `--resume auto`.
+    /// Whether all steps are made; otherwise it was asked to stop and can be resumed.
     pub finished: bool,
     /// The last held-out loss.
     pub validation: Option<f64>,
@@ -57,7 +57,7 @@ pub struct Session<D: Backend, M: Family<D>, B> {
 }
 
 impl<D: Backend, M: Family<D>, B: Batches<Batch = HostOf<D, M>>> Session<D, M, B> {
-    /// The trainer as it stands.
+    /// The trainer.
     pub fn trainer(&self) -> &Trainer<D, M, B> {
         &self.trainer
     }

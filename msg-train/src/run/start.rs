@@ -1,10 +1,10 @@
 //! Where a new run begins: at fresh weights, or at a checkpoint (`[init] from`).
 //!
-//! From a checkpoint come weights, sizes, layer identities and masks as they stand; with `init.state` the
-//! optimizer's state and ages, too. Schedule, data and counters begin anew. A ramp that still ran there
-//! goes on from where it stood: its start lies before this run's step 0, where the model therefore computes
-//! what the checkpoint did, to the bit, and each step of this run raises it as a step of that one would have.
-//! Masks at 0 are on a ramp like others, so this run raises them.
+//! A checkpoint gives weights, sizes, layer identities and masks; with `init.state` the optimizer's state and ages
+//! too. Schedule, data and counters start from zero. A ramp that was in progress continues from its value: it starts
+//! before this run's step 0, where the model therefore computes what the checkpoint did, to the bit, and each step of
+//! this run raises it as a step of the other run would have. Masks at 0 are on a ramp like others, so this run raises
+//! them.
 //!
 //! A checkpoint smaller than the first stage is grown into it before the first step, by that stage's own
 //! keys, with the receipt of every growth. That growth is number 0, a part of the initialisation: the plan

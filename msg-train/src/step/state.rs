@@ -1,4 +1,4 @@
-//! All of a run that is neither tensor nor configuration: what a resume needs to go on to the bit.
+//! All of a run that is neither tensor nor configuration: what a resume needs to continue to the bit.
 
 use serde::{Deserialize, Serialize};
 

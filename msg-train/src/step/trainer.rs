@@ -66,12 +66,12 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
         &self.run.state
     }
 
-    /// The model as it stands.
+    /// The model at its present sizes.
     pub fn model(&self) -> &M {
         &self.run.model
     }
 
-    /// The optimizer as it stands.
+    /// The optimizer with its present state.
     pub fn optimizer(&self) -> &AnyOptimizer<D> {
         &self.run.optimizer
     }
@@ -127,12 +127,11 @@ impl<D: Backend, M: Trainable<D>, S: Batches<Batch = HostOf<D, M>>> Trainer<D, M
         Ok(())
     }
 
-    /// Waits for the last step, where that is still to be done, and hands its record on. To be called before
-    /// anything is made of model, optimizer and state.
+    /// Waits for the last step if it is still pending, and hands its record on. Call it before model, optimizer or state
+    /// are used.
     ///
     /// # Errors
-    /// [`Error::Diverged`] by the guard's policy: the run then stands before that step, with parameters, moments
-    /// and ages of then. Where the device fails.
+    /// [`Error::Diverged`] by the guard's policy: parameters, slots and ages are then those before that step.
     pub fn settle(&mut self, on: &mut OnEvent<'_>) -> Result<()> {
         let Some(Pending { record, waited, before }) = self.pending.take() else { return Ok(()) };
         let verdict = self.run.optimizer.settle()?;

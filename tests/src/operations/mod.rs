@@ -46,9 +46,6 @@ pub fn tensor<S: Shape, E: Float, D: Device<E>>(device: &D, name: &str, shape: S
 }
 
 /// A mask with the last third of the units at `m`.
-///
-/// # Errors
-/// Where the device fails.
 pub fn mask<A: Axis, E: Float, D: Device<E>>(device: &D, axis: A, m: Option<f64>) -> Result<Mask<A, E, D>> {
     let Some(m) = m else { return Ok(Mask::none()) };
     let units = axis.size();
@@ -65,9 +62,6 @@ pub fn values<S: Shape, E: Float, D: Device<E>>(tensor: &Tensor<S, E, D>) -> Vec
 }
 
 /// The gradients of an output's sum with random weights, so that each entry gets another one.
-///
-/// # Errors
-/// Where the device fails.
 pub fn backward<S: Shape, E: Float, D: Device<E>>(
     output: Tensor<S, E, D, OwnedTape<E, D>>,
 ) -> Result<Gradients<E, D>> {

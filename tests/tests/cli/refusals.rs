@@ -143,7 +143,7 @@ fn texts_that_cannot_be_used_take_one_line_and_name_the_file() {
     ] {
         let output = place.msg(&with(changes));
         assert_refused(&output, parts, true);
-        // Each attempt begins anew.
+        // Each attempt starts from the beginning.
         let _ = fs::remove_dir_all(place.path("runs"));
     }
     // The plan is shown before the batches of it are made.
@@ -263,7 +263,7 @@ fn a_damaged_checkpoint_is_refused_and_the_others_stay() {
     let output = place.msg(&["train", "tiny.toml", "--resume", "auto", "--set", "lr.peak=2e-2"]);
     assert_refused(&output, &[last, "was saved under another configuration: lr.peak differ"], false);
     assert_same(&place.results("runs/tiny"), &expected, "after all refusals");
-    // Without the damaged one the run goes on from the one before.
+    // Without the damaged one the run resumes from the one before.
     fs::write(place.path(last).join("state.json"), "{}").unwrap();
     fs::remove_dir_all(place.path(last)).unwrap();
     place.done(&["train", "tiny.toml", "--resume", "auto"]);

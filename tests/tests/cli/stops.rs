@@ -76,7 +76,7 @@ fn a_run_that_is_there_is_refused_with_the_two_ways_out() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn output_that_nobody_takes_ends_no_run_and_lost_results_are_said() {
+fn output_without_a_reader_ends_no_run_and_lost_results_are_said() {
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let place = Place::new("gpt", 1);
     // The terminal is gone: the run does not need it.

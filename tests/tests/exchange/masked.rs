@@ -1,4 +1,4 @@
-//! Growth behind masks: a checkpoint that training goes on with, and notes of where it comes from.
+//! Growth behind masks: a checkpoint that training continues from, and notes of where it comes from.
 
 use super::*;
 use msg_core::optim::AdamWConfig;

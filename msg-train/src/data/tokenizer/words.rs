@@ -18,7 +18,7 @@ pub struct WordParts {
 struct Ends {
     /// It can continue a word.
     continues: bool,
-    /// A word can go on after it.
+    /// A word can continue after it.
     open: bool,
 }
 
