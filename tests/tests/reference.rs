@@ -113,8 +113,13 @@ impl Section {
     }
 
     fn default_of(&self, key: &str, about: &str) -> String {
-        let required = matches!(self.with(key, ""), Err(Error::MissingKey { key: of, .. }) if of == key);
-        if required {
+        // What the small run says of these is no default.
+        if self.place.starts_with("stage") && GrowingAxis::ALL.iter().any(|axis| key.ends_with(axis.key())) {
+            return "that of the stage before".to_owned();
+        }
+        // Of two keys, one of which is required, the refusal names both.
+        let names = |of: &str| of.split('`').next() == Some(key);
+        if matches!(self.with(key, ""), Err(Error::MissingKey { key: of, .. }) if names(&of)) {
             return "required".to_owned();
         }
         // Refused without it: what the small run says is no default.
@@ -150,6 +155,8 @@ impl Section {
             let kind = self.expected(&key, "{}").unwrap_or_else(|| panic!("{key}: a table is accepted"));
             let probes = ["nan", "-1", "0", "-"].iter();
             let range = probes.filter_map(|value| self.expected(&key, value)).find(|range| *range != kind);
+            // The peak is the small run's.
+            let range = if key == "lr.final" { Some("0 to `lr.peak`".to_owned()) } else { range };
             let (range, default) = (range.unwrap_or_default(), self.default_of(&key, &about));
             writeln!(page, "| `{field}` | {kind} | {range} | {default} | {about} |").unwrap();
         }
