@@ -30,7 +30,7 @@ pub trait GrowingModel<D: Backend>: Module<D> {
     /// The maps from the present sizes to `target`.
     ///
     /// # Errors
-    /// [`Error::Shrink`] or [`Error::Zero`], naming the axis and both sizes.
+    /// [`msg_core::Error::Shrink`] or [`msg_core::Error::Zero`], naming the axis and both sizes.
     fn growth_to(&self, target: Sizes, spec: &GrowthSpec) -> Result<Growth> {
         target.check(Self::AXES)?;
         let GrowthState { sizes, head_dim, .. } = self.growing();
