@@ -114,7 +114,9 @@ impl Section {
 
     fn default_of(&self, key: &str, about: &str) -> String {
         // What the small run says of these is no default.
-        if self.place.starts_with("stage") && GrowingAxis::ALL.iter().any(|axis| key.ends_with(axis.key())) {
+        if self.place.starts_with("stage")
+            && GrowingAxis::ALL.iter().any(|axis| key.rsplit('.').next() == Some(axis.key()))
+        {
             return "that of the stage before".to_owned();
         }
         // Of two keys, one of which is required, the refusal names both.
