@@ -270,7 +270,10 @@ fn the_reference_has_every_key_that_a_resolved_run_has() {
             let (_, section) = section.unwrap_or_else(|| panic!("{name} is not there"));
             let section = section.split("\n## ").next().unwrap_or_default();
             for key in keys.keys() {
-                assert!(section.contains(&format!("\n| `{key}` |")), "{name}.{key} is not there");
+                // The kind of an optimizer stands in the heading of its keys.
+                let there = section.contains(&format!("\n| `{key}` |"))
+                    || section.starts_with(&format!(", {key} = "));
+                assert!(there, "{name}.{key} is not there");
             }
         }
     }
