@@ -124,7 +124,7 @@ fn a_wrong_type_is_refused_with_what_was_expected_and_what_came() {
             "lr.shape=3",
             "run.toml: lr.shape: expected `cosine`, `linear`, `wsd`, `wsd-sqrt` or `constant`, got 3",
         ),
-        ("run.name=[1]", "run.toml: run.name: expected a string, got a list"),
+        ("run.name=[1]", "run.toml: run.name: expected text in quotes, got a list"),
         ("data.sources=text", "run.toml: data.sources: expected a list, got \"text\""),
         ("data.sources=[\"a\", 2]", "run.toml: data.sources.2: expected a path in quotes, got 2"),
         ("data.tokenizer=bpe", "run.toml: data.tokenizer: expected a table, got \"bpe\""),
@@ -185,7 +185,7 @@ fn an_optimizer_is_a_kind_and_its_keys() {
     );
     assert_eq!(refusal(&["optimizer.kind=3"]), "run.toml: optimizer.kind: expected a name in quotes, got 3");
     assert_eq!(refusal(&["optimizer.eps=x"]), "run.toml: optimizer.eps: expected a number, got \"x\"");
-    assert_eq!(refusal(&["optimizer=3"]), "run.toml: optimizer: expected `adamw` or `muon`, got 3");
+    assert_eq!(refusal(&["optimizer=3"]), "--set: optimizer: expected table.key=value, got `optimizer=3`");
 }
 
 #[test]
