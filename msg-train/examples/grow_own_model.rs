@@ -64,7 +64,8 @@ impl<D: Backend> NextByte<D> {
             ops::embed(self.table.weight.clone().put_tape(tape), &batch.ids)?;
         let x = self.norm.forward(x, &masks.hidden(site), EPS)?;
         let x = ops::masked_gelu(self.up.forward(x)?, Gelu::Tanh, &masks.ffn(site))?;
-        self.down.forward(x)
+        // The head reads all units: new ones must be hidden from it, too.
+        masks.hidden(site).apply(self.down.forward(x)?)
     }
 }
 
