@@ -158,7 +158,7 @@ fn through<D: Backend, M: Family<D>>(
         let Some(boundary) = &next.boundary else { continue };
         let spec = spec_of(boundary, config.run().seed);
         let ramp = Ramp { start, length: boundary.ramp.length };
-        let method = listed::<D, M>(boundary.operator, boundary.units);
+        let method = listed::<D, M>(boundary.growth.operator, boundary.growth.units);
         preserves = weaker(preserves, method.preserves());
         let growth;
         (model, growth) = enlarge(model, next.sizes, &spec, ramp, &*method)?;

@@ -5,14 +5,12 @@
 //! of the next.
 
 use crate::{
-    config::{
-        AtGrowth, LrAtGrowth, LrConfig, Resolved, ResolvedStage, check_schedule, operators::OperatorKind,
-    },
+    config::{AtGrowth, LrConfig, Resolved, ResolvedStage, check_schedule},
     error::Result,
     schedule::learning_rate::{NewFactor, Rate, RateChange},
 };
-use msg_core::{growth::Ramp, optim::StatePolicy};
-use msg_models::{DepthInit, Sizes, WidthInit};
+use msg_core::growth::Ramp;
+use msg_models::Sizes;
 
 /// The growth at the start of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +19,8 @@ pub struct Boundary {
     pub number: u64,
     /// The ramp of everything new.
     pub ramp: Ramp,
-    /// How the new tensors are made.
-    pub operator: OperatorKind,
-    /// What new units start from.
-    pub units: WidthInit,
-    /// Where new layers stand and what they start from.
-    pub layers: DepthInit,
-    /// What the learning rate does.
-    pub lr: LrAtGrowth,
-    /// Steps of a rewarming; 0 without one.
-    pub rewarm_steps: u64,
-    /// What becomes of the optimizer's state.
-    pub state: StatePolicy,
+    /// What the stage says about it.
+    pub growth: AtGrowth,
 }
 
 /// A stretch of steps with the same sizes, sequence length and batch.
@@ -104,7 +92,7 @@ impl Plan {
                 growths += 1;
                 boundary(growths, start, &table.growth)
             });
-            if let Some(Boundary { lr: policy, rewarm_steps, .. }) = boundary {
+            if let Some(Boundary { growth: AtGrowth { lr: policy, rewarm_steps, .. }, .. }) = boundary {
                 changes.push(RateChange { start, policy, rewarm_steps });
             }
             stages.push(Stage {
@@ -183,24 +171,15 @@ impl Plan {
 }
 
 fn boundary(number: u64, start: u64, growth: &AtGrowth) -> Boundary {
-    let AtGrowth { ramp, operator, units, layers, lr, rewarm_steps, state } = *growth;
-    Boundary {
-        number,
-        ramp: Ramp { start: start as i64, length: ramp },
-        operator,
-        units,
-        layers,
-        lr,
-        rewarm_steps,
-        state,
-    }
+    Boundary { number, ramp: Ramp { start: start as i64, length: growth.ramp }, growth: *growth }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::testing::small;
-    use msg_models::sizes;
+    use crate::config::{LrAtGrowth, operators::OperatorKind, testing::small};
+    use msg_core::optim::StatePolicy;
+    use msg_models::{DepthInit, WidthInit, sizes};
 
     /// The stages after the first.
     const STAGES: &str = r#"
@@ -251,12 +230,15 @@ mod tests {
         let expected = Boundary {
             number: 1,
             ramp: Ramp { start: 15, length: 4 },
-            operator: OperatorKind::Masked,
-            units: WidthInit::Copy,
-            layers: DepthInit::Interpolate,
-            lr: LrAtGrowth::RewarmNew,
-            rewarm_steps: 2,
-            state: StatePolicy::Reset,
+            growth: AtGrowth {
+                ramp: 4,
+                operator: OperatorKind::Masked,
+                units: WidthInit::Copy,
+                layers: DepthInit::Interpolate,
+                lr: LrAtGrowth::RewarmNew,
+                rewarm_steps: 2,
+                state: StatePolicy::Reset,
+            },
         };
         assert_eq!(plan.stages()[2].boundary, Some(expected));
         assert_eq!(plan.new_factor(16), NewFactor { factor: 0.55, since: 15 });

@@ -87,7 +87,7 @@ pub(crate) fn listed<D: Backend, M: GrowingModel<D> + 'static>(
 
 /// What a boundary asks of a growth in a run with that seed.
 pub(crate) fn spec_of(boundary: &Boundary, seed: u64) -> GrowthSpec {
-    GrowthSpec { seed, number: boundary.number, units: boundary.units, layers: boundary.layers }
+    GrowthSpec { seed, number: boundary.number, units: boundary.growth.units, layers: boundary.growth.layers }
 }
 
 /// Grows a model to the sizes `to` and returns it with the maps. The old tensors are freed on the way.

@@ -29,7 +29,7 @@ pub(crate) fn grow_into<D: Backend, M: Trainable<D>>(
 
     run.grads = None;
     let (from_stage, from) = (run.state.stage, run.model.growing().sizes);
-    let listed = listed::<D, M>(boundary.operator, boundary.units);
+    let listed = listed::<D, M>(boundary.growth.operator, boundary.growth.units);
     let method = run.operator.as_deref().unwrap_or(&*listed);
     let spec = spec_of(boundary, run.options.seed);
     // The old model stays: it is kept if the receipt does not hold.
@@ -45,7 +45,7 @@ pub(crate) fn grow_into<D: Backend, M: Trainable<D>>(
         receipt.check(&format!("growth into stage {} after step {now}", stage.number))?;
     }
 
-    run.optimizer = method.grow_optimizer(&run.optimizer, &model, &growth, boundary.state)?;
+    run.optimizer = method.grow_optimizer(&run.optimizer, &model, &growth, boundary.growth.state)?;
     run.model = model;
     run.state.births.push((now, run.optimizer.applied()));
     run.state.stage = stage.number;
